@@ -1,0 +1,212 @@
+//! The only door out of an isolate: everything JavaScript may ask of the world is a method here.
+//!
+//! The server implements [`Host`] twice: once for Workers (no storage) and once for actors (storage, output gate).
+//! The runtime knows nothing of clusters, disks or placement; it calls these methods and waits for what comes back.
+
+use std::fmt;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+
+use crate::body::Body;
+
+/// What the caller may believe of a call that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The call ran to its end; the error is its answer.
+    Done,
+    /// The call surely had no effect.
+    NotDone,
+    /// The call may or may not have had its effects.
+    Unknown,
+}
+
+/// A JavaScript error as it crosses an isolate's edge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JsError {
+    /// The error's `name`: `TypeError`, `ActorDestroyed`, ...
+    pub name: String,
+    /// The error's `message`.
+    pub message: String,
+    /// The error's `stack`, mapped to the worker's own files; empty when there is none.
+    pub stack: String,
+}
+
+impl fmt::Display for JsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.message)
+    }
+}
+
+/// A call that gave no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct CallError {
+    /// What JavaScript sees thrown.
+    pub error: JsError,
+    /// Whether the call took effect.
+    pub outcome: Outcome,
+}
+
+/// How JavaScript named an actor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IdSource {
+    /// `idFromName(name)`
+    Name(String),
+    /// `newUniqueId()`
+    Unique,
+    /// `idFromString(hex)`; refused when it is not an id of this namespace.
+    Hex(String),
+}
+
+/// Where an actor call goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActorAddress {
+    /// Binding name of the namespace in the calling worker's `env`.
+    pub binding: String,
+    /// The actor's id, 64 lower-case hex digits.
+    pub id: String,
+    /// The name the id was made from, if the caller knows it.
+    pub name: Option<String>,
+}
+
+/// Arguments or result of a method call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// Bytes of the V8 value serializer: what isolates speak among themselves.
+    V8(Bytes),
+    /// JSON text: what programs outside speak. A call that came as JSON is answered in JSON.
+    Json(String),
+}
+
+/// One call to an actor.
+pub enum ActorCall {
+    /// `stub.method(...args)`
+    Method {
+        /// The method's name.
+        method: String,
+        /// The arguments as one array.
+        args: Payload,
+    },
+    /// `stub.fetch(request)`
+    Fetch(http::Request<Body>),
+    /// `stub.destroy()`: ends the actor; a tombstone stays.
+    Destroy,
+}
+
+/// What an actor call gave back.
+pub enum ActorReply {
+    /// The method's result, in the encoding of its arguments.
+    Value(Payload),
+    /// The response to a `fetch`.
+    Response(http::Response<Body>),
+    /// `destroy` is done.
+    Destroyed,
+}
+
+/// One line a worker printed, or an exception nobody caught.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// `debug`, `log`, `info`, `warn`, `error`, or `exception` for an uncaught one.
+    pub level: &'static str,
+    /// The formatted text; bounded by the runtime.
+    pub text: String,
+}
+
+/// Everything an isolate can ask of the world.
+///
+/// One `Host` serves one invocation of a Worker, or one instance of an actor. Methods that return a future must not
+/// block; they are polled outside the isolate's lock. Plain methods are called under the lock and must be quick.
+pub trait Host: Send + Sync + 'static {
+    /// Checks or makes an actor id. Errors become a JavaScript `TypeError` with this text.
+    fn actor_id(&self, binding: &str, source: IdSource) -> Result<String, String>;
+
+    /// Calls an actor.
+    fn call_actor(&self, to: ActorAddress, call: ActorCall) -> BoxFuture<'static, Result<ActorReply, CallError>>;
+
+    /// Sends one HTTP request to the outside, without following redirects.
+    /// Errors become a JavaScript `TypeError` with this text.
+    fn fetch(&self, request: http::Request<Body>) -> BoxFuture<'static, Result<http::Response<Body>, String>>;
+
+    /// Takes a line a worker printed.
+    fn log(&self, line: LogLine);
+
+    /// The actor's storage; `None` in a Worker.
+    fn storage(&self) -> Option<&dyn Storage> {
+        None
+    }
+
+    /// Called after every turn of the event loop in which JavaScript ran, with microtasks drained and the lock still
+    /// held. An actor's host closes the implicit transaction here: writes of one turn are one atomic batch.
+    fn turn_ended(&self) {}
+
+    /// `ctx.destroy()` inside an actor: ends this actor for good once all earlier writes are committed.
+    fn destroy_self(&self) -> BoxFuture<'static, Result<(), CallError>> {
+        Box::pin(async {
+            Err(CallError {
+                error: JsError {
+                    name: "TypeError".into(),
+                    message: "only an actor can destroy itself".into(),
+                    stack: String::new(),
+                },
+                outcome: Outcome::NotDone,
+            })
+        })
+    }
+
+    /// `ctx.abort(reason)` inside an actor: called under the lock. From here on no write of this instance is taken.
+    fn aborted(&self, _reason: &str) {}
+}
+
+/// Which records `list` returns, in UTF-8 order of their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListOptions {
+    /// First name, inclusive.
+    pub start: Option<String>,
+    /// First name, exclusive.
+    pub start_after: Option<String>,
+    /// Last name, exclusive.
+    pub end: Option<String>,
+    /// Only names with this prefix.
+    pub prefix: Option<String>,
+    /// Descending order.
+    pub reverse: bool,
+    /// At most this many records.
+    pub limit: Option<usize>,
+}
+
+/// Why a storage call was refused. Becomes the JavaScript error `name: message`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {message}")]
+pub struct StorageError {
+    /// `TypeError`, `RangeError` or `Error`.
+    pub name: &'static str,
+    /// What was wrong and what to do.
+    pub message: String,
+}
+
+/// An actor's storage. Values are V8-serialized bytes that storage does not look into.
+///
+/// Writes take effect at once in the buffer that reads see; they are committed together after the turn ends. Write
+/// methods are called under the isolate's lock, in JavaScript's order. `get` and `list` take their snapshot when they
+/// are called, and return a future because values may have to come from disk.
+pub trait Storage: Send + Sync {
+    /// Values of these names, `None` where there is none, in the order asked for.
+    fn get(&self, names: Vec<String>) -> BoxFuture<'static, Result<Vec<Option<Bytes>>, StorageError>>;
+    /// Names and values in order.
+    fn list(&self, options: ListOptions) -> BoxFuture<'static, Result<Vec<(String, Bytes)>, StorageError>>;
+    /// Writes all of these or, on error, none. `unconfirmed` writes do not hold the output gate.
+    fn put(&self, records: Vec<(String, Bytes)>, unconfirmed: bool) -> Result<(), StorageError>;
+    /// Removes names; returns how many of them were there.
+    fn delete(&self, names: Vec<String>, unconfirmed: bool) -> Result<u64, StorageError>;
+    /// Removes everything.
+    fn delete_all(&self, unconfirmed: bool) -> Result<(), StorageError>;
+    /// Resolves when every write made before the call is committed.
+    fn sync(&self) -> BoxFuture<'static, Result<(), StorageError>>;
+    /// Opens a (nested) explicit transaction: a savepoint. While one is open `turn_ended` commits nothing.
+    fn begin(&self) -> Result<(), StorageError>;
+    /// Closes the innermost transaction, keeping its writes.
+    fn commit(&self) -> Result<(), StorageError>;
+    /// Closes the innermost transaction, undoing its writes.
+    fn rollback(&self) -> Result<(), StorageError>;
+}

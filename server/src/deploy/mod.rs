@@ -1,0 +1,1 @@
+//! Projects and versions: reads a Workers project, compiles it, and says which version serves.

@@ -1,0 +1,1 @@
+//! HTTP(S) out: what a worker's `fetch` does, and which addresses it may reach.

@@ -1,0 +1,1 @@
+//! HTTP(S) in: limits, time-outs, streaming, graceful drain.

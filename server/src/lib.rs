@@ -1,0 +1,11 @@
+//! The Lethe node. Each room may use only those listed below it.
+
+pub mod gateway;
+pub mod grpc;
+pub mod routing;
+pub mod actor;
+pub mod deploy;
+pub mod egress;
+pub mod shard;
+pub mod vault;
+pub mod store;

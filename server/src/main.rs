@@ -1,0 +1,2 @@
+//! The `lethe` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Actor id to live actor: in this process, or over gRPC on the node that leads its shard.

@@ -22,7 +22,7 @@ pub enum Outcome {
 }
 
 /// A JavaScript error as it crosses an isolate's edge.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JsError {
     /// The error's `name`: `TypeError`, `ActorDestroyed`, ...
     pub name: String,
@@ -38,10 +38,35 @@ impl fmt::Display for JsError {
     }
 }
 
+/// What kind of failure a call met. Decided by the host, so no exception that user code throws can pass for another kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallErrorKind {
+    /// The actor's own code threw.
+    Exception,
+    /// The actor was destroyed; a tombstone stands in its place. JavaScript name `ActorDestroyed`.
+    Destroyed,
+    /// A mailbox or the node is full. JavaScript name `Overloaded`.
+    Overloaded,
+    /// A limit of the worker was exceeded. JavaScript name `LimitExceeded`.
+    Limit,
+    /// No such namespace, class, method or handler, or an id of another namespace. JavaScript name `TypeError`.
+    InvalidTarget,
+    /// The instance was reset before it could answer (`ctx.abort`, a failed section, a lost commit). JavaScript name `ActorReset`.
+    Reset,
+    /// No leader, no quorum, or the node is stopping. JavaScript name `Unavailable`.
+    Unavailable,
+    /// The deadline passed. JavaScript name `TimeoutError`.
+    Deadline,
+    /// A fault of ours. JavaScript name `InternalError`.
+    Internal,
+}
+
 /// A call that gave no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{error}")]
 pub struct CallError {
+    /// What kind of failure this is.
+    pub kind: CallErrorKind,
     /// What JavaScript sees thrown.
     pub error: JsError,
     /// Whether the call took effect.
@@ -144,6 +169,7 @@ pub trait Host: Send + Sync + 'static {
     fn destroy_self(&self) -> BoxFuture<'static, Result<(), CallError>> {
         Box::pin(async {
             Err(CallError {
+                kind: CallErrorKind::InvalidTarget,
                 error: JsError {
                     name: "TypeError".into(),
                     message: "only an actor can destroy itself".into(),

@@ -1,0 +1,70 @@
+//! Errors of the room. Every refusal of a proposal says whether it surely did not happen.
+
+use crate::store::state;
+
+/// Starting, reading or stopping failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The state store failed or refuses to open.
+    #[error(transparent)]
+    State(#[from] state::Error),
+    /// The data directory, the snapshots and the log do not fit together.
+    #[error("{0}")]
+    Refused(String),
+    /// The shard stopped, by shutdown or by a fatal error that was logged.
+    #[error("the shard stopped: {0}")]
+    Stopped(String),
+}
+
+/// A proposal has no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// It was refused before it reached the log: it did not happen and never will.
+    #[error("not done: {0}")]
+    NotDone(NotDone),
+    /// It may or may not happen.
+    #[error("unknown whether it was done: {0}")]
+    Unknown(String),
+}
+
+/// Why a proposal surely did not happen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotDone {
+    /// This node does not lead the shard in the given epoch.
+    #[error("this node does not lead the shard in that epoch")]
+    NotLeader,
+    /// The command is larger than the limit.
+    #[error("the command has {bytes} bytes, at most {bytes_max} are allowed")]
+    TooLarge {
+        /// Its encoded size.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// Too many proposals wait.
+    #[error("too many proposals wait")]
+    Overloaded,
+    /// The disk is full; nothing was written.
+    #[error("the disk is full")]
+    DiskFull,
+    /// The shard stopped.
+    #[error("the shard stopped")]
+    Stopped,
+}
+
+/// Leadership could not be confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// This node does not lead the shard, or a quorum did not confirm it in time.
+    #[error("this node does not lead the shard")]
+    NotLeader,
+    /// Too many read-index requests wait.
+    #[error("too many reads wait")]
+    Overloaded,
+    /// The applied state did not reach the read index in time.
+    #[error("the shard did not confirm the read in time")]
+    Timeout,
+    /// The shard stopped.
+    #[error("the shard stopped: {0}")]
+    Stopped(String),
+}

@@ -1,0 +1,5 @@
+//! The applied state of this node's shards.
+
+mod error;
+
+pub use error::Error;

@@ -9,5 +9,6 @@
 
 pub mod body;
 pub mod engine;
+pub mod gate;
 pub mod host;
 pub mod program;

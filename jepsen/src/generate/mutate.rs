@@ -1,0 +1,155 @@
+//! Wrong histories: a right one with a single answer changed, so that no order can explain it.
+//!
+//! A change is made only where real time alone proves that it is wrong, so a checker has no excuse to pass it.
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde_json::json;
+
+use crate::{
+    history::Op,
+    model::{Call, Counter, Register, RegisterIn, RegisterOut, calls_by_key},
+};
+
+/// What is made wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// A read answers a value although a later one was acknowledged before it was asked.
+    StaleRead,
+    /// A read answers that nothing was ever written although a write was acknowledged before it was asked.
+    LostWrite,
+    /// A counter holds more than all that was ever added.
+    DuplicatedEffect,
+    /// A read answers a value although the destruction was acknowledged before it was asked.
+    ResurrectedValue,
+    /// Two reads, one after the other, answer two values in the order opposite to that of their writes.
+    ReorderedPair,
+}
+
+impl Mutation {
+    /// All of them.
+    pub const ALL: [Mutation; 5] = [
+        Mutation::StaleRead,
+        Mutation::LostWrite,
+        Mutation::DuplicatedEffect,
+        Mutation::ResurrectedValue,
+        Mutation::ReorderedPair,
+    ];
+}
+
+type RegisterCall = Call<RegisterIn, RegisterOut>;
+
+/// A change of answers: (history index, new `value`).
+type Edit = Vec<(u64, serde_json::Value)>;
+
+/// Makes `history` wrong at one place of those that allow it; `None` if none does. `DuplicatedEffect` is for counters,
+/// the others for registers.
+pub fn mutate(history: &[Op], mutation: Mutation, seed: u64) -> Option<Vec<Op>> {
+    let mut edits: Vec<Edit> = Vec::new();
+    if mutation == Mutation::DuplicatedEffect {
+        for calls in calls_by_key::<Counter>(history).ok()?.values() {
+            edits.extend(duplicated_effects(calls));
+        }
+    } else {
+        for calls in calls_by_key::<Register>(history).ok()?.values() {
+            match mutation {
+                Mutation::StaleRead => edits.extend(stale_reads(calls)),
+                Mutation::LostWrite => edits.extend(lost_writes(calls)),
+                Mutation::ResurrectedValue => edits.extend(resurrected_values(calls)),
+                Mutation::ReorderedPair => edits.extend(reordered_pairs(calls)),
+                Mutation::DuplicatedEffect => {}
+            }
+        }
+    }
+    if edits.is_empty() {
+        return None;
+    }
+    let edit = edits.swap_remove(StdRng::seed_from_u64(seed).random_range(0..edits.len()));
+    let mut history = history.to_vec();
+    for (index, value) in edit {
+        history[index as usize].value = value;
+    }
+    Some(history)
+}
+
+/// Whether `first` was answered before `second` was asked.
+fn precedes<I, O>(first: &Call<I, O>, second: &Call<I, O>) -> bool {
+    first.returned.is_some_and(|returned| returned < second.invoked)
+}
+
+/// The value this call surely left behind.
+fn surely_wrote(call: &RegisterCall) -> Option<i64> {
+    match (call.input, call.output) {
+        (RegisterIn::Write(new) | RegisterIn::Cas(_, new), Some(RegisterOut::Done)) => Some(new),
+        _ => None,
+    }
+}
+
+/// Reads that answered something, with the place of the answer.
+fn reads(calls: &[RegisterCall]) -> impl Iterator<Item = (&RegisterCall, u64)> {
+    calls.iter().filter(|call| call.input == RegisterIn::Read).filter_map(|call| Some((call, call.returned?)))
+}
+
+fn writes(calls: &[RegisterCall]) -> impl Iterator<Item = (&RegisterCall, i64)> {
+    calls.iter().filter_map(|call| Some((call, surely_wrote(call)?)))
+}
+
+fn stale_reads(calls: &[RegisterCall]) -> Vec<Edit> {
+    let mut edits = Vec::new();
+    for (old, value) in writes(calls) {
+        for (new, _) in writes(calls).filter(|(new, _)| precedes(old, new)) {
+            edits.extend(reads(calls).filter(|(read, _)| precedes(new, read)).map(|(_, at)| vec![(at, json!(value))]));
+        }
+    }
+    edits
+}
+
+fn lost_writes(calls: &[RegisterCall]) -> Vec<Edit> {
+    let edits = |(write, _): (&RegisterCall, i64)| {
+        let write = write.clone();
+        reads(calls).filter(move |(read, _)| precedes(&write, read)).map(|(_, at)| vec![(at, json!(null))])
+    };
+    writes(calls).flat_map(edits).collect()
+}
+
+fn resurrected_values(calls: &[RegisterCall]) -> Vec<Edit> {
+    let destroys = calls.iter().filter(|call| call.input == RegisterIn::Destroy && call.output.is_some());
+    let mut edits = Vec::new();
+    for destroy in destroys {
+        for (_, value) in writes(calls).filter(|(write, _)| precedes(write, destroy)) {
+            let late = reads(calls).filter(|(read, _)| precedes(destroy, read));
+            edits.extend(late.map(|(_, at)| vec![(at, json!(value))]));
+        }
+    }
+    edits
+}
+
+fn reordered_pairs(calls: &[RegisterCall]) -> Vec<Edit> {
+    let wrote = |value| writes(calls).find(|(_, wrote)| Some(*wrote) == value).map(|(call, _)| call);
+    let seen = |read: &RegisterCall| match read.output {
+        Some(RegisterOut::Value(seen)) => seen,
+        Some(RegisterOut::Done | RegisterOut::Mismatch(_) | RegisterOut::Destroyed) | None => None,
+    };
+    let mut edits = Vec::new();
+    for (first, first_at) in reads(calls) {
+        for (second, second_at) in reads(calls).filter(|(second, _)| precedes(first, second)) {
+            let (a, b) = (seen(first), seen(second));
+            if let (Some(writer_a), Some(writer_b)) = (wrote(a), wrote(b))
+                && precedes(writer_a, writer_b)
+            {
+                edits.push(vec![(first_at, json!(b)), (second_at, json!(a))]);
+            }
+        }
+    }
+    edits
+}
+
+/// More than the sum of all adds that were asked for before the answer, by the size of one of them.
+fn duplicated_effects(calls: &[Call<Option<i64>, i64>]) -> Vec<Edit> {
+    let read = |call: &Call<Option<i64>, i64>| call.input.is_none().then_some(call.returned).flatten();
+    let mut edits = Vec::new();
+    for at in calls.iter().filter_map(read) {
+        let asked: Vec<i64> = calls.iter().filter(|call| call.invoked < at).filter_map(|call| call.input).collect();
+        edits.extend(asked.first().map(|twice| vec![(at, json!(asked.iter().sum::<i64>() + twice))]));
+    }
+    edits
+}

@@ -1,0 +1,90 @@
+//! Objects that a simulated run can call: a second, straightforward implementation of each model.
+
+use rand::{Rng, RngExt};
+use serde_json::{Value, json};
+
+use crate::model::{Counter, Model, Register, RegisterIn, RegisterOut, RegisterState};
+
+/// A model that can be simulated.
+pub trait Object: Model {
+    /// Something to ask. `fresh` is a number never used before, `hint` a value the object lately held.
+    fn random_input(rng: &mut impl Rng, fresh: i64, hint: Option<i64>, destroy: bool) -> Self::Input;
+    /// Does it.
+    fn apply(state: &Self::State, input: &Self::Input) -> (Self::State, Self::Output);
+    /// A value worth expecting in a compare-and-set.
+    fn hint(state: &Self::State) -> Option<i64>;
+    /// Function and `value` of the invocation.
+    fn invocation(input: &Self::Input) -> (&'static str, Value);
+    /// `value` of the answer.
+    fn answer(input: &Self::Input, output: &Self::Output) -> Value;
+}
+
+impl Object for Register {
+    fn random_input(rng: &mut impl Rng, fresh: i64, hint: Option<i64>, destroy: bool) -> RegisterIn {
+        if destroy {
+            return RegisterIn::Destroy;
+        }
+        match (rng.random_range(0..4), hint) {
+            (0 | 1, _) => RegisterIn::Read,
+            (2, Some(expected)) => RegisterIn::Cas(expected, fresh),
+            _ => RegisterIn::Write(fresh),
+        }
+    }
+
+    fn apply(state: &RegisterState, input: &RegisterIn) -> (RegisterState, RegisterOut) {
+        let held = match state {
+            RegisterState::Destroyed => return (RegisterState::Destroyed, RegisterOut::Destroyed),
+            RegisterState::Live(held) => *held,
+        };
+        match *input {
+            RegisterIn::Read => (state.clone(), RegisterOut::Value(held)),
+            RegisterIn::Write(new) => (RegisterState::Live(Some(new)), RegisterOut::Done),
+            RegisterIn::Cas(expected, new) if Some(expected) == held => {
+                (RegisterState::Live(Some(new)), RegisterOut::Done)
+            }
+            RegisterIn::Cas(..) => (state.clone(), RegisterOut::Mismatch(held)),
+            RegisterIn::Destroy => (RegisterState::Destroyed, RegisterOut::Done),
+        }
+    }
+
+    fn hint(state: &RegisterState) -> Option<i64> {
+        match state {
+            RegisterState::Live(held) => *held,
+            RegisterState::Destroyed => None,
+        }
+    }
+
+    fn invocation(input: &RegisterIn) -> (&'static str, Value) {
+        (input.f(), input.value())
+    }
+
+    fn answer(input: &RegisterIn, output: &RegisterOut) -> Value {
+        output.value(*input)
+    }
+}
+
+impl Object for Counter {
+    fn random_input(rng: &mut impl Rng, _fresh: i64, _hint: Option<i64>, _destroy: bool) -> Option<i64> {
+        rng.random_bool(0.5).then(|| rng.random_range(1..=5))
+    }
+
+    fn apply(state: &i64, input: &Option<i64>) -> (i64, i64) {
+        let total = state + input.unwrap_or(0);
+        (total, total)
+    }
+
+    fn hint(_state: &i64) -> Option<i64> {
+        None
+    }
+
+    fn invocation(input: &Option<i64>) -> (&'static str, Value) {
+        match input {
+            Some(by) => ("add", json!(by)),
+            None => ("read", Value::Null),
+        }
+    }
+
+    fn answer(_input: &Option<i64>, output: &i64) -> Value {
+        json!(output)
+    }
+}

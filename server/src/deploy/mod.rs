@@ -1,1 +1,22 @@
 //! Projects and versions: reads a Workers project, compiles it, and says which version serves.
+//!
+//! ```text
+//! Project::load(dir) ── configuration, checked, with warnings
+//!    └─ project.source() ── modules found by following imports ──> runtime::program::Source
+//! ```
+
+mod bundle;
+mod config;
+mod error;
+mod imports;
+mod namespaces;
+mod project;
+mod rules;
+
+pub use self::{
+    config::{ActorBinding, Config, Egress, Migration},
+    error::{Error, Position, Warning},
+    namespaces::{Namespace, Namespaces},
+    project::Project,
+    rules::{ModuleKind, Rule},
+};

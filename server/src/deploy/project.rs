@@ -1,0 +1,141 @@
+//! A Workers project on disk: its configuration, checked, and from it the `Source` a runtime compiles.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use lethe_runtime::program::{Binding, Source};
+
+use super::{
+    bundle, config,
+    config::Config,
+    error::{Error, Warning},
+    namespaces::Namespaces,
+};
+
+/// Names a configuration may have.
+const CONFIG_FILES: [&str; 3] = ["wrangler.jsonc", "wrangler.json", "wrangler.toml"];
+/// Largest configuration file.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+/// A project whose configuration has been read and checked.
+#[derive(Clone, Debug)]
+pub struct Project {
+    /// The project's directory, absolute, without symbolic links.
+    pub root: PathBuf,
+    /// File name of the configuration.
+    pub config_file: &'static str,
+    /// What the configuration says.
+    pub config: Config,
+    /// Actor namespaces.
+    pub namespaces: Namespaces,
+}
+
+impl Project {
+    /// Reads the configuration of the project in `dir`. Blocks on the file system.
+    pub fn load(dir: &Path) -> Result<(Self, Vec<Warning>), Error> {
+        let root = dir.canonicalize().map_err(|error| unreadable(dir, &error))?;
+        let found: Vec<&str> = CONFIG_FILES.into_iter().filter(|name| root.join(name).exists()).collect();
+        let config_file = match found[..] {
+            [one] => one,
+            [] => return Err(Error::NoConfig(root)),
+            _ => {
+                return Err(Error::SeveralConfigs { dir: root, found: found.into_iter().map(str::to_owned).collect() });
+            }
+        };
+        let path = root.join(config_file);
+        let size = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?.len();
+        if size > CONFIG_BYTES_MAX {
+            return Err(Error::TooLarge(format!(
+                "{config_file} has {size} bytes; at most {CONFIG_BYTES_MAX} are read"
+            )));
+        }
+        let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
+        let (config, warnings) = config::parse(config_file, &text)?;
+        let namespaces = Namespaces::new(&config.name, &config.actors, &config.migrations);
+        Ok((Self { root, config_file, config, namespaces }, warnings))
+    }
+
+    /// Collects the worker's modules, following imports from the entry module. Blocks on the file system.
+    pub fn source(&self) -> Result<Source, Error> {
+        let bundle = bundle::collect(self)?;
+        let vars = self.config.vars.iter().map(|(name, value)| (name.clone(), Binding::Json(value.clone())));
+        let actors = self
+            .config
+            .actors
+            .iter()
+            .map(|actor| (actor.binding.clone(), Binding::ActorNamespace { class_name: actor.class_name.clone() }));
+        Ok(Source {
+            name: self.config.name.clone(),
+            main: bundle.main,
+            modules: bundle.modules,
+            env: vars.chain(actors).collect::<BTreeMap<_, _>>(),
+            limits: self.config.limits,
+        })
+    }
+
+    /// Checks that every bound class is among the classes the compiled worker exports.
+    pub fn check_classes(&self, exported: &[String]) -> Result<(), Error> {
+        for actor in &self.config.actors {
+            if !exported.contains(&actor.class_name) {
+                let class = &actor.class_name;
+                let message = format!(
+                    "`{class}` is bound as `{}`, but {} exports no class `{class}` that extends DurableObject",
+                    actor.binding, self.config.main.0
+                );
+                return Err(Error::At { at: actor.at.clone(), message });
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    Error::Unreadable { path: path.to_owned(), reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use lethe_runtime::program::Module;
+
+    use super::*;
+
+    /// A project directory with these files.
+    fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        dir
+    }
+
+    const CONFIG: &str = r#"{"name": "w", "main": "src/index.js", "compatibility_date": "2026-11-21"}"#;
+
+    #[test]
+    fn modules_are_found_by_following_imports_and_named_by_their_paths() {
+        let dir = project(&[
+            ("wrangler.json", CONFIG),
+            (
+                "src/index.js",
+                "import './deep/a.mjs'; import '../lib/b.js'; import t from './t.txt'; import 'cloudflare:workers'",
+            ),
+            ("src/deep/a.mjs", "import '../index.js'; import j from './j.json'"),
+            ("src/deep/j.json", "[1]"),
+            ("lib/b.js", "export default 1"),
+            ("src/t.txt", "hi"),
+            ("src/unused.js", "syntax error"),
+        ]);
+        let (project, warnings) = Project::load(dir.path()).unwrap();
+        let source = project.source().unwrap();
+        assert_eq!(warnings, []);
+        assert_eq!(source.main, "src/index.js");
+        let names: Vec<_> = source.modules.keys().map(String::as_str).collect();
+        assert_eq!(names, ["lib/b.js", "src/deep/a.mjs", "src/deep/j.json", "src/index.js", "src/t.txt"]);
+        assert_eq!(source.modules["src/t.txt"], Module::Text("hi".into()));
+        assert_eq!(source.modules["src/deep/j.json"], Module::Json("[1]".into()));
+    }
+}

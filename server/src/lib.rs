@@ -1,5 +1,6 @@
 //! The Lethe node. Each room may use only those listed below it.
 
+pub mod cli;
 pub mod gateway;
 pub mod grpc;
 pub mod routing;

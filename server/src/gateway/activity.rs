@@ -1,0 +1,78 @@
+//! What one connection is doing: shared by its wire, which keeps the time-outs, and its requests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// Counts a connection's requests.
+///
+/// A request is open from the moment its head was understood until its response's body is dropped.
+#[derive(Default, Debug)]
+pub(super) struct Activity {
+    started: AtomicU64,
+    open: AtomicUsize,
+    /// Responses whose last bytes may still be in the HTTP library's buffer.
+    unflushed: AtomicBool,
+    /// A response was given while the client was still sending its request.
+    unread: AtomicBool,
+}
+
+impl Activity {
+    /// Marks a request open until the guard is dropped.
+    pub(super) fn open(self: &Arc<Self>) -> Open {
+        self.open.fetch_add(1, Ordering::AcqRel);
+        self.started.fetch_add(1, Ordering::AcqRel);
+        self.unflushed.store(true, Ordering::Release);
+        Open { activity: self.clone() }
+    }
+
+    /// Requests open now.
+    pub(super) fn open_count(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Requests ever opened.
+    pub(super) fn started(&self) -> u64 {
+        self.started.load(Ordering::Acquire)
+    }
+
+    /// Called by the wire when everything the HTTP library had to say was written.
+    pub(super) fn flushed(&self) {
+        if self.open_count() == 0 {
+            self.unflushed.store(false, Ordering::Release);
+        }
+    }
+
+    /// Whether bytes written now can belong to a response of ours.
+    pub(super) fn responding(&self) -> bool {
+        self.open_count() > 0 || self.unflushed.load(Ordering::Acquire)
+    }
+
+    /// Notes that a request's body was not read to its end.
+    pub(super) fn note_unread(&self) {
+        self.unread.store(true, Ordering::Release);
+    }
+
+    /// Whether a client may still be sending something nobody will read.
+    pub(super) fn has_unread(&self) -> bool {
+        self.unread.load(Ordering::Acquire)
+    }
+}
+
+/// One open request.
+#[derive(Debug)]
+pub(super) struct Open {
+    activity: Arc<Activity>,
+}
+
+impl Open {
+    /// Notes that the request's body was not read to its end.
+    pub(super) fn note_unread(&self) {
+        self.activity.note_unread();
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.activity.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}

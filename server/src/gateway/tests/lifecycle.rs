@@ -1,0 +1,124 @@
+//! Start, drain, panics, and clients that leave.
+
+use std::sync::Arc;
+
+use http::Response;
+use lethe_runtime::body;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use super::rig::*;
+use crate::gateway::{Config, Error, Gateway, Limits};
+
+#[tokio::test]
+async fn a_port_in_use_is_an_error_that_names_it_and_says_what_to_do() {
+    let first = Gateway::bind(Config::new(loopback())).await.unwrap();
+    let addr = first.local_addr();
+    let Err(error) = Gateway::bind(Config::new(addr)).await else { panic!("bound twice") };
+    assert!(matches!(error, Error::AddressInUse { .. }), "{error:?}");
+    let text = format!("{addr} is already in use: stop the program that listens there, or choose another port");
+    assert_eq!(error.to_string(), text);
+}
+
+#[tokio::test]
+async fn a_limit_that_cannot_work_is_named() {
+    let limits = Limits { idle_timeout_ms: 0, ..Limits::default() };
+    let Err(error) = Gateway::bind(Config { limits, ..Config::new(loopback()) }).await else { panic!("bound") };
+    assert_eq!(error.to_string(), "gateway limit idle_timeout_ms: must be above 0");
+}
+
+#[tokio::test]
+async fn a_drain_finishes_the_request_under_way_and_frees_the_port() {
+    let (began, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let handler = {
+        let (began, go) = (began.clone(), go.clone());
+        move |_, _| {
+            let (began, go) = (began.clone(), go.clone());
+            async move {
+                began.notify_one();
+                go.notified().await;
+                Response::new(body::full("finished"))
+            }
+        }
+    };
+    let rig = start(Limits::default(), Handler(handler)).await;
+    let addr = rig.addr;
+    let mut idle = Raw::connect(addr).await;
+    let mut busy = Raw::connect(addr).await;
+    busy.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    soon("the request", began.notified()).await;
+
+    let drain = tokio::spawn(rig.handle.drain());
+    assert_eq!(idle.rest().await, "", "an idle connection is closed at once");
+    go.notify_one();
+    let answer = busy.answer().await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "finished"));
+    assert_eq!(busy.rest().await, "");
+    assert_eq!(soon("drain", drain).await.unwrap().cut, 0);
+    assert!(TcpStream::connect(addr).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn a_drain_cuts_off_what_does_not_finish_in_time() {
+    let began = Arc::new(Notify::new());
+    let handler = {
+        let began = began.clone();
+        move |_, _| {
+            began.notify_one();
+            std::future::pending()
+        }
+    };
+    let rig = start(Limits { drain_timeout_ms: 50, ..Limits::default() }, Handler(handler)).await;
+    let mut client = Raw::connect(rig.addr).await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    soon("the request", began.notified()).await;
+    assert_eq!(soon("drain", rig.handle.drain()).await.cut, 1);
+    assert_eq!(client.rest().await, "");
+}
+
+#[tokio::test]
+async fn a_panicking_handler_is_a_500_and_the_connection_lives_on() {
+    let rig = start(
+        Limits::default(),
+        Handler(|request: http::Request<body::Body>, _| async move {
+            assert!(request.uri().path() != "/panic", "on purpose");
+            Response::new(body::full("fine"))
+        }),
+    )
+    .await;
+    let mut client = Raw::connect(rig.addr).await;
+    let answer = client.ask("GET /panic HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!((answer.status, answer.body.as_str()), (500, "500 Internal Server Error: internal error\n"));
+    assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.body, "fine");
+}
+
+/// Tells when it is dropped.
+struct Tell(Arc<Notify>);
+
+impl Drop for Tell {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+#[tokio::test]
+async fn the_handler_is_dropped_when_its_client_leaves() {
+    let (began, dropped) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let handler = {
+        let (began, dropped) = (began.clone(), dropped.clone());
+        move |_, _| {
+            let tell = Tell(dropped.clone());
+            began.notify_one();
+            async move {
+                let _tell = tell;
+                std::future::pending().await
+            }
+        }
+    };
+    let rig = start(Limits::default(), Handler(handler)).await;
+    let mut client = Raw::connect(rig.addr).await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    soon("the request", began.notified()).await;
+    drop(client);
+    soon("the handler's end", dropped.notified()).await;
+}

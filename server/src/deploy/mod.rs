@@ -8,15 +8,19 @@
 mod bundle;
 mod config;
 mod error;
+mod ids;
 mod imports;
 mod namespaces;
 mod project;
 mod rules;
+mod version;
 
 pub use self::{
     config::{ActorBinding, Config, Egress, Migration},
     error::{Error, Position, Warning},
+    ids::{IdError, Ids, NAME_BYTES_MAX},
     namespaces::{Namespace, Namespaces},
     project::Project,
     rules::{ModuleKind, Rule},
+    version::{Deployments, NameError, Version},
 };

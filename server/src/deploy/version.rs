@@ -1,0 +1,133 @@
+//! Versions: a compiled worker with its bindings, and which one serves now.
+//!
+//! A request or an actor instance pins the `Arc<Version>` it began with; a deploy swaps the current one and tells who
+//! watches, so nothing in flight sees two versions.
+
+use std::{collections::HashMap, sync::Arc};
+
+use lethe_proto::ActorId;
+use lethe_runtime::{engine::Program, host::IdSource};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::{
+    config::Egress,
+    ids::{IdError, Ids},
+    namespaces::{Namespace, Namespaces},
+};
+
+/// One deployed version of a worker.
+pub struct Version {
+    id: Uuid,
+    name: String,
+    program: Arc<Program>,
+    namespaces: Namespaces,
+    /// By namespace name.
+    ids: HashMap<String, Ids>,
+    egress: Egress,
+}
+
+/// Why an actor cannot be named.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// The worker has no actor namespace under this binding.
+    #[error("no actor namespace is bound as {0:?}")]
+    UnknownBinding(String),
+    /// The worker has no such namespace any more.
+    #[error("version {version} of the worker has no actor namespace {namespace:?}")]
+    UnknownNamespace {
+        /// `script/Class`
+        namespace: String,
+        /// The version asked.
+        version: Uuid,
+    },
+    /// The id or name is not valid here.
+    #[error(transparent)]
+    Id(#[from] IdError),
+}
+
+impl Version {
+    /// A version of a worker that compiled.
+    pub fn new(name: String, program: Arc<Program>, namespaces: Namespaces, egress: Egress) -> Self {
+        let ids = namespaces.iter().map(|namespace| (namespace.name.clone(), Ids::new(&namespace.unique_key)));
+        Self { id: Uuid::now_v7(), name, program, ids: ids.collect(), namespaces, egress }
+    }
+
+    /// Identity of this version; later versions compare greater.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// The worker's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The compiled code.
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    /// All actor namespaces.
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
+    /// What its `fetch` may reach beyond public addresses.
+    pub fn egress(&self) -> &Egress {
+        &self.egress
+    }
+
+    /// The namespace a binding stands for.
+    pub fn namespace(&self, binding: &str) -> Result<&Namespace, NameError> {
+        self.namespaces.by_binding(binding).ok_or_else(|| NameError::UnknownBinding(binding.into()))
+    }
+
+    /// The class that implements the namespace `script/Class`.
+    pub fn class_of(&self, namespace: &str) -> Result<&str, NameError> {
+        let known = self.namespaces.iter().find(|known| known.name == namespace);
+        known.map(|known| known.class_name.as_str()).ok_or_else(|| self.unknown(namespace))
+    }
+
+    /// Checks or makes an id of the namespace `script/Class`.
+    pub fn actor_id(&self, namespace: &str, source: &IdSource) -> Result<ActorId, NameError> {
+        let ids = self.ids.get(namespace).ok_or_else(|| self.unknown(namespace))?;
+        Ok(match source {
+            IdSource::Name(name) => ids.from_name(name)?,
+            IdSource::Unique => ids.unique()?,
+            IdSource::Hex(text) => ids.from_hex(text)?,
+        })
+    }
+
+    fn unknown(&self, namespace: &str) -> NameError {
+        NameError::UnknownNamespace { namespace: namespace.into(), version: self.id }
+    }
+}
+
+/// The version that serves, of the one worker a node has.
+#[derive(Clone)]
+pub struct Deployments {
+    current: Arc<watch::Sender<Arc<Version>>>,
+}
+
+impl Deployments {
+    /// Starts with a first version.
+    pub fn new(first: Version) -> Self {
+        Self { current: Arc::new(watch::Sender::new(Arc::new(first))) }
+    }
+
+    /// The version that new requests and actors use.
+    pub fn current(&self) -> Arc<Version> {
+        self.current.borrow().clone()
+    }
+
+    /// Makes `next` the current version. Requests in flight finish on theirs.
+    pub fn replace(&self, next: Version) {
+        self.current.send_replace(Arc::new(next));
+    }
+
+    /// Tells of every replacement.
+    pub fn watch(&self) -> watch::Receiver<Arc<Version>> {
+        self.current.subscribe()
+    }
+}

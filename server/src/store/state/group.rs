@@ -1,0 +1,203 @@
+//! `Group`: the applied state of one shard on this node.
+//!
+//! One tree per group. Reads see whole batches only; `Txn` writes, one commit at a time. A group can be replaced as a
+//! whole by a snapshot: it is loaded into a fresh tree, checked, and then swapped in, so half of one is never seen.
+//! All methods block and belong on a blocking thread.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lethe_proto::ActorId;
+use parking_lot::{Condvar, Mutex, RwLock};
+use uuid::Uuid;
+
+use super::digest::unframe;
+use super::engine::Engine;
+use super::key::{Key, RecordSet};
+use super::life::{Actor, Life, decode_tombstone, unversioned};
+use super::scan::Shadow;
+use super::{Error, Mark};
+use crate::store::{HeaderOrTombstone, RecordId};
+
+/// How many keys are read before a waiting commit gets its turn.
+const SLICE_KEYS: usize = 1024;
+
+/// Bytes before the first chunk of a value: its length.
+pub(super) const LENGTH_BYTES: usize = 4;
+
+/// Applied state of one group.
+pub struct Group {
+    pub(super) id: u32,
+    pub(super) engine: Arc<Engine>,
+    pub(super) live: RwLock<Live>,
+    /// Set while a snapshot is scanned. Taken after `live`.
+    pub(super) shadow: Mutex<Option<Shadow>>,
+    /// Told when the shadow shrinks or goes.
+    pub(super) shadow_room: Condvar,
+}
+
+/// The tree that counts, and how far it is.
+pub(super) struct Live {
+    pub tree: sled::Tree,
+    pub generation: u32,
+    pub mark: Mark,
+}
+
+impl Group {
+    pub(super) fn new(id: u32, engine: Arc<Engine>, live: Live) -> Self {
+        Self { id, engine, live: RwLock::new(live), shadow: Mutex::new(None), shadow_room: Condvar::new() }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// How far the log is applied.
+    pub fn mark(&self) -> Mark {
+        self.live.read().mark.clone()
+    }
+
+    /// The actor's header or tombstone.
+    pub fn header(&self, actor: ActorId) -> Result<Option<HeaderOrTombstone>, Error> {
+        Ok(self.life(&self.live.read().tree, actor)?.map(HeaderOrTombstone::from))
+    }
+
+    /// Sealed names of the records of a live incarnation, in order of their ids; none if it does not live.
+    ///
+    /// A commit may happen between two slices of a large actor: the caller holds off its own writes.
+    pub fn names(&self, actor: ActorId, incarnation: Uuid) -> Result<Vec<(RecordId, Bytes)>, Error> {
+        let mut names = Vec::new();
+        let mut last: Option<Vec<u8>> = None;
+        loop {
+            let live = self.live.read();
+            let Some(actor) = self.living(&live.tree, actor, incarnation)? else { return Ok(Vec::new()) };
+            let prefix = actor.set().names();
+            let start = last.take().filter(|key| key.starts_with(&prefix));
+            let start = start.map_or(Bound::Included(prefix.clone()), Bound::Excluded);
+            let slice = self.slice(&live.tree, start, &prefix, SLICE_KEYS)?;
+            drop(live);
+            last = slice.last().map(|(key, _)| key.clone());
+            let more = slice.len() == SLICE_KEYS;
+            for (key, name) in slice {
+                let Some(Key::Name(_, record)) = Key::decode(&key) else { return Err(self.damaged("a name's key")) };
+                names.push((record, Bytes::from(name)));
+            }
+            if !more {
+                return Ok(names);
+            }
+        }
+    }
+
+    /// Sealed value of a record of a live incarnation.
+    pub fn value(&self, actor: ActorId, incarnation: Uuid, record: RecordId) -> Result<Option<Bytes>, Error> {
+        let live = self.live.read();
+        let Some(actor) = self.living(&live.tree, actor, incarnation)? else { return Ok(None) };
+        let set = actor.set();
+        let Some(first) = self.chunk(&live.tree, set, record, 0)? else { return Ok(None) };
+        let Some((len, first)) = first.split_first_chunk::<LENGTH_BYTES>() else {
+            return Err(self.damaged("a value's length"));
+        };
+        let len = u32::from_le_bytes(*len) as usize;
+        let mut value = Vec::with_capacity(len);
+        value.extend(first);
+        for chunk in 1..super::txn::chunks(len) {
+            match self.chunk(&live.tree, set, record, chunk)? {
+                Some(bytes) => value.extend(bytes),
+                None => return Err(self.damaged("a value misses a chunk")),
+            }
+        }
+        if value.len() != len {
+            return Err(self.damaged("a value has another length"));
+        }
+        Ok(Some(Bytes::from(value)))
+    }
+
+    /// Up to `limit` actors and tombstones with ids above `after`, in order.
+    pub fn actors(&self, after: Option<ActorId>, limit: usize) -> Result<Vec<HeaderOrTombstone>, Error> {
+        let live = self.live.read();
+        let start = |prefix: &Vec<u8>| match after {
+            Some(ActorId(id)) => Bound::Excluded([&prefix[..], &id].concat()),
+            None => Bound::Included(prefix.clone()),
+        };
+        let (headers, tombstones) = (Key::headers(), Key::tombstones());
+        let mut actors = Vec::new();
+        for (_, bytes) in self.slice(&live.tree, start(&headers), &headers, limit)? {
+            let actor = Actor::decode(&bytes).ok_or_else(|| self.damaged("a header"))?;
+            actors.push(HeaderOrTombstone::Header(actor.header));
+        }
+        for (_, bytes) in self.slice(&live.tree, start(&tombstones), &tombstones, limit)? {
+            let tombstone = decode_tombstone(&bytes).ok_or_else(|| self.damaged("a tombstone"))?;
+            actors.push(HeaderOrTombstone::Tombstone(tombstone));
+        }
+        actors.sort_by_key(HeaderOrTombstone::actor);
+        actors.truncate(limit);
+        Ok(actors)
+    }
+
+    pub(super) fn life(&self, tree: &sled::Tree, actor: ActorId) -> Result<Option<Life>, Error> {
+        if let Some(bytes) = self.get(tree, &Key::Header(actor).encode())? {
+            let actor = Actor::decode(&bytes).ok_or_else(|| self.damaged("a header"))?;
+            return Ok(Some(Life::Live(actor)));
+        }
+        let Some(bytes) = self.get(tree, &Key::Tombstone(actor).encode())? else { return Ok(None) };
+        let tombstone = decode_tombstone(&bytes).ok_or_else(|| self.damaged("a tombstone"))?;
+        Ok(Some(Life::Dead(tombstone)))
+    }
+
+    fn living(&self, tree: &sled::Tree, actor: ActorId, incarnation: Uuid) -> Result<Option<Actor>, Error> {
+        match self.life(tree, actor)? {
+            Some(Life::Live(actor)) if actor.incarnation() == incarnation => Ok(Some(actor)),
+            Some(Life::Live(_) | Life::Dead(_)) | None => Ok(None),
+        }
+    }
+
+    fn chunk(&self, tree: &sled::Tree, set: RecordSet, record: RecordId, n: u16) -> Result<Option<Vec<u8>>, Error> {
+        self.get(tree, &Key::Value(set, record, n).encode())
+    }
+
+    /// A checked value.
+    fn get(&self, tree: &sled::Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let Some(framed) = tree.get(key).map_err(|e| self.engine.error(e))? else { return Ok(None) };
+        self.unframe(key, &framed).map(Some)
+    }
+
+    pub(super) fn unframe(&self, key: &[u8], framed: &[u8]) -> Result<Vec<u8>, Error> {
+        match unframe(key, framed) {
+            Some(value) => Ok(value.to_vec()),
+            None => Err(self.damaged("a value does not fit its checksum")),
+        }
+    }
+
+    /// Checked keys and values from `start` on, as long as they begin with `prefix`.
+    fn slice(
+        &self,
+        tree: &sled::Tree,
+        start: Bound<Vec<u8>>,
+        prefix: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+        let mut slice = Vec::new();
+        for entry in tree.range((start, Bound::Unbounded)).take(limit) {
+            let (key, framed) = entry.map_err(|e| self.engine.error(e))?;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            let value = self.unframe(&key, &framed)?;
+            slice.push((key.to_vec(), value));
+        }
+        Ok(slice)
+    }
+
+    pub(super) fn damaged(&self, what: impl Into<String>) -> Error {
+        Error::State { group: self.id, what: what.into() }
+    }
+}
+
+/// The mark stored in a tree; none if there is none or it does not fit its checksum.
+pub(super) fn stored_mark(tree: &sled::Tree) -> Option<Mark> {
+    let key = Key::Applied.encode();
+    let framed = tree.get(&key).ok()??;
+    unversioned(unframe(&key, &framed)?)
+}

@@ -1,0 +1,247 @@
+//! The whole key space of a group's applied state, in one enum.
+//!
+//! ```text
+//! tag  family     key after the tag                              value
+//! 0    Applied    -                                              Mark: index, log id, membership, digest
+//! 1    Header     actor                                          header of a live actor
+//! 2    Tombstone  actor                                          what stays of a destroyed one
+//! 3    Name       actor, incarnation, generation, record         sealed name
+//! 4    Value      actor, incarnation, generation, record, chunk  a chunk of the sealed value
+//! 5    -          reserved: alarm index (due time, actor)
+//! 6    -          reserved: key shares (actor, node, epoch)
+//! 7    Reclaim    actor, incarnation, generation                 empty; records that are gone but still take space
+//! ```
+//!
+//! Integers are big-endian, so keys order as their fields do. Every value is framed with a checksum (`digest`).
+//! A record set is one generation of one incarnation's records: deleting all records is beginning the next generation.
+
+use lethe_proto::ActorId;
+use uuid::Uuid;
+
+use crate::store::RecordId;
+
+const APPLIED: u8 = 0;
+const HEADER: u8 = 1;
+const TOMBSTONE: u8 = 2;
+const NAME: u8 = 3;
+const VALUE: u8 = 4;
+const RECLAIM: u8 = 7;
+
+const SET_BYTES: usize = 32 + 16 + 4;
+
+/// One generation of the records of one incarnation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RecordSet {
+    /// The actor.
+    pub actor: ActorId,
+    /// Its life.
+    pub incarnation: Uuid,
+    /// How often all its records were deleted.
+    pub generation: u32,
+}
+
+/// A key of a group's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// How far the log is applied.
+    Applied,
+    /// A live actor.
+    Header(ActorId),
+    /// A destroyed actor.
+    Tombstone(ActorId),
+    /// A record's sealed name.
+    Name(RecordSet, RecordId),
+    /// A chunk of a record's sealed value.
+    Value(RecordSet, RecordId, u16),
+    /// Records that no header reaches any more.
+    Reclaim(RecordSet),
+}
+
+impl Key {
+    /// The key's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(1 + SET_BYTES + 18);
+        match self {
+            Self::Applied => bytes.push(APPLIED),
+            Self::Header(actor) => {
+                bytes.push(HEADER);
+                bytes.extend(actor.0);
+            }
+            Self::Tombstone(actor) => {
+                bytes.push(TOMBSTONE);
+                bytes.extend(actor.0);
+            }
+            Self::Name(set, record) => {
+                bytes.push(NAME);
+                set.encode(&mut bytes);
+                bytes.extend(record.0);
+            }
+            Self::Value(set, record, chunk) => {
+                bytes.push(VALUE);
+                set.encode(&mut bytes);
+                bytes.extend(record.0);
+                bytes.extend(chunk.to_be_bytes());
+            }
+            Self::Reclaim(set) => {
+                bytes.push(RECLAIM);
+                set.encode(&mut bytes);
+            }
+        }
+        bytes
+    }
+
+    /// The key with these bytes; none if no family has such a key.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (tag, rest) = bytes.split_first()?;
+        match *tag {
+            APPLIED => rest.is_empty().then_some(Self::Applied),
+            HEADER => Some(Self::Header(ActorId(rest.try_into().ok()?))),
+            TOMBSTONE => Some(Self::Tombstone(ActorId(rest.try_into().ok()?))),
+            NAME => {
+                let (set, rest) = RecordSet::decode(rest)?;
+                Some(Self::Name(set, RecordId(rest.try_into().ok()?)))
+            }
+            VALUE => {
+                let (set, rest) = RecordSet::decode(rest)?;
+                let (record, chunk) = rest.split_at_checked(16)?;
+                let chunk = u16::from_be_bytes(chunk.try_into().ok()?);
+                Some(Self::Value(set, RecordId(record.try_into().ok()?), chunk))
+            }
+            RECLAIM => match RecordSet::decode(rest)? {
+                (set, []) => Some(Self::Reclaim(set)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// What all headers begin with.
+    pub fn headers() -> Vec<u8> {
+        vec![HEADER]
+    }
+
+    /// What all tombstones begin with.
+    pub fn tombstones() -> Vec<u8> {
+        vec![TOMBSTONE]
+    }
+
+    /// What all reclaim keys begin with.
+    pub fn reclaims() -> Vec<u8> {
+        vec![RECLAIM]
+    }
+
+    /// Whether the bytes are a key that belongs in a snapshot.
+    pub fn in_snapshot(bytes: &[u8]) -> bool {
+        matches!(bytes.first(), Some(&(HEADER | TOMBSTONE | NAME | VALUE)))
+    }
+}
+
+impl RecordSet {
+    /// What all names of the set begin with.
+    pub fn names(&self) -> Vec<u8> {
+        let mut bytes = vec![NAME];
+        self.encode(&mut bytes);
+        bytes
+    }
+
+    /// What all values of the set begin with.
+    pub fn values(&self) -> Vec<u8> {
+        let mut bytes = vec![VALUE];
+        self.encode(&mut bytes);
+        bytes
+    }
+
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.actor.0);
+        bytes.extend(self.incarnation.as_bytes());
+        bytes.extend(self.generation.to_be_bytes());
+    }
+
+    fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (set, rest) = bytes.split_at_checked(SET_BYTES)?;
+        let (actor, set) = set.split_at_checked(32)?;
+        let (incarnation, generation) = set.split_at_checked(16)?;
+        let set = Self {
+            actor: ActorId(actor.try_into().ok()?),
+            incarnation: Uuid::from_bytes(incarnation.try_into().ok()?),
+            generation: u32::from_be_bytes(generation.try_into().ok()?),
+        };
+        Some((set, rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sets() -> impl Strategy<Value = RecordSet> {
+        (any::<[u8; 32]>(), any::<[u8; 16]>(), any::<u32>()).prop_map(|(actor, incarnation, generation)| RecordSet {
+            actor: ActorId(actor),
+            incarnation: Uuid::from_bytes(incarnation),
+            generation,
+        })
+    }
+
+    fn round_trips(key: Key) {
+        assert_eq!(Key::decode(&key.encode()), Some(key));
+    }
+
+    proptest! {
+        #[test]
+        fn headers_round_trip(actor: [u8; 32]) {
+            round_trips(Key::Header(ActorId(actor)));
+        }
+
+        #[test]
+        fn tombstones_round_trip(actor: [u8; 32]) {
+            round_trips(Key::Tombstone(ActorId(actor)));
+        }
+
+        #[test]
+        fn names_round_trip(set in sets(), record: [u8; 16]) {
+            round_trips(Key::Name(set, RecordId(record)));
+        }
+
+        #[test]
+        fn values_round_trip(set in sets(), record: [u8; 16], chunk: u16) {
+            round_trips(Key::Value(set, RecordId(record), chunk));
+        }
+
+        #[test]
+        fn reclaims_round_trip(set in sets()) {
+            round_trips(Key::Reclaim(set));
+        }
+
+        #[test]
+        fn keys_order_as_their_bytes(a in sets(), b in sets(), record: [u8; 16], chunk: u16) {
+            let (a, b) = (Key::Value(a, RecordId(record), chunk), Key::Value(b, RecordId(record), chunk));
+            prop_assert_eq!(a.cmp(&b), a.encode().cmp(&b.encode()));
+        }
+
+        #[test]
+        fn no_bytes_decode_to_a_key_that_encodes_otherwise(bytes in prop::collection::vec(any::<u8>(), 0..90)) {
+            if let Some(key) = Key::decode(&bytes) {
+                prop_assert_eq!(key.encode(), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn the_applied_mark_round_trips() {
+        round_trips(Key::Applied);
+    }
+
+    #[test]
+    fn reserved_and_cut_keys_are_refused() {
+        let set = RecordSet { actor: ActorId([1; 32]), incarnation: Uuid::nil(), generation: 7 };
+        assert_eq!(Key::decode(&[5; 40]), None);
+        assert_eq!(Key::decode(&[6; 40]), None);
+        assert_eq!(Key::decode(&[]), None);
+        let whole = Key::Value(set, RecordId([2; 16]), 3).encode();
+        for len in 0..whole.len() {
+            assert_eq!(Key::decode(&whole[..len]), None, "{len} bytes");
+        }
+    }
+}

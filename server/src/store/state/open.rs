@@ -1,0 +1,98 @@
+//! `Store`: opens the databases and finds each group's tree.
+//!
+//! A few groups share a database, so that one that is damaged takes only its own groups with it. After anything but a
+//! clean stop every group is read in full and compared with its digest; one that does not fit starts empty, and its
+//! owner rebuilds it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::engine::{Config, Engine};
+use super::group::{Group, Live, stored_mark};
+use super::load::{parse_tree_name, tree_name};
+use super::verify::verify;
+use super::{Error, Mark};
+
+/// How many groups share a database.
+const GROUPS_PER_ENGINE: u32 = 8;
+
+/// The applied state of all groups of a node.
+pub struct Store {
+    dir: PathBuf,
+    config: Config,
+    /// Read every group in full before it is used.
+    check: bool,
+    engines: Mutex<BTreeMap<u32, Arc<Engine>>>,
+}
+
+impl Store {
+    /// Uses `dir`, which need not exist. `clean` says that the last stop was a `close` that returned.
+    pub fn open(dir: &Path, clean: bool, config: Config) -> Self {
+        Self { dir: dir.to_owned(), config, check: !clean, engines: Mutex::default() }
+    }
+
+    /// Opens a group. What cannot be trusted is dropped, and the group is then empty. Blocks.
+    pub fn group(&self, id: u32) -> Result<Arc<Group>, Error> {
+        let engine = self.engine(id / GROUPS_PER_ENGINE)?;
+        let mut found: Option<Live> = None;
+        for (group, generation) in engine.trees().iter().filter_map(|name| parse_tree_name(name)) {
+            if group != id {
+                continue;
+            }
+            let tree = engine.tree(&tree_name(id, generation))?;
+            let newer = found.as_ref().is_none_or(|live| live.generation < generation);
+            match stored_mark(&tree) {
+                Some(mark) if newer && self.trusted(&engine, &tree, &mark, id) => {
+                    if let Some(old) = found.replace(Live { tree, generation, mark }) {
+                        engine.drop_tree(&tree_name(id, old.generation))?;
+                    }
+                }
+                Some(_) | None => {
+                    drop(tree);
+                    engine.drop_tree(&tree_name(id, generation))?;
+                }
+            }
+        }
+        let live = match found {
+            Some(live) => live,
+            None => Live { tree: engine.tree(&tree_name(id, 0))?, generation: 0, mark: Mark::default() },
+        };
+        Ok(Arc::new(Group::new(id, engine, live)))
+    }
+
+    /// Bytes on disk.
+    pub fn disk_bytes(&self) -> Result<u64, Error> {
+        self.engines.lock().values().map(|engine| engine.disk_bytes()).sum()
+    }
+
+    /// Writes everything out and syncs it. Blocks. Nothing may be committed afterwards.
+    pub fn close(self) -> Result<(), Error> {
+        self.engines.lock().values().try_for_each(|engine| engine.sync())
+    }
+
+    fn engine(&self, number: u32) -> Result<Arc<Engine>, Error> {
+        let mut engines = self.engines.lock();
+        if let Some(engine) = engines.get(&number) {
+            return Ok(engine.clone());
+        }
+        let engine = Arc::new(Engine::open(&self.dir.join(format!("{number:04}")), &self.config)?);
+        engines.insert(number, engine.clone());
+        Ok(engine)
+    }
+
+    fn trusted(&self, engine: &Engine, tree: &sled::Tree, mark: &Mark, group: u32) -> bool {
+        if !self.check {
+            return true;
+        }
+        match verify(engine, tree, mark) {
+            Ok(()) => true,
+            Err(reason) => {
+                tracing::warn!(group, %reason, "state does not fit its digest; it is dropped and rebuilt");
+                false
+            }
+        }
+    }
+}

@@ -1,11 +1,38 @@
 //! The engine: threads that run JavaScript, isolates made ahead, and the ways to run a program.
 
-use std::sync::Arc;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::Instrument;
+use uuid::Uuid;
 
 use crate::{
-    body::Body,
-    host::{Host, JsError, Payload},
+    body::{Body, BodyError},
+    compile,
+    driver::Driver,
+    host::Host,
+    instance::answer_within,
+    invocation::{Event, Reply},
+    platform,
+    pool::Pool,
     program::Source,
+    tasks::Tasks,
+    threads::Threads,
+};
+
+pub use crate::{
+    error::{CompileError, InvocationError, Limit},
+    instance::Instance,
+    program::Program,
 };
 
 /// Sizes of an engine.
@@ -15,59 +42,15 @@ pub struct Config {
     pub threads_max: usize,
     /// Pristine isolates kept ready.
     pub pristine: usize,
+    /// Worker requests that may have an isolate at the same time; one more is refused as overloaded.
+    pub isolates_max: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { threads_max: 128, pristine: 8 }
+        Self { threads_max: 128, pristine: 8, isolates_max: 1024 }
     }
 }
-
-/// Why a worker could not be compiled: text for the person who wrote it, with file, line and caret.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct CompileError(pub String);
-
-/// A limit of [`crate::program::Limits`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Limit {
-    /// `limits.cpu_ms`
-    #[error("exceeded CPU")]
-    Cpu,
-    /// `limits.memory_mb`
-    #[error("exceeded memory")]
-    Memory,
-    /// `limits.wall_ms`
-    #[error("exceeded wall time")]
-    Wall,
-}
-
-/// Why an invocation gave no result.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvocationError {
-    /// The handler threw, or its promise was rejected.
-    #[error("{0}")]
-    Exception(JsError),
-    /// A limit was exceeded; the isolate is gone.
-    #[error("{0}")]
-    Limit(Limit),
-    /// `ctx.abort(reason)`, a failed `blockConcurrencyWhile`, or [`Instance::abort`]; the isolate is gone.
-    #[error("the actor was reset: {0}")]
-    Aborted(String),
-    /// The worker has no such handler, entrypoint, class or method.
-    #[error("{0}")]
-    NoHandler(String),
-    /// All isolates or threads are taken; nothing ran.
-    #[error("overloaded: {0}")]
-    Overloaded(String),
-}
-
-/// A compiled worker: its modules, their V8 code cache, its limits. Shared by all its isolates.
-pub struct Program {}
-
-/// Handle of a running engine. One per process: V8 is initialized once.
-#[derive(Clone)]
-pub struct Engine {}
 
 /// Which actor an instance is.
 #[derive(Clone, Debug)]
@@ -80,76 +63,151 @@ pub struct ActorStart {
     pub name: Option<String>,
 }
 
-/// A live actor: one isolate. Calls may overlap; the input gate decides what enters. Dropping the last clone destroys it.
+/// Handle of a running engine. Needs the tokio runtime it was started in for as long as it is used.
 #[derive(Clone)]
-pub struct Instance {}
+pub struct Engine {
+    threads: Threads,
+    pool: Pool,
+    tasks: Tasks,
+    isolates: Arc<Semaphore>,
+}
 
 impl Engine {
     /// Initializes V8 and starts the threads. Must be called inside a tokio runtime.
-    pub fn start(_config: Config) -> Self {
-        unimplemented!()
+    pub fn start(config: Config) -> Self {
+        platform::initialize();
+        let tasks = Tasks::new();
+        let threads = Threads::new(config.threads_max);
+        let pool = Pool::new(config.pristine, threads.clone(), tasks.clone());
+        Self { threads, pool, tasks, isolates: Arc::new(Semaphore::new(config.isolates_max)) }
     }
+
     /// Compiles a worker and keeps its code cache. Top-level code runs once, to find exports and early errors.
-    pub async fn compile(&self, _source: Source) -> Result<Arc<Program>, CompileError> {
-        unimplemented!()
+    pub async fn compile(&self, source: Source) -> Result<Arc<Program>, CompileError> {
+        let lost = || CompileError("internal error: the compiler's isolate was lost".into());
+        let isolate = self.pool.take(source.limits.memory_mb).await.ok_or_else(lost)?;
+        self.threads.run(move || compile::compile(&isolate, source)).await.map_err(|_| lost())?
     }
+
     /// Runs the worker's `fetch` handler in an isolate that never saw a request and dies after this one.
+    ///
+    /// Dropping the future or the response's body means that the client has left: the invocation is cancelled, except
+    /// for what it gave to `waitUntil`.
     pub async fn fetch(
         &self,
-        _program: &Arc<Program>,
-        _entrypoint: Option<&str>,
-        _request: http::Request<Body>,
-        _host: Arc<dyn Host>,
+        program: &Arc<Program>,
+        entrypoint: Option<&str>,
+        request: http::Request<Body>,
+        host: Arc<dyn Host>,
     ) -> Result<http::Response<Body>, InvocationError> {
-        unimplemented!()
+        let (reply, answer) = oneshot::channel();
+        let entrypoint = entrypoint.map(str::to_owned);
+        let event = Event::Fetch { entrypoint, request, reply: Reply::Response(reply) };
+        let left = CancellationToken::new();
+        let guard = left.clone().drop_guard();
+        let response = self.run(program, event, host, left, answer).await?;
+        Ok(response.map(|body| Attached { body, _client: guard }.boxed_unsync()))
     }
+
     /// Runs the worker's `scheduled` handler.
     pub async fn scheduled(
         &self,
-        _program: &Arc<Program>,
-        _cron: &str,
-        _scheduled_time_ms: u64,
-        _host: Arc<dyn Host>,
+        program: &Arc<Program>,
+        cron: &str,
+        scheduled_time_ms: u64,
+        host: Arc<dyn Host>,
     ) -> Result<(), InvocationError> {
-        unimplemented!()
+        let (reply, answer) = oneshot::channel();
+        let event = Event::Scheduled { cron: cron.to_owned(), scheduled_time_ms, reply: Reply::Done(reply) };
+        self.run(program, event, host, CancellationToken::new(), answer).await
     }
+
+    /// Runs one Worker event in an isolate of its own.
+    async fn run<T>(
+        &self,
+        program: &Arc<Program>,
+        event: Event,
+        host: Arc<dyn Host>,
+        left: CancellationToken,
+        answer: oneshot::Receiver<Result<T, InvocationError>>,
+    ) -> Result<T, InvocationError> {
+        let permit = self.permit()?;
+        let started = Instant::now();
+        let mut driver = self.driver(program).await?;
+        let wall = program.limits.wall_ms.map(Duration::from_millis);
+        let kill = driver.kill();
+        let program = program.clone();
+        let span = tracing::info_span!("invocation", id = %Uuid::now_v7(), worker = %program.name);
+        let work = async move {
+            match driver.boot(program, host, event).await {
+                Ok(()) => driver.run_worker(wall.map(|wall| started + wall), left).await,
+                Err(reason) => driver.end(reason).await,
+            }
+            drop(permit);
+        };
+        self.tasks.spawn(work.instrument(span));
+        let ended = || Err(kill.reason().unwrap_or_else(|| InvocationError::exception("the isolate ended")));
+        answer_within(wall, &kill, answer).await.unwrap_or_else(ended)
+    }
+
     /// Makes an actor's isolate and runs its constructor.
     pub async fn instantiate(
         &self,
-        _program: &Arc<Program>,
-        _start: ActorStart,
-        _host: Arc<dyn Host>,
+        program: &Arc<Program>,
+        start: ActorStart,
+        host: Arc<dyn Host>,
     ) -> Result<Instance, InvocationError> {
-        unimplemented!()
+        let (reply, answer) = oneshot::channel();
+        let event = Event::Construct { start, reply: Reply::Done(reply) };
+        let mut driver = self.driver(program).await?;
+        let wall = program.limits.wall_ms.map(Duration::from_millis);
+        let kill = driver.kill();
+        if let Err(reason) = driver.boot(program.clone(), host, event).await {
+            driver.end(reason.clone()).await;
+            return Err(reason);
+        }
+        let instance = Instance::start(driver, wall, &self.tasks);
+        let ended = || Err(kill.reason().unwrap_or_else(|| InvocationError::exception("the isolate ended")));
+        answer_within(wall, &kill, answer).await.unwrap_or_else(ended)?;
+        Ok(instance)
+    }
+
+    /// Waits until all isolates of Worker requests have ended, `waitUntil` included. For a graceful stop.
+    pub async fn idle(&self) {
+        self.tasks.idle().await;
+    }
+
+    fn permit(&self) -> Result<OwnedSemaphorePermit, InvocationError> {
+        let permit = self.isolates.clone().try_acquire_owned();
+        permit.map_err(|_| InvocationError::Overloaded("all isolates are taken".into()))
+    }
+
+    async fn driver(&self, program: &Program) -> Result<Driver, InvocationError> {
+        let isolate = self.pool.take(program.limits.memory_mb).await;
+        let isolate = isolate.ok_or_else(|| InvocationError::Overloaded("no thread can make an isolate".into()))?;
+        Ok(Driver::new(isolate, self.threads.clone()))
     }
 }
 
-impl Program {
-    /// Names of exported classes that extend `DurableObject`.
-    pub fn actor_classes(&self) -> Vec<String> {
-        unimplemented!()
-    }
+/// A response's body that knows when its client has left.
+struct Attached {
+    body: Body,
+    _client: DropGuard,
 }
 
-impl Instance {
-    /// Calls a method.
-    pub async fn call(&self, _method: &str, _args: Payload) -> Result<Payload, InvocationError> {
-        unimplemented!()
+impl http_body::Body for Attached {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
     }
-    /// Runs the `fetch` handler.
-    pub async fn fetch(&self, _request: http::Request<Body>) -> Result<http::Response<Body>, InvocationError> {
-        unimplemented!()
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
     }
-    /// Why this instance can take no more calls; `None` while it can.
-    pub fn broken(&self) -> Option<InvocationError> {
-        unimplemented!()
-    }
-    /// Ends the isolate now, whatever it is doing. Calls in flight get [`InvocationError::Aborted`].
-    pub fn abort(&self, _reason: &str) {
-        unimplemented!()
-    }
-    /// Whether nothing is going on: no call, no `waitUntil`, no timer, no pending host call.
-    pub fn is_idle(&self) -> bool {
-        unimplemented!()
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! Engine::start(config) ── compile(Source) ──> Arc<Program>
 //!    │                                            │
-//!    ├── engine.serve(&program, Event, host)      │   one Worker request: a fresh isolate, destroyed after it
+//!    ├── engine.fetch(&program, request, host)    │   one Worker request: a fresh isolate, destroyed after it
 //!    └── engine.instantiate(&program, actor, host)┘   one actor: an isolate that lives until it is dropped
 //! ```
 
@@ -12,3 +12,26 @@ pub mod engine;
 pub mod gate;
 pub mod host;
 pub mod program;
+
+mod bodies;
+mod builtins;
+mod compile;
+mod driver;
+mod error;
+mod instance;
+mod invocation;
+mod isolate;
+mod js;
+mod kill;
+mod memory;
+mod modules;
+mod ops;
+mod pending;
+mod platform;
+mod pool;
+mod state;
+mod tasks;
+mod threads;
+mod timers;
+mod turn;
+mod v8_flags;

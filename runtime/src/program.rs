@@ -1,6 +1,6 @@
 //! What a worker is made of: modules, limits, bindings. A `Source` is what a deploy hands over.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use bytes::Bytes;
 
@@ -61,4 +61,68 @@ pub struct Source {
     pub env: BTreeMap<String, Binding>,
     /// Limits of each invocation.
     pub limits: Limits,
+}
+
+/// A compiled worker: its modules, their V8 code cache, its limits. Shared by all its isolates.
+pub struct Program {
+    pub(crate) name: String,
+    pub(crate) main: String,
+    pub(crate) modules: BTreeMap<String, Code>,
+    /// Plain values of `env` as one JSON object.
+    pub(crate) vars: Option<String>,
+    /// Actor namespaces of `env`: binding and class.
+    pub(crate) namespaces: Vec<(String, String)>,
+    pub(crate) limits: Limits,
+    pub(crate) actor_classes: Vec<String>,
+}
+
+/// A module in the form isolates load it from.
+pub(crate) enum Code {
+    /// Source and, once compiled, V8's code cache.
+    Es { source: String, cache: Option<Vec<u8>> },
+    /// See [`Module::Text`].
+    Text(String),
+    /// See [`Module::Data`].
+    Data(Bytes),
+    /// See [`Module::Json`].
+    Json(String),
+    /// Bytes and, once an isolate compiled them, the module that all isolates share.
+    Wasm { bytes: Bytes, compiled: OnceLock<v8::CompiledWasmModule> },
+}
+
+impl Program {
+    /// Names of exported classes that extend `DurableObject`.
+    pub fn actor_classes(&self) -> Vec<String> {
+        self.actor_classes.clone()
+    }
+
+    /// The program before its modules were compiled.
+    pub(crate) fn uncompiled(source: Source) -> Self {
+        let mut vars = serde_json::Map::new();
+        let mut namespaces = Vec::new();
+        for (name, binding) in source.env {
+            match binding {
+                Binding::Json(value) => {
+                    vars.insert(name, value);
+                }
+                Binding::ActorNamespace { class_name } => namespaces.push((name, class_name)),
+            }
+        }
+        let code = |module| match module {
+            Module::Es(source) => Code::Es { source, cache: None },
+            Module::Text(text) => Code::Text(text),
+            Module::Data(bytes) => Code::Data(bytes),
+            Module::Json(text) => Code::Json(text),
+            Module::Wasm(bytes) => Code::Wasm { bytes, compiled: OnceLock::new() },
+        };
+        Self {
+            name: source.name,
+            main: source.main,
+            modules: source.modules.into_iter().map(|(path, module)| (path, code(module))).collect(),
+            vars: (!vars.is_empty()).then(|| serde_json::Value::Object(vars).to_string()),
+            namespaces,
+            limits: source.limits,
+            actor_classes: Vec::new(),
+        }
+    }
 }

@@ -1,0 +1,164 @@
+"use strict";
+// What the event loop calls: one function per kind of event. Each ends in exactly one `ops.reply*` for its invocation.
+
+const { ops } = lethe;
+const { newIncomingRequest, describeResponse } = lethe.use("standin");
+const { workerContext, actorContext, makeEnv, waitUntil } = lethe.use("context");
+const { Promise, TypeError, Uint8Array, String } = globalThis;
+const { isArray } = Array;
+const { getPrototypeOf, getOwnPropertyDescriptor, prototype: objectPrototype } = Object;
+const { apply, construct } = Reflect;
+const { then } = Promise.prototype;
+const { parse, stringify } = JSON;
+const resolve = Promise.resolve.bind(Promise);
+
+const HOLD_STREAM = 1;
+// Methods that events other than calls reach, or that stubs have of their own.
+const RESERVED = {
+  __proto__: null,
+  constructor: true, fetch: true, connect: true, alarm: true, dup: true, destroy: true,
+  webSocketMessage: true, webSocketClose: true, webSocketError: true,
+};
+
+class NoHandler extends Error {}
+
+let env;
+let instance;
+
+// Runs `work`, waits for what it returns and hands that to `reply`; whatever goes wrong is the invocation's error.
+function run(invocation, work, reply) {
+  const fail = (error) => ops.replyError(invocation, error, error instanceof NoHandler);
+  let result;
+  try {
+    result = work();
+  } catch (error) {
+    fail(error);
+    return;
+  }
+  apply(then, apply(then, resolve(result), [(value) => reply(invocation, value)]), [undefined, fail]);
+}
+
+function replyResponse(invocation, response) {
+  const { status, statusText, headers, body } = describeResponse(response);
+  if (body === null || body instanceof Uint8Array || typeof body.rid === "number") {
+    ops.replyResponse(invocation, status, statusText, headers, body === null || body instanceof Uint8Array ? body : body.rid);
+    return;
+  }
+  const reader = body.getReader();
+  const rid = ops.bodyOpen();
+  ops.hold(HOLD_STREAM, 1);
+  ops.replyResponse(invocation, status, statusText, headers, rid);
+  pump(reader, rid);
+}
+
+async function pump(reader, rid) {
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      if (!(value instanceof Uint8Array)) throw new TypeError("a response body's chunks must be Uint8Arrays");
+      await ops.bodyWrite(rid, value);
+    }
+    ops.bodyEnd(rid);
+  } catch (error) {
+    ops.bodyFail(rid, String(error));
+    try {
+      await reader.cancel(error);
+    } catch {
+      // The stream is gone either way; its own error handler has seen why.
+    }
+  } finally {
+    ops.hold(HOLD_STREAM, -1);
+  }
+}
+
+// The object whose method `handler` serves the event, made when the export is a class.
+function target(exports, entrypoint, handler) {
+  const name = entrypoint ?? "default";
+  const exported = exports[name];
+  let object = exported;
+  if (typeof exported === "function") {
+    const { WorkerEntrypoint } = lethe.use("workers");
+    if (!(exported.prototype instanceof WorkerEntrypoint)) {
+      throw new NoHandler(`export ${name} is a class that does not extend WorkerEntrypoint`);
+    }
+    object = construct(exported, [workerContext(), env]);
+  }
+  if (object === null || object === undefined || typeof object[handler] !== "function") {
+    throw new NoHandler(`the worker's export ${name} has no ${handler} handler`);
+  }
+  return object;
+}
+
+function method(name) {
+  if (RESERVED[name] !== true) {
+    for (let holder = getPrototypeOf(instance); holder !== null && holder !== objectPrototype; holder = getPrototypeOf(holder)) {
+      const property = getOwnPropertyDescriptor(holder, name);
+      if (property !== undefined) {
+        if (typeof property.value === "function") return property.value;
+        break;
+      }
+    }
+  }
+  throw new NoHandler(`the actor has no method ${name}`);
+}
+
+return {
+  waitUntil,
+
+  setup(vars, namespaces) {
+    env = lethe.env = makeEnv(vars, namespaces);
+  },
+
+  // Names of the exported classes that extend DurableObject.
+  actorClasses(exports) {
+    const { DurableObject } = lethe.use("workers");
+    return Object.keys(exports).filter(
+      (name) => typeof exports[name] === "function" && exports[name].prototype instanceof DurableObject,
+    );
+  },
+
+  fetch(invocation, exports, entrypoint, request) {
+    run(invocation, () => {
+      const object = target(exports, entrypoint, "fetch");
+      return object.fetch(newIncomingRequest(request), env, workerContext());
+    }, replyResponse);
+  },
+
+  scheduled(invocation, exports, cron, scheduledTime) {
+    run(invocation, () => {
+      const object = target(exports, undefined, "scheduled");
+      return object.scheduled({ cron, scheduledTime, noRetry() {} }, env, workerContext());
+    }, (id) => ops.replyValue(id, undefined));
+  },
+
+  construct(invocation, exports, className, id, name) {
+    run(invocation, () => {
+      const actorClass = exports[className];
+      if (typeof actorClass !== "function") throw new NoHandler(`the worker exports no class ${className}`);
+      instance = construct(actorClass, [actorContext(id, name), env]);
+    }, (id) => ops.replyValue(id, undefined));
+  },
+
+  call(invocation, name, args, json) {
+    run(invocation, () => {
+      const list = json ? parse(args) : ops.deserialize(args);
+      if (!isArray(list)) throw new TypeError("the arguments of a call must be an array");
+      return apply(method(name), instance, list);
+    }, (id, value) => ops.replyValue(id, json ? stringify(value) ?? "null" : ops.serialize(value)));
+  },
+
+  actorFetch(invocation, request) {
+    run(invocation, () => {
+      if (typeof instance.fetch !== "function") throw new NoHandler("the actor has no fetch handler");
+      return instance.fetch(newIncomingRequest(request));
+    }, replyResponse);
+  },
+
+  // The error that `serialize` throws for a value that cannot be cloned.
+  dataCloneError(message) {
+    const error = new Error(message);
+    error.name = "DataCloneError";
+    return error;
+  },
+};

@@ -1,0 +1,34 @@
+"use strict";
+// Loader of builtins. Gives every builtin the same `lethe` object:
+//   lethe.ops.NAME(...)  natives of ops/table.rs
+//   lethe.use("name")    exports of js/name.js, evaluated once per isolate (at build time if something eager uses it)
+// While the snapshot is built, `lethe.compiled` holds the compiled builtins; afterwards a native compiles them.
+
+const loaded = { __proto__: null };
+const evaluating = { __proto__: null };
+const { ops } = lethe;
+let compiled = lethe.compiled;
+
+lethe.use = (name) => {
+  const exports = loaded[name];
+  if (exports !== undefined) return exports;
+  if (evaluating[name]) throw new Error(`builtin ${name} needs itself while it is evaluated`);
+  const body = compiled ? compiled[name] : ops.builtin(name);
+  if (typeof body !== "function") throw new Error(`there is no builtin ${name}`);
+  evaluating[name] = true;
+  try {
+    return loaded[name] = body(lethe);
+  } finally {
+    delete evaluating[name];
+  }
+};
+
+lethe.names = () => Object.keys(loaded);
+
+// Ends the build: what was not evaluated by now is lazy.
+lethe.seal = () => {
+  compiled = undefined;
+  delete lethe.compiled;
+  delete lethe.names;
+  delete lethe.seal;
+};

@@ -1,0 +1,17 @@
+"use strict";
+// The least console there can be, until the `web` room's console replaces it.
+
+const { ops } = lethe;
+const { String } = globalThis;
+
+const print = (level) => (...args) => ops.log(level, args.map(String).join(" "));
+
+return {
+  console: {
+    debug: print("debug"),
+    log: print("log"),
+    info: print("info"),
+    warn: print("warn"),
+    error: print("error"),
+  },
+};

@@ -1,0 +1,33 @@
+"use strict";
+// Exports of the module `cloudflare:workers`.
+
+const { defineProperty } = Object;
+
+function fields(object, ctx, env) {
+  defineProperty(object, "ctx", { value: ctx, writable: true, configurable: true });
+  defineProperty(object, "env", { value: env, writable: true, configurable: true });
+}
+
+class WorkerEntrypoint {
+  constructor(ctx, env) {
+    fields(this, ctx, env);
+  }
+}
+
+class DurableObject {
+  constructor(ctx, env) {
+    fields(this, ctx, env);
+  }
+}
+
+class RpcTarget {}
+
+return {
+  WorkerEntrypoint,
+  DurableObject,
+  RpcTarget,
+  env: lethe.env,
+  waitUntil(promise) {
+    lethe.use("entry").waitUntil(promise);
+  },
+};

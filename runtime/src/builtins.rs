@@ -1,0 +1,40 @@
+//! The built-in JavaScript as `build.rs` made it: a startup snapshot, and source with code cache for what is lazy.
+
+/// The startup snapshot, with all eager builtins evaluated.
+pub(crate) static SNAPSHOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/snapshot.bin"));
+
+/// A builtin that is evaluated when it is first used.
+pub(crate) struct Builtin {
+    /// Name for `lethe.use`.
+    pub(crate) name: &'static str,
+    /// Name in stack traces.
+    pub(crate) origin: &'static str,
+    /// ASCII source.
+    pub(crate) source: &'static [u8],
+    /// V8's code cache.
+    pub(crate) cache: &'static [u8],
+}
+
+static LAZY: &[Builtin] = &include!(concat!(env!("OUT_DIR"), "/builtins.rs"));
+
+/// The lazy builtin of that name.
+pub(crate) fn find(name: &str) -> Option<&'static Builtin> {
+    LAZY.iter().find(|builtin| builtin.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_hello_worker_touches_is_eager() {
+        let eager: Vec<&str> = include_str!(concat!(env!("OUT_DIR"), "/eager.txt")).lines().collect();
+        assert_eq!(eager, ["globals", "standin", "context", "entry"]);
+    }
+
+    #[test]
+    fn lazy_builtins_are_found_by_name() {
+        assert!(find("timers").is_some());
+        assert!(find("no such builtin").is_none());
+    }
+}

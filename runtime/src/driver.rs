@@ -1,0 +1,247 @@
+//! The driver: one task per isolate that waits for whatever comes next and gives the isolate its turns.
+//!
+//! Nothing else enters the isolate, so its lock is always free; between turns no thread is held.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    error::{InvocationError, Limit},
+    host::Host,
+    invocation::Event,
+    isolate::Isolate,
+    kill::Kill,
+    platform,
+    program::Program,
+    state,
+    threads::Threads,
+    turn::{self, Completion, Report},
+};
+
+/// Completions delivered in one turn of a thread.
+const BATCH_MAX: usize = 64;
+/// How long `waitUntil` promises may go on after the client has left or the response is complete.
+const WAIT_UNTIL_MAX: Duration = Duration::from_secs(30);
+
+/// Drives one isolate.
+pub(crate) struct Driver {
+    isolate: Arc<Isolate>,
+    kill: Kill,
+    threads: Threads,
+    pending: FuturesUnordered<BoxFuture<'static, Completion>>,
+    next_timer: Option<Instant>,
+    replies: usize,
+    wait_until: u32,
+    streams: u32,
+}
+
+/// Why the driver woke up.
+enum Wake {
+    Completion(Completion),
+    Killed(InvocationError),
+    Deadline,
+    Left,
+    Closed,
+    Never,
+}
+
+impl Driver {
+    /// Takes over a pristine isolate.
+    pub(crate) fn new(isolate: Isolate, threads: Threads) -> Self {
+        Self {
+            kill: isolate.kill(),
+            isolate: Arc::new(isolate),
+            threads,
+            pending: FuturesUnordered::new(),
+            next_timer: None,
+            replies: 0,
+            wait_until: 0,
+            streams: 0,
+        }
+    }
+
+    /// Handle to end the isolate.
+    pub(crate) fn kill(&self) -> Kill {
+        self.kill.clone()
+    }
+
+    /// Loads the program and delivers its first event, in one turn.
+    pub(crate) async fn boot(
+        &mut self,
+        program: Arc<Program>,
+        host: Arc<dyn Host>,
+        event: Event,
+    ) -> Result<(), InvocationError> {
+        let (isolate, kill) = (self.isolate.clone(), self.kill.clone());
+        let job = move || {
+            isolate.enter(|scope| match turn::boot(scope, &program, Some(host)) {
+                Ok(()) => Ok(run_batch(scope, vec![Completion::Event(Box::new(event))])),
+                Err(error) => {
+                    let error = kill.reason().unwrap_or(InvocationError::Exception(error));
+                    event.refuse(error.clone());
+                    Err(error)
+                }
+            })
+        };
+        let report = self.threads.run(job).await.unwrap_or_else(|_| Err(lost()))?;
+        self.take(report)
+    }
+
+    /// Delivers completions in one turn.
+    async fn turn(&mut self, batch: Vec<Completion>) -> Result<(), InvocationError> {
+        let isolate = self.isolate.clone();
+        let report = self.threads.run(move || isolate.enter(|scope| run_batch(scope, batch))).await;
+        self.take(report.map_err(|_| lost())?)
+    }
+
+    fn take(&mut self, report: Report) -> Result<(), InvocationError> {
+        self.pending.extend(report.started);
+        self.next_timer = report.next_timer;
+        self.replies = report.replies;
+        self.wait_until = report.wait_until;
+        self.streams = report.streams;
+        self.kill.reason().map_or(Ok(()), Err)
+    }
+
+    /// Runs a Worker's isolate to its end: answer given, body written, `waitUntil` settled.
+    pub(crate) async fn run_worker(mut self, wall: Option<Instant>, left: CancellationToken) {
+        let reason = self.worker_loop(wall, left).await;
+        self.end(reason).await;
+    }
+
+    async fn worker_loop(&mut self, wall: Option<Instant>, left: CancellationToken) -> InvocationError {
+        let mut client_left = false;
+        let mut wait_until_end: Option<Instant> = None;
+        loop {
+            let answering = !client_left && (self.replies > 0 || self.streams > 0);
+            if !answering && self.wait_until == 0 {
+                return InvocationError::exception("the client has left");
+            }
+            if !answering {
+                wait_until_end.get_or_insert_with(|| Instant::now() + WAIT_UNTIL_MAX);
+            }
+            let deadline = wait_until_end.filter(|_| !answering).into_iter().chain(wall).min();
+            let wake = tokio::select! {
+                biased;
+                () = left.cancelled(), if !client_left => Wake::Left,
+                wake = self.next(None, deadline) => wake,
+            };
+            match wake {
+                Wake::Completion(first) => {
+                    let batch = self.batch(first);
+                    if let Err(reason) = self.turn(batch).await {
+                        return reason;
+                    }
+                }
+                Wake::Left => client_left = true,
+                Wake::Killed(reason) => return reason,
+                Wake::Deadline => return InvocationError::Limit(Limit::Wall),
+                Wake::Never | Wake::Closed => return hung(),
+            }
+        }
+    }
+
+    /// Runs an actor's isolate until its last handle is dropped or it is killed. `idle` is told after each turn.
+    pub(crate) async fn run_actor(mut self, mut events: mpsc::Receiver<Event>, idle: impl Fn(bool)) {
+        let reason = loop {
+            idle(self.pending.is_empty() && self.next_timer.is_none() && self.wait_until == 0 && self.streams == 0);
+            match self.next(Some(&mut events), None).await {
+                Wake::Completion(first) => {
+                    let batch = self.batch(first);
+                    if let Err(reason) = self.turn(batch).await {
+                        break reason;
+                    }
+                }
+                Wake::Killed(reason) => break reason,
+                Wake::Closed | Wake::Never | Wake::Deadline | Wake::Left => {
+                    break InvocationError::Aborted("the instance was dropped".into());
+                }
+            }
+        };
+        self.kill.kill(reason.clone());
+        events.close();
+        while let Some(event) = events.recv().await {
+            event.refuse(reason.clone());
+        }
+        self.end(reason).await;
+    }
+
+    /// Waits for the next thing to deliver.
+    async fn next(&mut self, events: Option<&mut mpsc::Receiver<Event>>, deadline: Option<Instant>) -> Wake {
+        let no_events = events.is_none();
+        if no_events && self.pending.is_empty() && self.next_timer.is_none() {
+            return Wake::Never;
+        }
+        let event = async {
+            match events {
+                Some(events) => events.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            reason = self.kill.killed() => Wake::Killed(reason),
+            event = event => event.map_or(Wake::Closed, |event| Wake::Completion(Completion::Event(Box::new(event)))),
+            Some(completion) = self.pending.next(), if !self.pending.is_empty() => Wake::Completion(completion),
+            () = until(self.next_timer) => Wake::Completion(Completion::Timer),
+            () = until(deadline) => Wake::Deadline,
+        }
+    }
+
+    /// `first` and whatever else is ready by now.
+    fn batch(&mut self, first: Completion) -> Vec<Completion> {
+        let mut batch = vec![first];
+        while batch.len() < BATCH_MAX
+            && let Some(Some(completion)) = self.pending.next().now_or_never()
+        {
+            batch.push(completion);
+        }
+        batch
+    }
+
+    /// Answers what is unanswered and disposes the isolate.
+    pub(crate) async fn end(self, reason: InvocationError) {
+        self.kill.kill(reason.clone());
+        let isolate = self.isolate;
+        let job = move || {
+            let replies = isolate.enter(|scope| std::mem::take(&mut state::get(scope).replies));
+            for reply in replies.into_values() {
+                reply.fail(reason.clone());
+            }
+        };
+        // A lost job means that its replies were dropped, which their receivers see as an error.
+        let _ = self.threads.run(job).await;
+    }
+}
+
+fn run_batch(scope: &mut v8::PinScope, batch: Vec<Completion>) -> Report {
+    for completion in batch {
+        turn::deliver(scope, completion);
+        if state::get(scope).kill.reason().is_some() {
+            break;
+        }
+    }
+    platform::run_tasks(scope);
+    turn::report(scope)
+}
+
+async fn until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn lost() -> InvocationError {
+    InvocationError::exception("the isolate was lost to an internal error")
+}
+
+fn hung() -> InvocationError {
+    InvocationError::exception("the worker's promise can never settle: nothing it could wait for is pending")
+}

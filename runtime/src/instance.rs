@@ -1,0 +1,131 @@
+//! A live actor: one isolate that serves calls until it is dropped, aborted or exceeds a limit.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    body::Body,
+    driver::Driver,
+    error::{InvocationError, Limit},
+    host::Payload,
+    invocation::{Event, Reply},
+    kill::Kill,
+    tasks::Tasks,
+};
+
+/// Events that wait for an instance's next turn; one more is refused.
+const EVENTS_MAX: usize = 1024;
+
+/// A live actor: one isolate. Calls may overlap; the input gate decides what enters. Dropping the last clone destroys it.
+#[derive(Clone)]
+pub struct Instance {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    events: mpsc::Sender<Event>,
+    kill: Kill,
+    wall: Option<Duration>,
+    calls: AtomicUsize,
+    idle: Arc<AtomicBool>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.kill.kill(InvocationError::Aborted("the instance was dropped".into()));
+    }
+}
+
+/// Counts a call while it lives.
+struct InCall<'a>(&'a AtomicUsize);
+
+impl Drop for InCall<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Instance {
+    /// Takes over a driver whose isolate has run the actor's constructor.
+    pub(crate) fn start(driver: Driver, wall: Option<Duration>, tasks: &Tasks) -> Self {
+        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        let idle = Arc::new(AtomicBool::new(false));
+        let inner = Inner { events, kill: driver.kill(), wall, calls: AtomicUsize::new(0), idle: idle.clone() };
+        tasks.spawn(driver.run_actor(receiver, move |now| idle.store(now, Ordering::SeqCst)));
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Calls a method.
+    pub async fn call(&self, method: &str, args: Payload) -> Result<Payload, InvocationError> {
+        let (reply, answer) = oneshot::channel();
+        let event = Event::Call { method: method.to_owned(), args, reply: Reply::Value(reply) };
+        self.send(event, answer).await
+    }
+
+    /// Runs the `fetch` handler.
+    pub async fn fetch(&self, request: http::Request<Body>) -> Result<http::Response<Body>, InvocationError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Event::ActorFetch { request, reply: Reply::Response(reply) }, answer).await
+    }
+
+    async fn send<T>(
+        &self,
+        event: Event,
+        answer: oneshot::Receiver<Result<T, InvocationError>>,
+    ) -> Result<T, InvocationError> {
+        self.inner.calls.fetch_add(1, Ordering::SeqCst);
+        let _in_call = InCall(&self.inner.calls);
+        self.inner.idle.store(false, Ordering::SeqCst);
+        match self.inner.events.try_send(event) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                return Err(InvocationError::Overloaded(format!("{EVENTS_MAX} calls are waiting")));
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(self.gone()),
+        }
+        answer_within(self.inner.wall, &self.inner.kill, answer).await.unwrap_or_else(|| Err(self.gone()))
+    }
+
+    fn gone(&self) -> InvocationError {
+        self.broken().unwrap_or_else(|| InvocationError::Aborted("the isolate ended".into()))
+    }
+
+    /// Why this instance can take no more calls; `None` while it can.
+    pub fn broken(&self) -> Option<InvocationError> {
+        self.inner.kill.reason()
+    }
+
+    /// Ends the isolate now, whatever it is doing. Calls in flight get [`InvocationError::Aborted`].
+    pub fn abort(&self, reason: &str) {
+        self.inner.kill.kill(InvocationError::Aborted(reason.to_owned()));
+    }
+
+    /// Whether nothing is going on: no call, no `waitUntil`, no timer, no pending host call.
+    pub fn is_idle(&self) -> bool {
+        self.inner.calls.load(Ordering::SeqCst) == 0 && self.inner.idle.load(Ordering::SeqCst)
+    }
+}
+
+/// Waits for an answer; when the wall limit passes first, the isolate is ended. `None` when it ended without an answer.
+pub(crate) async fn answer_within<T>(
+    wall: Option<Duration>,
+    kill: &Kill,
+    answer: impl Future<Output = Result<Result<T, InvocationError>, oneshot::error::RecvError>>,
+) -> Option<Result<T, InvocationError>> {
+    let Some(wall) = wall else { return answer.await.ok() };
+    match tokio::time::timeout(wall, answer).await {
+        Ok(answer) => answer.ok(),
+        Err(_) => {
+            kill.kill(InvocationError::Limit(Limit::Wall));
+            Some(Err(kill.reason().unwrap_or(InvocationError::Limit(Limit::Wall))))
+        }
+    }
+}

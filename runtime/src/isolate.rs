@@ -1,0 +1,114 @@
+//! One V8 isolate: made from the startup snapshot, entered one turn at a time, disposed on a JavaScript thread.
+
+use std::sync::Arc;
+
+use crate::{
+    bodies::Bodies,
+    builtins,
+    kill::Kill,
+    memory::{self, Buffers},
+    modules::{self, Modules},
+    ops,
+    pending::Pending,
+    state::{self, State},
+    tasks::Tasks,
+    threads::Threads,
+    timers::Timers,
+};
+
+/// An isolate with its context. It belongs to no thread; whoever drives it enters it.
+pub(crate) struct Isolate {
+    shared: Option<v8::SharedIsolate>,
+    /// Shared because V8 holds its address for the heap limit's callback.
+    kill: Arc<Kill>,
+    threads: Threads,
+}
+
+impl Isolate {
+    /// Makes a pristine isolate: snapshot and context, no program. Must run on a JavaScript thread.
+    pub(crate) fn new(memory_mb: u64, threads: Threads, tasks: Tasks) -> Self {
+        let bytes_max = usize::try_from(memory_mb.saturating_mul(1 << 20)).unwrap_or(usize::MAX);
+        let buffers = Buffers::new(bytes_max);
+        let params = v8::CreateParams::default()
+            .snapshot_blob(v8::StartupData::from(builtins::SNAPSHOT))
+            .external_references(ops::external_references())
+            .array_buffer_allocator(memory::allocator(&buffers))
+            .allow_atomics_wait(false)
+            .heap_limits(0, bytes_max);
+        let mut isolate = v8::Isolate::new(params);
+        let kill = Arc::new(Kill::new(isolate.thread_safe_handle()));
+        memory::guard_heap(&mut isolate, &kill);
+        isolate.set_microtasks_policy(v8::MicrotasksPolicy::Explicit);
+        isolate.set_promise_reject_callback(ops::rejection::rejected);
+        isolate.set_allow_wasm_code_generation_callback(modules::wasm_allowed);
+        isolate.set_host_import_module_dynamically_callback(modules::import);
+        isolate.set_capture_stack_trace_for_uncaught_exceptions(false, 0);
+        let state = make_state(&mut isolate, (*kill).clone(), buffers, tasks);
+        isolate.set_slot(state);
+        // SAFETY: everything attached to the isolate is Send: the state holds Send values and handles, the callbacks
+        // are functions, the allocator's handle is an atomic counter and the snapshot is static.
+        let shared = unsafe { isolate.try_into_shared() }.unwrap_or_else(|error| panic!("share an isolate: {error}"));
+        Self { shared: Some(shared), kill, threads }
+    }
+
+    /// Handle to end this isolate.
+    pub(crate) fn kill(&self) -> Kill {
+        (*self.kill).clone()
+    }
+
+    /// Enters the isolate on this thread and runs `turn`. Only the isolate's one driver calls this, so the lock is free.
+    pub(crate) fn enter<R>(&self, turn: impl FnOnce(&mut v8::PinScope) -> R) -> R {
+        let shared = self.shared.as_ref().expect("only drop takes the isolate");
+        let mut locker = shared.lock();
+        let context = state::get(&mut locker).context.clone();
+        v8::scope!(let scope, &mut *locker);
+        let context = v8::Local::new(scope, context);
+        let scope = &mut v8::ContextScope::new(scope, context);
+        turn(scope)
+    }
+}
+
+impl Drop for Isolate {
+    fn drop(&mut self) {
+        let Some(shared) = self.shared.take() else { return };
+        // The heap guard's address must stay valid until the isolate is gone.
+        let kill = self.kill.clone();
+        self.threads.push(Box::new(move || {
+            drop(shared);
+            drop(kill);
+        }));
+    }
+}
+
+fn make_state(isolate: &mut v8::OwnedIsolate, kill: Kill, buffers: Arc<Buffers>, tasks: Tasks) -> State {
+    v8::scope!(let scope, isolate);
+    let context = v8::Context::new(scope, Default::default());
+    let scope = &mut v8::ContextScope::new(scope, context);
+    let data = "the snapshot holds lethe and entry";
+    let lethe = scope.get_context_data_from_snapshot_once::<v8::Object>(0).expect(data);
+    let entry = scope.get_context_data_from_snapshot_once::<v8::Object>(1).expect(data);
+    State {
+        context: v8::Global::new(scope, context),
+        lethe: v8::Global::new(scope, lethe),
+        entry: v8::Global::new(scope, entry),
+        program: None,
+        host: None,
+        kill,
+        buffers,
+        modules: Modules::default(),
+        exports: None,
+        pending: Pending::default(),
+        fetches: Default::default(),
+        tasks,
+        bodies: Bodies::default(),
+        timers: Timers::default(),
+        replies: Default::default(),
+        last_invocation: 0,
+        wait_until: 0,
+        streams: 0,
+        rejections: Vec::new(),
+        log_bytes_left: state::LOG_BYTES_MAX,
+        subrequests_left: state::SUBREQUESTS_MAX,
+        wasm_allowed: false,
+    }
+}

@@ -1,0 +1,129 @@
+//! Natives over V8's value serializer: what crosses between isolates and into storage.
+
+use v8::{ValueDeserializerHelper, ValueSerializerHelper};
+
+use crate::{
+    js::{self, Class},
+    state,
+};
+
+struct Delegate;
+
+impl v8::ValueSerializerImpl for Delegate {
+    fn throw_data_clone_error<'s>(&self, scope: &mut v8::PinScope<'s, '_>, message: v8::Local<'s, v8::String>) {
+        let entry = state::local(scope, |state| &state.entry);
+        let error = js::get(scope, entry, "dataCloneError")
+            .and_then(|make| v8::Local::<v8::Function>::try_from(make).ok())
+            .and_then(|make| make.call(scope, entry.into(), &[message.into()]));
+        if let Some(error) = error {
+            scope.throw_exception(error);
+        }
+    }
+
+    fn get_wasm_module_transfer_id(&self, scope: &mut v8::PinScope, _: v8::Local<v8::WasmModuleObject>) -> Option<u32> {
+        let message = js::string(scope, "a WebAssembly.Module cannot be cloned");
+        self.throw_data_clone_error(scope, message);
+        None
+    }
+}
+
+impl v8::ValueDeserializerImpl for Delegate {}
+
+/// `serialize(value) -> Uint8Array`
+pub(crate) fn serialize<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    let Some(bytes) = write(scope, args.get(0), &[]) else { return };
+    match js::bytes(scope, &bytes) {
+        Some(bytes) => result.set(bytes.into()),
+        None => js::throw(scope, Class::RangeError, "the value does not fit into the worker's memory"),
+    }
+}
+
+/// `deserialize(Uint8Array) -> value`
+pub(crate) fn deserialize<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    let Some(bytes) = js::copy_bytes(args.get(0)) else {
+        return js::throw(scope, Class::TypeError, "deserialize needs bytes");
+    };
+    if let Some(value) = read(scope, &bytes, &[]) {
+        result.set(value);
+    }
+}
+
+/// `structuredClone(value, transfer) -> value`; `transfer` is an array of array buffers.
+pub(crate) fn structured_clone<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    let Some(buffers) = transfer_list(scope, args.get(1)) else { return };
+    let Some(bytes) = write(scope, args.get(0), &buffers) else { return };
+    let mut moved = Vec::with_capacity(buffers.len());
+    for buffer in &buffers {
+        let store = buffer.get_backing_store();
+        buffer.detach(None);
+        moved.push(v8::ArrayBuffer::with_backing_store(scope, &store));
+    }
+    if let Some(value) = read(scope, &bytes, &moved) {
+        result.set(value);
+    }
+}
+
+fn transfer_list<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    list: v8::Local<'s, v8::Value>,
+) -> Option<Vec<v8::Local<'s, v8::ArrayBuffer>>> {
+    let Ok(list) = v8::Local::<v8::Array>::try_from(list) else { return Some(Vec::new()) };
+    let mut buffers: Vec<v8::Local<v8::ArrayBuffer>> = Vec::new();
+    for i in 0..list.length() {
+        let item = list.get_index(scope, i)?;
+        let buffer = v8::Local::<v8::ArrayBuffer>::try_from(item).ok();
+        match buffer.filter(|buffer| buffer.is_detachable() && !buffer.was_detached() && !buffers.contains(buffer)) {
+            Some(buffer) => buffers.push(buffer),
+            None => {
+                let message = js::string(scope, "a value in the transfer list cannot be transferred");
+                v8::ValueSerializerImpl::throw_data_clone_error(&Delegate, scope, message);
+                return None;
+            }
+        }
+    }
+    Some(buffers)
+}
+
+fn write<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    value: v8::Local<'s, v8::Value>,
+    transfer: &[v8::Local<'s, v8::ArrayBuffer>],
+) -> Option<Vec<u8>> {
+    let context = scope.get_current_context();
+    let serializer = v8::ValueSerializer::new(scope, Box::new(Delegate));
+    serializer.write_header();
+    for (id, buffer) in (0..).zip(transfer) {
+        serializer.transfer_array_buffer(id, *buffer);
+    }
+    serializer.write_value(context, value).filter(|done| *done)?;
+    Some(serializer.release())
+}
+
+fn read<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    bytes: &[u8],
+    moved: &[v8::Local<'s, v8::ArrayBuffer>],
+) -> Option<v8::Local<'s, v8::Value>> {
+    let context = scope.get_current_context();
+    let deserializer = v8::ValueDeserializer::new(scope, Box::new(Delegate), bytes);
+    for (id, buffer) in (0..).zip(moved) {
+        deserializer.transfer_array_buffer(id, *buffer);
+    }
+    if deserializer.read_header(context) != Some(true) {
+        js::throw(scope, Class::Error, "the bytes are not a serialized value");
+        return None;
+    }
+    deserializer.read_value(context)
+}

@@ -1,0 +1,56 @@
+//! Natives for console output and uncaught exceptions.
+
+use crate::{host::LogLine, js, ops, state};
+
+/// `log(level, text)`
+pub(crate) fn log<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    _: &mut v8::ReturnValue<v8::Value>,
+) {
+    let level = match ops::text(scope, args, 0).as_str() {
+        "debug" => "debug",
+        "info" => "info",
+        "warn" => "warn",
+        "error" => "error",
+        _ => "log",
+    };
+    let text = ops::text(scope, args, 1);
+    write(scope, level, text);
+}
+
+/// `logException(error)`: an exception that nobody caught.
+pub(crate) fn exception<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    _: &mut v8::ReturnValue<v8::Value>,
+) {
+    uncaught(scope, args.get(0));
+}
+
+/// Logs an exception that nobody caught.
+pub(crate) fn uncaught(scope: &mut v8::PinScope, exception: v8::Local<v8::Value>) {
+    let error = js::thrown(scope, exception);
+    let text = if error.stack.is_empty() { error.to_string() } else { error.stack };
+    write(scope, "exception", text);
+}
+
+/// Passes a line to the host until the invocation's share is used up; the last line says so.
+fn write(scope: &mut v8::PinScope, level: &'static str, mut text: String) {
+    let state = state::get(scope);
+    let Some(host) = state.host.clone() else { return };
+    let left = state.log_bytes_left;
+    if left == 0 {
+        return;
+    }
+    if text.len() < left {
+        state.log_bytes_left = left - text.len().max(1);
+        return host.log(LogLine { level, text });
+    }
+    state.log_bytes_left = 0;
+    let end = (0..=left).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.truncate(end);
+    host.log(LogLine { level, text });
+    let text = format!("console output is limited to {} bytes; the rest is dropped", state::LOG_BYTES_MAX);
+    host.log(LogLine { level: "warn", text });
+}

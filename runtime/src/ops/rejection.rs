@@ -1,0 +1,36 @@
+//! Promises that were rejected and that nobody handles: logged once the microtasks are drained.
+
+use crate::{ops::log, state};
+
+/// Rejected promises remembered in one turn.
+const REJECTIONS_MAX: usize = 100;
+
+/// V8 calls this when a promise is rejected without a handler, or gets a handler late.
+pub(crate) unsafe extern "C" fn rejected(message: v8::PromiseRejectMessage) {
+    v8::callback_scope!(unsafe scope, &message);
+    let promise = message.get_promise();
+    match message.get_event() {
+        v8::PromiseRejectEvent::PromiseRejectWithNoHandler => {
+            let Some(value) = message.get_value() else { return };
+            if state::get(scope).rejections.len() < REJECTIONS_MAX {
+                let rejection = (v8::Global::new(scope, promise), v8::Global::new(scope, value));
+                state::get(scope).rejections.push(rejection);
+            }
+        }
+        v8::PromiseRejectEvent::PromiseHandlerAddedAfterReject => {
+            state::get(scope).rejections.retain(|(rejected, _)| *rejected != promise);
+        }
+        v8::PromiseRejectEvent::PromiseRejectAfterResolved | v8::PromiseRejectEvent::PromiseResolveAfterResolved => {}
+    }
+}
+
+/// Logs what is still unhandled.
+pub(crate) fn report(scope: &mut v8::PinScope) {
+    if state::get(scope).rejections.is_empty() {
+        return;
+    }
+    for (_, value) in std::mem::take(&mut state::get(scope).rejections) {
+        let value = v8::Local::new(scope, value);
+        log::uncaught(scope, value);
+    }
+}

@@ -1,0 +1,22 @@
+//! V8's process-wide state: started once, never stopped.
+
+use std::sync::Once;
+
+use crate::v8_flags;
+
+/// Initializes V8. Threads that lock isolates must be created after the first call: where memory protection keys exist,
+/// a thread inherits its right to V8's tables when it is created.
+pub(crate) fn initialize() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        v8_flags::set();
+        v8::V8::initialize_platform(v8::new_single_threaded_default_platform(false).make_shared());
+        v8::V8::initialize();
+    });
+}
+
+/// Runs tasks that V8 posted to the isolate it is running in, such as clean-up of weak references.
+pub(crate) fn run_tasks(isolate: &v8::Isolate) {
+    let platform = v8::V8::get_current_platform();
+    while v8::Platform::pump_message_loop(&platform, isolate, false) {}
+}

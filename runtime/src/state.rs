@@ -1,0 +1,76 @@
+//! What Rust keeps per isolate: everything the natives and the event loop share. It lives in a slot of the isolate and is
+//! touched only under its lock.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    bodies::Bodies, host::Host, invocation::Reply, kill::Kill, memory::Buffers, modules::Modules, ops::fetch::Fetches,
+    pending::Pending, program::Program, tasks::Tasks, timers::Timers,
+};
+
+/// Console output of one invocation (of an actor: between two incoming events), bytes.
+pub(crate) const LOG_BYTES_MAX: usize = 256 * 1024;
+/// Requests an isolate may send per invocation.
+pub(crate) const SUBREQUESTS_MAX: u32 = 10_000;
+
+/// State of one isolate.
+pub(crate) struct State {
+    /// The one context.
+    pub(crate) context: v8::Global<v8::Context>,
+    /// The builtins' `lethe` object.
+    pub(crate) lethe: v8::Global<v8::Object>,
+    /// Exports of `entry.js`.
+    pub(crate) entry: v8::Global<v8::Object>,
+    /// The program, once there is one.
+    pub(crate) program: Option<Arc<Program>>,
+    /// The door out; none while a program is compiled.
+    pub(crate) host: Option<Arc<dyn Host>>,
+    /// Ends this isolate.
+    pub(crate) kill: Kill,
+    /// Array buffer accounting.
+    pub(crate) buffers: Arc<Buffers>,
+    /// Loaded modules.
+    pub(crate) modules: Modules,
+    /// Namespace of the program's entry module, once it is loaded.
+    pub(crate) exports: Option<v8::Global<v8::Object>>,
+    /// Operations that JavaScript waits for.
+    pub(crate) pending: Pending,
+    /// Fetches that can be aborted.
+    pub(crate) fetches: Fetches,
+    /// Tasks that may outlive the isolate.
+    pub(crate) tasks: Tasks,
+    /// Bodies by number.
+    pub(crate) bodies: Bodies,
+    /// Timers.
+    pub(crate) timers: Timers,
+    /// Invocations without an answer yet.
+    pub(crate) replies: HashMap<u32, Reply>,
+    /// Number of the last invocation.
+    pub(crate) last_invocation: u32,
+    /// Promises given to `waitUntil` that have not settled.
+    pub(crate) wait_until: u32,
+    /// Response bodies that JavaScript is still writing.
+    pub(crate) streams: u32,
+    /// Rejected promises that nobody handles so far.
+    pub(crate) rejections: Vec<(v8::Global<v8::Promise>, v8::Global<v8::Value>)>,
+    /// Bytes of console output left.
+    pub(crate) log_bytes_left: usize,
+    /// Requests left.
+    pub(crate) subrequests_left: u32,
+    /// Whether WebAssembly may be compiled now: only while the runtime compiles a module of the program.
+    pub(crate) wasm_allowed: bool,
+}
+
+/// The state of the isolate that `scope` is in.
+pub(crate) fn get(scope: &mut v8::Isolate) -> &mut State {
+    scope.get_slot_mut::<State>().expect("an isolate gets its state when it is made")
+}
+
+/// Reads a handle out of the state.
+pub(crate) fn local<'s, T>(
+    scope: &mut v8::PinScope<'s, '_>,
+    pick: impl FnOnce(&State) -> &v8::Global<T>,
+) -> v8::Local<'s, T> {
+    let global = pick(get(scope)).clone();
+    v8::Local::new(scope, global)
+}

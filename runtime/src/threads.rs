@@ -1,0 +1,146 @@
+//! Threads that run JavaScript. A turn takes a permit first and a thread second, so it never waits while it holds a lock.
+//!
+//! Threads are created when they are needed, up to a maximum, and kept. A busy isolate occupies one of them and delays
+//! nobody but itself; the operating system shares the processors.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread,
+};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::{Semaphore, oneshot};
+
+/// Stack of one thread. V8 stops recursion at `--stack-size` (900 KiB) of it; the rest is room for native code.
+const STACK_BYTES: usize = 4 << 20;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A job panicked or its thread could not be started; what it worked on must not be used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lost;
+
+/// Handle of the threads. They end when the last handle is dropped and the queue is empty.
+#[derive(Clone)]
+pub(crate) struct Threads {
+    shared: Arc<Shared>,
+    permits: Arc<Semaphore>,
+    _closer: Arc<Closer>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    threads_max: usize,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    idle: usize,
+    threads: usize,
+    closed: bool,
+}
+
+struct Closer(Arc<Shared>);
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        self.0.queue.lock().closed = true;
+        self.0.wake.notify_all();
+    }
+}
+
+impl Threads {
+    /// Makes the pool; no thread is started yet.
+    pub(crate) fn new(threads_max: usize) -> Self {
+        let shared =
+            Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), threads_max: threads_max.max(1) });
+        let permits = Arc::new(Semaphore::new(shared.threads_max));
+        Self { _closer: Arc::new(Closer(shared.clone())), shared, permits }
+    }
+
+    /// Runs `job` on a thread when a permit is free.
+    pub(crate) async fn run<R: Send + 'static>(&self, job: impl FnOnce() -> R + Send + 'static) -> Result<R, Lost> {
+        let permit = self.permits.clone().acquire_owned().await.map_err(|_| Lost)?;
+        let (done, result) = oneshot::channel();
+        self.push(Box::new(move || {
+            let value = job();
+            drop(permit);
+            let _ = done.send(value);
+        }));
+        result.await.map_err(|_| Lost)
+    }
+
+    /// Runs `job` some time later, without a permit. For short work that nobody waits for, like ending an isolate.
+    pub(crate) fn push(&self, job: Job) {
+        let mut queue = self.shared.queue.lock();
+        queue.jobs.push_back(job);
+        if queue.idle < queue.jobs.len() && queue.threads < self.shared.threads_max {
+            let shared = self.shared.clone();
+            let started = thread::Builder::new().name("js".into()).stack_size(STACK_BYTES).spawn(move || work(&shared));
+            match started {
+                Ok(_) => queue.threads += 1,
+                Err(error) if queue.threads == 0 => {
+                    tracing::error!(%error, "no thread to run JavaScript can be started");
+                    queue.jobs.pop_back();
+                }
+                Err(_) => {}
+            }
+        }
+        drop(queue);
+        self.shared.wake.notify_one();
+    }
+}
+
+fn work(shared: &Shared) {
+    let mut queue = shared.queue.lock();
+    loop {
+        if let Some(job) = queue.jobs.pop_front() {
+            drop(queue);
+            if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                tracing::error!("a JavaScript thread's job panicked; its isolate is abandoned");
+            }
+            queue = shared.queue.lock();
+        } else if queue.closed {
+            queue.threads -= 1;
+            return;
+        } else {
+            queue.idle += 1;
+            shared.wake.wait(&mut queue);
+            queue.idle -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_blocked_thread_does_not_delay_other_jobs() {
+        let threads = Threads::new(2);
+        let (release, blocked) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::spawn({
+            let threads = threads.clone();
+            async move { threads.run(move || blocked.recv().is_ok()).await }
+        });
+        for i in 0..100 {
+            let answer = tokio::time::timeout(Duration::from_secs(10), threads.run(move || i)).await;
+            assert_eq!(answer, Ok(Ok(i)));
+        }
+        release.send(()).unwrap();
+        assert_eq!(busy.await.unwrap(), Ok(true));
+    }
+
+    #[tokio::test]
+    async fn a_panicking_job_is_lost_and_its_thread_goes_on() {
+        let threads = Threads::new(1);
+        assert_eq!(threads.run(|| panic!("on purpose")).await, Err::<(), _>(Lost));
+        assert_eq!(threads.run(|| 7).await, Ok(7));
+    }
+}

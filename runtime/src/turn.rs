@@ -1,0 +1,260 @@
+//! One turn: something is delivered into an isolate, JavaScript runs until its microtasks are drained.
+//!
+//! Everything that happens to an isolate after it was made goes through [`deliver`]: timers, ends of operations, events.
+
+use std::{sync::Arc, time::Instant};
+
+use futures::future::BoxFuture;
+
+use crate::{
+    body::Body,
+    error::InvocationError,
+    host::{Host, JsError, Payload},
+    invocation::{Event, Reply},
+    js, modules,
+    ops::rejection,
+    pending::{self, Settle},
+    program::Program,
+    state,
+};
+
+/// Something to deliver.
+pub(crate) enum Completion {
+    /// An operation ended.
+    Operation {
+        /// Its number.
+        id: u32,
+        /// What settles its promise.
+        settle: Settle,
+    },
+    /// The time of the next timer has come.
+    Timer,
+    /// Something came in.
+    Event(Box<Event>),
+}
+
+/// What the driver must know after a turn.
+pub(crate) struct Report {
+    /// Operations the turn started.
+    pub(crate) started: Vec<BoxFuture<'static, Completion>>,
+    /// When the next timer is due.
+    pub(crate) next_timer: Option<Instant>,
+    /// Invocations without an answer.
+    pub(crate) replies: usize,
+    /// Unsettled promises given to `waitUntil`.
+    pub(crate) wait_until: u32,
+    /// Response bodies being written.
+    pub(crate) streams: u32,
+}
+
+/// Loads `program` into a pristine isolate. Nothing is answered yet; an error ends the isolate.
+pub(crate) fn boot(
+    scope: &mut v8::PinScope,
+    program: &Arc<Program>,
+    host: Option<Arc<dyn Host>>,
+) -> Result<(), JsError> {
+    let state = state::get(scope);
+    state.program = Some(program.clone());
+    state.host = host;
+    v8::tc_scope!(scope, scope);
+    match try_boot(scope, program) {
+        Some(()) => Ok(()),
+        None => {
+            let exception = scope.exception();
+            scope.reset();
+            Err(exception.map_or_else(stopped, |exception| js::thrown(scope, exception)))
+        }
+    }
+}
+
+/// The error of an isolate that was stopped; the reason to report is in its `Kill`.
+pub(crate) fn stopped() -> JsError {
+    JsError { name: "Error".into(), message: "the isolate was stopped".into(), stack: String::new() }
+}
+
+/// [`boot`] with its exception left pending.
+pub(crate) fn try_boot(scope: &mut v8::PinScope, program: &Program) -> Option<()> {
+    let vars = match &program.vars {
+        Some(vars) => js::string(scope, vars).into(),
+        None => v8::undefined(scope).into(),
+    };
+    let pairs: Vec<v8::Local<v8::Value>> = program
+        .namespaces
+        .iter()
+        .map(|(binding, class_name)| {
+            let pair = [js::string(scope, binding).into(), js::string(scope, class_name).into()];
+            v8::Array::new_with_elements(scope, &pair).into()
+        })
+        .collect();
+    let namespaces = v8::Array::new_with_elements(scope, &pairs).into();
+    call_entry(scope, "setup", &[vars, namespaces])?;
+    let exports = modules::load(scope, &program.main)?;
+    let exports = v8::Global::new(scope, exports);
+    state::get(scope).exports = Some(exports);
+    scope.get_current_context().set_allow_generation_from_strings(false);
+    Some(())
+}
+
+/// Delivers one completion and runs JavaScript until it rests.
+pub(crate) fn deliver(scope: &mut v8::PinScope, completion: Completion) {
+    match completion {
+        Completion::Operation { id, settle } => pending::finish(scope, id, settle),
+        Completion::Timer => fire_timer(scope),
+        Completion::Event(event) => start_event(scope, *event),
+    }
+    scope.perform_microtask_checkpoint();
+    rejection::report(scope);
+    if let Some(host) = state::get(scope).host.clone() {
+        host.turn_ended();
+    }
+}
+
+/// Ends a batch of deliveries.
+pub(crate) fn report(scope: &mut v8::PinScope) -> Report {
+    let state = state::get(scope);
+    Report {
+        started: state.pending.take_started(),
+        next_timer: state.timers.next(),
+        replies: state.replies.len(),
+        wait_until: state.wait_until,
+        streams: state.streams,
+    }
+}
+
+fn fire_timer(scope: &mut v8::PinScope) {
+    let Some(timer) = state::get(scope).timers.take_due(Instant::now()) else { return };
+    let continuation = v8::Local::new(scope, timer.continuation);
+    scope.set_continuation_preserved_embedder_data(continuation);
+    let handler = v8::Local::new(scope, timer.handler);
+    v8::tc_scope!(scope, scope);
+    let undefined = v8::undefined(scope).into();
+    if handler.call(scope, undefined, &[]).is_none()
+        && let Some(exception) = scope.exception()
+    {
+        scope.reset();
+        crate::ops::log::uncaught(scope, exception);
+    }
+}
+
+fn start_event(scope: &mut v8::PinScope, event: Event) {
+    let undefined: v8::Local<v8::Value> = v8::undefined(scope).into();
+    scope.set_continuation_preserved_embedder_data(undefined);
+    match event {
+        Event::Fetch { entrypoint, request, reply } => {
+            let Some(request) = request_object(scope, request) else { return reply.fail(too_many_bodies()) };
+            let exports = exports(scope);
+            let entrypoint = entrypoint.map_or(undefined, |name| js::string(scope, &name).into());
+            start(scope, reply, "fetch", &[exports, entrypoint, request]);
+        }
+        Event::Scheduled { cron, scheduled_time_ms, reply } => {
+            let exports = exports(scope);
+            let cron = js::string(scope, &cron).into();
+            let time = v8::Number::new(scope, scheduled_time_ms as f64).into();
+            start(scope, reply, "scheduled", &[exports, cron, time]);
+        }
+        Event::Construct { start: actor, reply } => {
+            let exports = exports(scope);
+            let class = js::string(scope, &actor.class_name).into();
+            let id = js::string(scope, &actor.id).into();
+            let name = actor.name.map_or(undefined, |name| js::string(scope, &name).into());
+            start(scope, reply, "construct", &[exports, class, id, name]);
+        }
+        Event::Call { method, args, reply } => {
+            let method = js::string(scope, &method).into();
+            let json = matches!(args, Payload::Json(_));
+            let args = match args {
+                Payload::Json(text) => Some(js::string(scope, &text).into()),
+                Payload::V8(bytes) => js::bytes(scope, &bytes).map(Into::into),
+            };
+            let Some(args) = args else { return reply.fail(too_large()) };
+            let json = v8::Boolean::new(scope, json).into();
+            start(scope, reply, "call", &[method, args, json]);
+        }
+        Event::ActorFetch { request, reply } => {
+            let Some(request) = request_object(scope, request) else { return reply.fail(too_many_bodies()) };
+            start(scope, reply, "actorFetch", &[request]);
+        }
+    }
+}
+
+fn too_many_bodies() -> InvocationError {
+    InvocationError::Overloaded("the isolate holds too many bodies".into())
+}
+
+fn too_large() -> InvocationError {
+    InvocationError::Limit(crate::error::Limit::Memory)
+}
+
+fn exports<'s>(scope: &mut v8::PinScope<'s, '_>) -> v8::Local<'s, v8::Value> {
+    match state::get(scope).exports.clone() {
+        Some(exports) => v8::Local::new(scope, exports).into(),
+        None => v8::undefined(scope).into(),
+    }
+}
+
+/// Registers the reply and calls a function of `entry.js`, which answers now or later.
+fn start(scope: &mut v8::PinScope, reply: Reply, function: &str, args: &[v8::Local<v8::Value>]) {
+    let state = state::get(scope);
+    state.last_invocation += 1;
+    let id = state.last_invocation;
+    state.replies.insert(id, reply);
+    let id = v8::Integer::new_from_unsigned(scope, id).into();
+    let args: Vec<v8::Local<v8::Value>> = std::iter::once(id).chain(args.iter().copied()).collect();
+    v8::tc_scope!(scope, scope);
+    // Entry functions turn exceptions into replies; only termination gets here, and then the driver answers.
+    if call_entry(scope, function, &args).is_none() && scope.can_continue() {
+        tracing::error!(function, "an entry function threw");
+    }
+}
+
+fn call_entry<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    function: &str,
+    args: &[v8::Local<v8::Value>],
+) -> Option<v8::Local<'s, v8::Value>> {
+    let entry = state::local(scope, |state| &state.entry);
+    let function = js::get(scope, entry, function)?.cast::<v8::Function>();
+    function.call(scope, entry.into(), args)
+}
+
+/// The object `newIncomingRequest` takes, or `None` when there are too many bodies.
+fn request_object<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    request: http::Request<Body>,
+) -> Option<v8::Local<'s, v8::Value>> {
+    let (parts, body) = request.into_parts();
+    let object = v8::Object::new(scope);
+    let method = js::string(scope, parts.method.as_str()).into();
+    js::set(scope, object, "method", method);
+    let url = js::string(scope, &absolute_url(&parts)).into();
+    js::set(scope, object, "url", url);
+    let headers = crate::ops::fetch::header_list(scope, &parts.headers);
+    js::set(scope, object, "headers", headers.into());
+    let rid = if http_body::Body::is_end_stream(&body) {
+        v8::null(scope).into()
+    } else {
+        let id = state::get(scope).bodies.receive(body)?;
+        v8::Integer::new_from_unsigned(scope, id).into()
+    };
+    js::set(scope, object, "rid", rid);
+    Some(object.into())
+}
+
+/// A request's URL; one in origin form gets its host from the `Host` header.
+fn absolute_url(parts: &http::request::Parts) -> String {
+    if parts.uri.scheme().is_some() {
+        return parts.uri.to_string();
+    }
+    let host = parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    format!("http://{host}{path}")
+}
+
+/// Names of the program's exported actor classes; the program must be loaded.
+pub(crate) fn actor_classes(scope: &mut v8::PinScope) -> Vec<String> {
+    v8::tc_scope!(scope, scope);
+    let exports = exports(scope);
+    let Some(list) = call_entry(scope, "actorClasses", &[exports]) else { return Vec::new() };
+    let Ok(list) = v8::Local::<v8::Array>::try_from(list) else { return Vec::new() };
+    (0..list.length()).filter_map(|i| list.get_index(scope, i)).map(|name| name.to_rust_string_lossy(scope)).collect()
+}

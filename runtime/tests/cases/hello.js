@@ -1,0 +1,6 @@
+export default {
+  async fetch(request, env, ctx) {
+    console.log(request.method, request.url, Object.keys(env).length);
+    return new Response("hello");
+  },
+};

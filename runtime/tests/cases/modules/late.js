@@ -1,0 +1,1 @@
+import { count } from "./lib.js"; export default `late sees ${count}`;

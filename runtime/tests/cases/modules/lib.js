@@ -1,0 +1,1 @@
+export default "lib"; export let count = 1; export const bump = () => count++;

@@ -21,14 +21,14 @@ macro_rules! ops {
         const OPS: &[&str] = &[$(stringify!($name)),*];
     };
 }
-include!("src/ops/table.rs");
+include!("src/ops/table.in");
 
 /// Source text by builtin name.
 type Sources = BTreeMap<String, String>;
 
 fn main() {
     println!("cargo::rerun-if-changed=js");
-    println!("cargo::rerun-if-changed=src/ops/table.rs");
+    println!("cargo::rerun-if-changed=src/ops/table.in");
     println!("cargo::rerun-if-changed=src/v8_flags.rs");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let sources = read_sources(Path::new("js"));

@@ -1,5 +1,5 @@
-"use strict";
 // structuredClone over V8's value serializer.
+"use strict";
 
 const { ops } = lethe;
 

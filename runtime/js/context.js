@@ -1,5 +1,5 @@
-"use strict";
 // `env` and the `ctx` objects that handlers get.
+"use strict";
 
 const { ops } = lethe;
 const { defineProperty } = Object;

@@ -1,5 +1,5 @@
-"use strict";
 // What the event loop calls: one function per kind of event. Each ends in exactly one `ops.reply*` for its invocation.
+"use strict";
 
 const { ops } = lethe;
 const { newIncomingRequest, describeResponse } = lethe.use("standin");

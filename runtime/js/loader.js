@@ -1,8 +1,8 @@
-"use strict";
 // Loader of builtins. Gives every builtin the same `lethe` object:
-//   lethe.ops.NAME(...)  natives of ops/table.rs
+//   lethe.ops.NAME(...)  natives of ops/table.in
 //   lethe.use("name")    exports of js/name.js, evaluated once per isolate (at build time if something eager uses it)
 // While the snapshot is built, `lethe.compiled` holds the compiled builtins; afterwards a native compiles them.
+"use strict";
 
 const loaded = { __proto__: null };
 const evaluating = { __proto__: null };

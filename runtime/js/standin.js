@@ -1,5 +1,5 @@
-"use strict";
 // The least Headers, Request and Response there can be, until the `web` room's fetch builtin replaces them.
+"use strict";
 
 const { ops } = lethe;
 

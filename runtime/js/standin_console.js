@@ -1,5 +1,5 @@
-"use strict";
 // The least console there can be, until the `web` room's console replaces it.
+"use strict";
 
 const { ops } = lethe;
 const { String } = globalThis;

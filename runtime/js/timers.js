@@ -1,5 +1,5 @@
-"use strict";
 // setTimeout, setInterval and their clears, by the HTML standard's timer steps without string handlers.
+"use strict";
 
 const { ops } = lethe;
 const { apply } = Reflect;

@@ -1,5 +1,5 @@
-"use strict";
 // Exports of the module `cloudflare:workers`.
+"use strict";
 
 const { defineProperty } = Object;
 

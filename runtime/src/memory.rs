@@ -64,14 +64,17 @@ impl Buffers {
 static VTABLE: v8::RustAllocatorVtable<Buffers> =
     v8::RustAllocatorVtable { allocate, allocate_uninitialized, free, drop: release };
 
+// SAFETY: V8 passes the handle that `allocator` gave it.
 unsafe extern "C" fn allocate(buffers: &Buffers, len: usize) -> *mut c_void {
     buffers.allocate(len, true)
 }
 
+// SAFETY: V8 passes the handle that `allocator` gave it.
 unsafe extern "C" fn allocate_uninitialized(buffers: &Buffers, len: usize) -> *mut c_void {
     buffers.allocate(len, false)
 }
 
+// SAFETY: V8 passes the handle of `allocator` and a block that it got from there.
 unsafe extern "C" fn free(buffers: &Buffers, data: *mut c_void, len: usize) {
     if data.is_null() {
         return;
@@ -85,6 +88,7 @@ unsafe extern "C" fn free(buffers: &Buffers, data: *mut c_void, len: usize) {
     buffers.give_back(len);
 }
 
+// SAFETY: V8 calls this once with the handle of `allocator`.
 unsafe extern "C" fn release(buffers: *const Buffers) {
     // SAFETY: the pointer came from `Arc::into_raw` in `allocator`, and V8 releases it once.
     drop(unsafe { Arc::from_raw(buffers) });
@@ -116,6 +120,7 @@ pub(crate) fn guard_heap(isolate: &mut v8::Isolate, kill: &Kill) {
     isolate.add_near_heap_limit_callback(near_heap_limit, ptr::from_ref(kill).cast_mut().cast());
 }
 
+// SAFETY: V8 passes the pointer that `guard_heap` gave it.
 unsafe extern "C" fn near_heap_limit(kill: *mut c_void, current: usize, initial: usize) -> usize {
     // SAFETY: `guard_heap` was given a `Kill` that outlives the isolate.
     let kill = unsafe { &*kill.cast::<Kill>() };

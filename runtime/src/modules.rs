@@ -145,6 +145,7 @@ fn fill_synthetic<'s>(
     context: v8::Local<'s, v8::Context>,
     module: v8::Local<'s, v8::Module>,
 ) -> Option<v8::Local<'s, v8::Value>> {
+    // SAFETY: V8 calls this with the current context.
     v8::callback_scope!(unsafe scope, context);
     let path = {
         let synthetic = state::get(scope).modules.synthetic.clone();
@@ -210,6 +211,7 @@ fn resolve<'s>(
     _attributes: v8::Local<'s, v8::FixedArray>,
     referrer: v8::Local<'s, v8::Module>,
 ) -> Option<v8::Local<'s, v8::Module>> {
+    // SAFETY: V8 calls this with the current context.
     v8::callback_scope!(unsafe scope, context);
     let importer = referrer.script_id().and_then(|id| state::get(scope).modules.paths.get(&id).cloned())?;
     let specifier = specifier.to_rust_string_lossy(scope);
@@ -242,7 +244,9 @@ pub(crate) fn import<'s>(
 }
 
 /// V8 asks this before WebAssembly is compiled: bytes never are, modules of the program are.
+// SAFETY: V8 calls this with the current context.
 pub(crate) unsafe extern "C" fn wasm_allowed(context: v8::Local<v8::Context>, _: v8::Local<v8::String>) -> bool {
+    // SAFETY: V8 calls this with the current context.
     v8::callback_scope!(unsafe scope, context);
     state::get(scope).wasm_allowed
 }

@@ -38,7 +38,7 @@ macro_rules! ops {
 }
 
 mod table {
-    include!("table.rs");
+    include!("table.in");
 
     /// Name and function of a native.
     pub(super) fn op(index: i64) -> (&'static str, super::Op) {

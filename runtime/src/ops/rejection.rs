@@ -6,7 +6,9 @@ use crate::{ops::log, state};
 const REJECTIONS_MAX: usize = 100;
 
 /// V8 calls this when a promise is rejected without a handler, or gets a handler late.
+// SAFETY: V8 calls this with a message of the isolate that is entered.
 pub(crate) unsafe extern "C" fn rejected(message: v8::PromiseRejectMessage) {
+    // SAFETY: as above.
     v8::callback_scope!(unsafe scope, &message);
     let promise = message.get_promise();
     match message.get_event() {

@@ -1,3 +1,4 @@
+// The least worker.
 export default {
   async fetch(request, env, ctx) {
     console.log(request.method, request.url, Object.keys(env).length);

@@ -1,3 +1,4 @@
+// Order of timers, microtasks and clears.
 export default {
   async fetch() {
     const order = [];

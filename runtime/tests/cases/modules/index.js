@@ -1,3 +1,4 @@
+// Every kind of module, static and dynamic imports, and a module that is not there.
 import { env, waitUntil, WorkerEntrypoint, DurableObject } from "cloudflare:workers";
 import name, { count, bump } from "./lib.js";
 import config from "./config.json";

@@ -1,1 +1,2 @@
+// Imported dynamically.
 import { count } from "./lib.js"; export default `late sees ${count}`;

@@ -1,0 +1,140 @@
+//! Tests of the vault and its key table on real files.
+
+use std::path::Path;
+
+use super::*;
+use crate::store::vfs::StdVfs;
+
+const NODE: Uuid = Uuid::from_u128(1);
+const LIFE: Uuid = Uuid::from_u128(2);
+
+fn config() -> TableConfig {
+    TableConfig { node: NODE, extent_slots: 4, slots_max: 10 }
+}
+
+fn actor(byte: u8) -> ActorId {
+    ActorId([byte; 32])
+}
+
+fn vault(dir: &Path) -> Vault {
+    Vault::open(Arc::new(StdVfs), dir, config()).expect("the vault opens")
+}
+
+fn file(dir: &Path) -> Vec<u8> {
+    std::fs::read(dir.join("keys.table")).unwrap()
+}
+
+#[test]
+fn a_key_survives_reopening_and_seals_the_same_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let sealer = vault(dir.path()).create(actor(1), LIFE).unwrap();
+    let id = sealer.record_id(b"name");
+    let sealed = sealer.seal_value(id, b"value").unwrap();
+    let sealer = vault(dir.path()).sealer(actor(1), LIFE).unwrap();
+    assert_eq!(sealer.record_id(b"name"), id);
+    assert_eq!(sealer.open_value(id, &sealed).unwrap(), b"value");
+}
+
+#[test]
+fn creating_a_key_twice_gives_the_first_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let vault = vault(dir.path());
+    let (first, second) = (vault.create(actor(1), LIFE).unwrap(), vault.create(actor(1), LIFE).unwrap());
+    assert_eq!(first.record_id(b"x"), second.record_id(b"x"));
+    assert_eq!(vault.incarnations(), [(actor(1), LIFE)]);
+}
+
+#[test]
+fn another_key_for_the_same_incarnation_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = KeyTable::open(Arc::new(StdVfs), dir.path(), config()).unwrap();
+    let (one, two) = (DataKey::generate().unwrap(), DataKey::generate().unwrap());
+    table.insert(actor(1), LIFE, &one).unwrap();
+    table.insert(actor(1), LIFE, &one).unwrap();
+    assert!(matches!(table.insert(actor(1), LIFE, &two), Err(Error::Exists { .. })));
+    assert_eq!(table.get(actor(1), LIFE).unwrap(), Some(one));
+}
+
+#[test]
+fn an_erased_key_is_nowhere_in_the_file_and_never_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = KeyTable::open(Arc::new(StdVfs), dir.path(), config()).unwrap();
+    let (gone, stays) = (DataKey::generate().unwrap(), DataKey::generate().unwrap());
+    table.insert(actor(1), LIFE, &gone).unwrap();
+    table.insert(actor(2), LIFE, &stays).unwrap();
+    let holds = |key: &DataKey| file(dir.path()).windows(32).any(|window| window == key.bytes());
+    assert!(holds(&gone) && holds(&stays));
+    assert!(table.erase(actor(1), LIFE).unwrap());
+    assert!(!holds(&gone) && holds(&stays));
+    assert!(!table.erase(actor(1), LIFE).unwrap());
+    drop(table);
+    let vault = vault(dir.path());
+    assert!(matches!(vault.sealer(actor(1), LIFE), Err(Error::NoKey { .. })));
+    assert_eq!(vault.incarnations(), [(actor(2), LIFE)]);
+}
+
+#[test]
+fn the_table_grows_to_its_limit_refuses_and_takes_keys_again_after_an_erasure() {
+    let dir = tempfile::tempdir().unwrap();
+    let vault = vault(dir.path());
+    for byte in 0..10 {
+        vault.create(actor(byte), LIFE).unwrap();
+    }
+    assert!(matches!(vault.create(actor(10), LIFE), Err(Error::Full { max: 10 })));
+    assert!(vault.erase(actor(3), LIFE).unwrap());
+    vault.create(actor(10), LIFE).unwrap();
+    assert_eq!(file(dir.path()).len(), 512 * 11);
+}
+
+#[test]
+fn a_damaged_key_is_reported_and_can_still_be_erased() {
+    let dir = tempfile::tempdir().unwrap();
+    vault(dir.path()).create(actor(1), LIFE).unwrap();
+    let mut bytes = file(dir.path());
+    bytes[512 + 80] ^= 4;
+    std::fs::write(dir.path().join("keys.table"), &bytes).unwrap();
+    let vault = vault(dir.path());
+    assert!(matches!(vault.sealer(actor(1), LIFE), Err(Error::Damaged { slot: 0, .. })));
+    assert!(matches!(vault.create(actor(1), LIFE), Err(Error::Damaged { slot: 0, .. })));
+    assert!(vault.erase(actor(1), LIFE).unwrap());
+    assert!(file(dir.path())[512..1024].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_slot_that_names_no_owner_is_zeroed_when_the_table_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    vault(dir.path()).create(actor(1), LIFE).unwrap();
+    let mut bytes = file(dir.path());
+    bytes[512 + 20] ^= 4;
+    std::fs::write(dir.path().join("keys.table"), &bytes).unwrap();
+    let vault = vault(dir.path());
+    assert!(matches!(vault.sealer(actor(1), LIFE), Err(Error::NoKey { .. })));
+    assert!(file(dir.path())[512..1024].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_file_that_is_not_this_nodes_table_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    vault(dir.path()).create(actor(1), LIFE).unwrap();
+    let whole = file(dir.path());
+    let refused = |bytes: &[u8], config: TableConfig| {
+        std::fs::write(dir.path().join("keys.table"), bytes).unwrap();
+        let error = KeyTable::open(Arc::new(StdVfs), dir.path(), config).unwrap_err();
+        assert!(matches!(error, Error::Unusable { .. }), "{error}");
+        error.to_string()
+    };
+    let mut damaged = whole.clone();
+    damaged[33] ^= 1;
+    assert!(refused(&damaged, config()).contains("header is damaged"));
+    assert!(refused(&whole[..100], config()).contains("shorter than its header"));
+    assert!(refused(&whole[..1000], config()).contains("its 4 slots need"));
+    assert!(refused(&whole, TableConfig { node: Uuid::from_u128(9), ..config() }).contains("belongs to node"));
+}
+
+#[test]
+fn two_vaults_on_one_directory_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = vault(dir.path());
+    let second = Vault::open(Arc::new(StdVfs), dir.path(), config());
+    assert!(matches!(second, Err(Error::Locked { .. })));
+}

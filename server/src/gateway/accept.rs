@@ -70,7 +70,7 @@ impl Bound {
     pub fn serve(self, serve: Arc<dyn Serve>) -> Handle {
         let (drain, cut, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let limits = Arc::new(self.config.limits);
-        let streams = Streams::new(tasks.clone(), cut.clone());
+        let streams = Streams { tasks: tasks.clone(), cut: cut.clone(), stall_timeout: limits.body_stall_timeout() };
         let shared = Arc::new(Shared {
             serve,
             limits: limits.clone(),

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use tokio::sync::Notify;
+
 /// Counts a connection's requests.
 ///
 /// A request is open from the moment its head was understood until its response's body is dropped.
@@ -14,6 +16,7 @@ pub(super) struct Activity {
     unflushed: AtomicBool,
     /// A response was given while the client was still sending its request.
     unread: AtomicBool,
+    tired: Notify,
 }
 
 impl Activity {
@@ -45,6 +48,16 @@ impl Activity {
     /// Whether bytes written now can belong to a response of ours.
     pub(super) fn responding(&self) -> bool {
         self.open_count() > 0 || self.unflushed.load(Ordering::Acquire)
+    }
+
+    /// Called by the wire when an HTTP/2 connection was idle for too long.
+    pub(super) fn note_tired(&self) {
+        self.tired.notify_one();
+    }
+
+    /// Returns when the connection should be closed politely.
+    pub(super) async fn tired(&self) {
+        self.tired.notified().await;
     }
 
     /// Notes that a request's body was not read to its end.

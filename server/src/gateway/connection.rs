@@ -20,6 +20,7 @@ use super::Serve;
 use super::activity::Activity;
 use super::config::Limits;
 use super::entry::Entry;
+use super::progress;
 use super::wire::Wire;
 
 /// What all connections of a gateway share.
@@ -40,14 +41,9 @@ pub(super) struct Shared {
 /// Starts the tasks of HTTP/2 streams where a drain can wait for them.
 #[derive(Clone)]
 pub(super) struct Streams {
-    tasks: TaskTracker,
-    cut: CancellationToken,
-}
-
-impl Streams {
-    pub(super) fn new(tasks: TaskTracker, cut: CancellationToken) -> Self {
-        Self { tasks, cut }
-    }
+    pub(super) tasks: TaskTracker,
+    pub(super) cut: CancellationToken,
+    pub(super) stall_timeout: Duration,
 }
 
 impl<F> Executor<F> for Streams
@@ -56,10 +52,10 @@ where
     F::Output: Send,
 {
     fn execute(&self, stream: F) {
-        let cut = self.cut.clone();
+        let (cut, stall_timeout) = (self.cut.clone(), self.stall_timeout);
         self.tasks.spawn(async move {
             tokio::select! {
-                _ = stream => {}
+                () = progress::watched(stream, stall_timeout) => {}
                 () = cut.cancelled() => {}
             }
         });
@@ -125,19 +121,24 @@ where
         local: shared.local,
         tls: shared.tls.is_some(),
     };
-    let wire = Wire::new(stream, activity, &shared.limits);
+    let wire = Wire::new(stream, activity.clone(), &shared.limits);
     let mut connection = pin!(shared.http.serve_connection(TokioIo::new(wire), entry));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = shared.drain.cancelled() => {
+        () = farewell(&shared.drain, &activity) => {
             connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = shared.cut.cancelled() => return,
-            }
+            connection.as_mut().await
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "connection ended");
+    }
+}
+
+/// Returns when the connection should take no new request.
+async fn farewell(drain: &CancellationToken, activity: &Activity) {
+    tokio::select! {
+        () = drain.cancelled() => {}
+        () = activity.tired() => {}
     }
 }

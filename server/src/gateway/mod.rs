@@ -18,6 +18,7 @@ mod connection;
 mod decode;
 mod encode;
 mod entry;
+mod progress;
 mod refusal;
 mod request_body;
 mod response_body;

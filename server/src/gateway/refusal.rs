@@ -17,6 +17,7 @@ pub(super) enum Refusal {
     HeaderTimeout,
     BodyTooLarge,
     BodyStalled,
+    BodyBroken,
     TooManyConnections,
     TooManyRequests,
     Panicked,
@@ -40,6 +41,7 @@ impl Refusal {
             Refusal::HeaderTimeout => (StatusCode::REQUEST_TIMEOUT, "the request's headers did not arrive in time"),
             Refusal::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the request's body is too large"),
             Refusal::BodyStalled => (StatusCode::REQUEST_TIMEOUT, "the request's body stopped arriving"),
+            Refusal::BodyBroken => (StatusCode::BAD_REQUEST, "the request's body is malformed or was broken off"),
             Refusal::TooManyConnections => {
                 (StatusCode::SERVICE_UNAVAILABLE, "too many connections are open, try again")
             }

@@ -25,6 +25,7 @@ pub(super) struct Intake {
 
 const FAULT_TOO_LARGE: u8 = 1;
 const FAULT_STALLED: u8 = 2;
+const FAULT_BROKEN: u8 = 3;
 
 impl Intake {
     /// For a request that has a body, or none.
@@ -47,6 +48,7 @@ impl Intake {
         match self.fault.load(Ordering::Acquire) {
             FAULT_TOO_LARGE => Some(Refusal::BodyTooLarge),
             FAULT_STALLED => Some(Refusal::BodyStalled),
+            FAULT_BROKEN => Some(Refusal::BodyBroken),
             _ => None,
         }
     }
@@ -107,10 +109,7 @@ impl http_body::Body for RequestBody {
                 this.intake.ended.store(true, Ordering::Release);
                 Poll::Ready(None)
             }
-            Some(Err(_)) => {
-                this.failed = true;
-                Poll::Ready(Some(Err("the client broke off the request's body".into())))
-            }
+            Some(Err(_)) => this.fail(FAULT_BROKEN, "the request's body is malformed or was broken off"),
             Some(Ok(frame)) => {
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
                 let total = this.intake.bytes.fetch_add(length, Ordering::Relaxed) + length;

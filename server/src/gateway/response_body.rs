@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::access::Record;
 use super::activity::Open;
+use super::progress::Progress;
 
 /// What keeps a request counted until its response's body is dropped.
 pub(super) struct Held {
@@ -35,14 +37,21 @@ pub(super) struct ResponseBody {
     /// Bytes the response's `content-length` still promises.
     promised: Option<u64>,
     failed: bool,
+    /// `None` over HTTP/1.1.
+    progress: Option<Arc<Progress>>,
     held: Held,
 }
 
 impl ResponseBody {
-    /// `promised` is the value of the `content-length` header, if there is one.
+    /// `promised` is the value of the `content-length` header, if there is one. Made in the task that will send it.
     pub(super) fn new(inner: Body, promised: Option<u64>, mut held: Held) -> Self {
         held.record.complete = inner.is_end_stream();
-        Self { inner, promised, failed: false, held }
+        let progress = Progress::current();
+        if let (Some(progress), false) = (&progress, inner.is_end_stream()) {
+            // The head is the first thing the client has to make room for.
+            progress.gave();
+        }
+        Self { inner, promised, failed: false, progress, held }
     }
 
     fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -61,6 +70,9 @@ impl ResponseBody {
             }
         }
         self.held.record.bytes_out += length;
+        if let Some(progress) = &self.progress {
+            progress.gave();
+        }
         if self.promised == Some(0) || self.is_end_stream() {
             self.held.record.complete = true;
         }
@@ -76,6 +88,9 @@ impl http_body::Body for ResponseBody {
         let this = self.get_mut();
         if this.failed {
             return Poll::Ready(None);
+        }
+        if let Some(progress) = &this.progress {
+            progress.asked();
         }
         let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.inner).poll_frame(cx)));
         match polled {

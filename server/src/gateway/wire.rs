@@ -36,6 +36,8 @@ enum Awaiting {
     Head,
     /// The rest of a head.
     HeadEnd,
+    /// That an HTTP/2 client takes note of our goodbye.
+    Goodbye,
 }
 
 /// What the first bytes say about the protocol.
@@ -122,8 +124,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             self.wait_for(Awaiting::Head, self.idle_timeout);
         }
         ready!(self.patience.as_mut().poll(cx));
-        if self.awaiting != Awaiting::HeadEnd {
-            return Poll::Ready(Ok(()));
+        match self.awaiting {
+            Awaiting::Head if self.protocol == Protocol::Http2 => {
+                // A client that is just sending a request must learn that it was not taken.
+                self.activity.note_tired();
+                self.wait_for(Awaiting::Goodbye, self.header_timeout);
+                return self.patience.as_mut().poll(cx).map(Ok);
+            }
+            Awaiting::Head | Awaiting::Goodbye | Awaiting::Nothing => return Poll::Ready(Ok(())),
+            Awaiting::HeadEnd => {}
         }
         // The client began a head. Say why it is cut off; one try, whoever is this slow may not even listen.
         self.page = Refusal::HeaderTimeout.last_words();

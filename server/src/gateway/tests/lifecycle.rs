@@ -92,15 +92,6 @@ async fn a_panicking_handler_is_a_500_and_the_connection_lives_on() {
     assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.body, "fine");
 }
 
-/// Tells when it is dropped.
-struct Tell(Arc<Notify>);
-
-impl Drop for Tell {
-    fn drop(&mut self) {
-        self.0.notify_one();
-    }
-}
-
 #[tokio::test]
 async fn the_handler_is_dropped_when_its_client_leaves() {
     let (began, dropped) = (Arc::new(Notify::new()), Arc::new(Notify::new()));

@@ -3,14 +3,19 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use http_body_util::BodyExt;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
 use lethe_runtime::body::{self, Body};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc};
+use tokio_stream::StreamExt;
 
 use crate::gateway::{Config, Gateway, Handle, Limits, Peer, Serve};
 
@@ -166,4 +171,48 @@ impl Raw {
 /// A hyper client that never keeps a connection.
 pub async fn get(addr: SocketAddr, path: &str) -> Answer {
     Raw::connect(addr).await.ask(format!("GET {path} HTTP/1.1\r\nhost: {addr}\r\n\r\n")).await
+}
+
+/// Tells when it is dropped.
+pub struct Tell(pub Arc<Notify>);
+
+impl Drop for Tell {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+/// A response's body without end: 64 KiB frames, counted as they are taken, telling when it is dropped.
+pub struct Endless {
+    pub taken: Arc<AtomicUsize>,
+    pub dropped: Arc<Notify>,
+}
+
+pub const FRAME_BYTES: usize = 64 << 10;
+
+impl Endless {
+    pub fn new() -> Self {
+        Self { taken: Arc::default(), dropped: Arc::default() }
+    }
+
+    pub fn bytes_taken(&self) -> usize {
+        self.taken.load(Ordering::SeqCst) * FRAME_BYTES
+    }
+
+    pub fn body(&self) -> Body {
+        let (taken, tell) = (self.taken.clone(), Tell(self.dropped.clone()));
+        let frames = futures::stream::repeat_with(move || {
+            let _held = &tell;
+            taken.fetch_add(1, Ordering::SeqCst);
+            Ok(Frame::data(Bytes::from_static(&[b'x'; FRAME_BYTES])))
+        });
+        StreamBody::new(frames).boxed_unsync()
+    }
+}
+
+/// A request's body that a test writes frame by frame; ends when the sender is dropped.
+pub fn channel() -> (mpsc::Sender<Bytes>, Body) {
+    let (sender, receiver) = mpsc::channel::<Bytes>(1);
+    let frames = tokio_stream::wrappers::ReceiverStream::new(receiver).map(|bytes| Ok(Frame::data(bytes)));
+    (sender, StreamBody::new(frames).boxed_unsync())
 }

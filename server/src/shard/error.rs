@@ -1,6 +1,9 @@
 //! Errors of the room. Every refusal of a proposal says whether it surely did not happen.
 
-use crate::store::state;
+use std::io;
+use std::path::PathBuf;
+
+use crate::store::{state, wal};
 
 /// Starting, reading or stopping failed.
 #[derive(Debug, thiserror::Error)]
@@ -8,6 +11,22 @@ pub enum Error {
     /// The state store failed or refuses to open.
     #[error(transparent)]
     State(#[from] state::Error),
+    /// The write-ahead log failed or refuses to open.
+    #[error(transparent)]
+    Wal(#[from] wal::Error),
+    /// A file of the data directory could not be read or written.
+    #[error("{action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The configuration makes no sense.
+    #[error("shard configuration: {0}")]
+    Config(String),
     /// The data directory, the snapshots and the log do not fit together.
     #[error("{0}")]
     Refused(String),

@@ -3,79 +3,159 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use lethe_proto::ActorId;
+use openraft::async_runtime::WatchReceiver;
+use openraft::error::{ClientWriteError, LinearizableReadError};
+use openraft::impls::ProgressResponder;
+use openraft::{LogIdOptionExt, ReadPolicy};
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use super::{Applied, Command, Epoch, Error, ProposeError, ReadError};
-use crate::store::{HeaderOrTombstone, RecordId};
-
-/// What a group does for its handles.
-pub(super) trait Group: Send + Sync + 'static {
-    fn propose(&self, epoch: Epoch, command: Command) -> BoxFuture<'_, Result<Applied, ProposeError>>;
-    fn read_index(&self) -> BoxFuture<'_, Result<Epoch, ReadError>>;
-    fn leadership(&self) -> watch::Receiver<Option<Epoch>>;
-    fn header(&self, actor: ActorId) -> BoxFuture<'_, Result<Option<HeaderOrTombstone>, Error>>;
-    fn names(&self, actor: ActorId, incarnation: Uuid) -> BoxFuture<'_, Result<Vec<(RecordId, Bytes)>, Error>>;
-    fn value(&self, actor: ActorId, life: Uuid, id: RecordId) -> BoxFuture<'_, Result<Option<Bytes>, Error>>;
-    fn actors(&self, after: Option<ActorId>, limit: usize) -> BoxFuture<'_, Result<Vec<HeaderOrTombstone>, Error>>;
-    fn metrics(&self) -> Metrics;
-}
+use super::replica::Replica;
+use super::types::{Leader, Proposal};
+use super::{Applied, Command, Epoch, Error, NotDone, ProposeError, ReadError, codec};
+use crate::store::state::Group;
+use crate::store::{HeaderOrTombstone, RecordId, state};
 
 /// Handle of one shard.
 #[derive(Clone)]
 pub struct Shard {
-    group: Arc<dyn Group>,
+    replica: Arc<Replica>,
 }
 
 /// What a shard tells about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metrics {
-    /// Index of the last applied log entry.
-    pub applied: u64,
+    /// The group.
+    pub group: u32,
+    /// The leadership of this node, if it leads.
+    pub epoch: Option<Epoch>,
     /// Index of the last log entry.
-    pub last: u64,
+    pub last: Option<u64>,
+    /// Index of the last applied log entry.
+    pub applied: Option<u64>,
+    /// Index of the last entry that was dropped from the log.
+    pub purged: Option<u64>,
+    /// Index of the newest snapshot.
+    pub snapshot: Option<u64>,
+    /// Digest of the applied state; the same on all replicas that applied the same entries.
+    pub digest: [u8; 16],
+    /// Record sets that were given up and still take space.
+    pub reclaim_backlog: usize,
 }
 
 impl Shard {
+    pub(super) fn new(replica: Arc<Replica>) -> Self {
+        Self { replica }
+    }
+
     /// Proposes a command in the leadership `epoch` and waits until it is applied here.
+    ///
+    /// Dropping the future does not take the command back.
     pub async fn propose(&self, epoch: Epoch, command: Command) -> Result<Applied, ProposeError> {
-        self.group.propose(epoch, command).await
+        let replica = &*self.replica;
+        let not_done = |reason| Err(ProposeError::NotDone(reason));
+        let Ok(_turn) = replica.proposals.try_acquire() else { return not_done(NotDone::Overloaded) };
+        let bytes = codec::encode_command(&command);
+        drop(command);
+        let _room = match replica.limits.admit(bytes.len()) {
+            Ok(permit) => permit,
+            Err(reason) => return not_done(reason),
+        };
+        let (responder, answer) = ProgressResponder::complete_only();
+        let write = replica.raft.write(Proposal { bytes }).with_leader(Leader::from(epoch)).responder(responder);
+        if write.await.is_err() {
+            return not_done(NotDone::Stopped);
+        }
+        match answer.await {
+            Ok(Ok(response)) => response.data.ok_or_else(|| ProposeError::Unknown("it has no result".to_owned())),
+            Ok(Err(ClientWriteError::ForwardToLeader(_))) => not_done(NotDone::NotLeader),
+            Ok(Err(error)) => Err(ProposeError::Unknown(error.to_string())),
+            Err(_) => Err(ProposeError::Unknown("the shard stopped".to_owned())),
+        }
     }
 
     /// Confirms that this node still leads the shard, and that everything acknowledged before the call is applied here.
     pub async fn read_index(&self) -> Result<Epoch, ReadError> {
-        self.group.read_index().await
+        let replica = &*self.replica;
+        let Ok(_turn) = replica.reads.try_acquire() else { return Err(ReadError::Overloaded) };
+        let stopped = |error: openraft::error::Fatal<_>| ReadError::Stopped(error.to_string());
+        let confirm = replica.raft.get_read_linearizer(ReadPolicy::ReadIndex);
+        let confirmed = match tokio::time::timeout(replica.read_wait, confirm).await {
+            Err(_) => return Err(ReadError::Timeout),
+            Ok(Err(openraft::error::RaftError::Fatal(error))) => return Err(stopped(error)),
+            Ok(Err(openraft::error::RaftError::APIError(error))) => return Err(not_leader(error)),
+            Ok(Ok(confirmed)) => confirmed,
+        };
+        let epoch = Epoch::from(*confirmed.read_log_id().committed_leader_id());
+        match confirmed.try_await_ready(&replica.raft, Some(replica.read_wait)).await {
+            Ok(Ok(_)) => Ok(epoch),
+            Ok(Err(_)) => Err(ReadError::Timeout),
+            Err(error) => Err(stopped(error)),
+        }
     }
 
-    /// The epoch in which this node leads the shard, as it changes; none while another node leads.
+    /// The epoch in which this node leads the shard, as it changes; none while another node leads. A hint: only
+    /// `read_index` and `propose` prove it.
     pub fn leadership(&self) -> watch::Receiver<Option<Epoch>> {
-        self.group.leadership()
+        self.replica.leadership.clone()
     }
 
     /// The actor's header or tombstone, as applied here.
     pub async fn header(&self, actor: ActorId) -> Result<Option<HeaderOrTombstone>, Error> {
-        self.group.header(actor).await
+        self.read(move |group| group.header(actor)).await
     }
 
-    /// Sealed names of all the actor's records, as applied here.
+    /// Sealed names of all the actor's records, as applied here, in order of their ids. None if the incarnation does
+    /// not live.
     pub async fn names(&self, actor: ActorId, incarnation: Uuid) -> Result<Vec<(RecordId, Bytes)>, Error> {
-        self.group.names(actor, incarnation).await
+        self.read(move |group| group.names(actor, incarnation)).await
     }
 
     /// Sealed value of a record, as applied here.
     pub async fn value(&self, actor: ActorId, incarnation: Uuid, id: RecordId) -> Result<Option<Bytes>, Error> {
-        self.group.value(actor, incarnation, id).await
+        self.read(move |group| group.value(actor, incarnation, id)).await
     }
 
     /// Up to `limit` actors and tombstones with ids above `after`, in order.
     pub async fn actors(&self, after: Option<ActorId>, limit: usize) -> Result<Vec<HeaderOrTombstone>, Error> {
-        self.group.actors(after, limit).await
+        self.read(move |group| group.actors(after, limit)).await
     }
 
     /// How far the shard is.
     pub fn metrics(&self) -> Metrics {
-        self.group.metrics()
+        let replica = &*self.replica;
+        let metrics = replica.raft.metrics();
+        let now = metrics.borrow_watched();
+        let mark = replica.group.mark();
+        Metrics {
+            group: replica.id,
+            epoch: *replica.leadership.borrow(),
+            last: now.last_log_index,
+            applied: mark.index(),
+            purged: now.purged.index(),
+            snapshot: replica.machine.snapshot_index(),
+            digest: mark.digest.to_bytes(),
+            reclaim_backlog: replica.group.reclaim_backlog(),
+        }
+    }
+
+    /// Reads the state on a blocking thread.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Group) -> Result<T, state::Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let group = self.replica.group.clone();
+        match spawn_blocking(move || read(&group)).await {
+            Ok(result) => result.map_err(Error::from),
+            Err(error) => Err(Error::Stopped(error.to_string())),
+        }
+    }
+}
+
+fn not_leader(error: LinearizableReadError<super::types::Types>) -> ReadError {
+    match error {
+        LinearizableReadError::ForwardToLeader(_) | LinearizableReadError::QuorumNotEnough(_) => ReadError::NotLeader,
     }
 }

@@ -1,11 +1,31 @@
 //! Raft groups: propose, apply, read index, leadership, snapshots. Only this room names openraft.
 
+mod apply;
+mod codec;
 mod command;
+mod config;
+mod effects;
 mod epoch;
 mod error;
 mod handle;
+mod identity;
+mod limits;
+mod log;
+mod machine;
+mod network;
+mod recover;
+mod replica;
+mod shards;
+mod upkeep;
+mod types;
 
 pub use command::{Applied, Command, Create, RecordOp, Rejection};
+pub use config::{Config, Deps, OnFatal};
+pub use effects::{EffectError, Effects};
 pub use epoch::{Epoch, NodeId};
 pub use error::{Error, NotDone, ProposeError, ReadError};
 pub use handle::{Metrics, Shard};
+pub use shards::Shards;
+
+#[cfg(test)]
+mod tests;

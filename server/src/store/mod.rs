@@ -3,6 +3,7 @@
 pub mod vfs;
 pub mod wal;
 pub mod octets;
+pub mod snapshot;
 pub mod state;
 mod record;
 

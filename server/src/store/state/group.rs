@@ -16,7 +16,7 @@ use super::digest::unframe;
 use super::engine::Engine;
 use super::key::{Key, RecordSet};
 use super::life::{Actor, Life, decode_tombstone, unversioned};
-use super::scan::Shadow;
+use super::scan::{Shadow, Slice};
 use super::{Error, Mark};
 use crate::store::{HeaderOrTombstone, RecordId};
 
@@ -171,14 +171,8 @@ impl Group {
     }
 
     /// Checked keys and values from `start` on, as long as they begin with `prefix`.
-    fn slice(
-        &self,
-        tree: &sled::Tree,
-        start: Bound<Vec<u8>>,
-        prefix: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
-        let mut slice = Vec::new();
+    fn slice(&self, tree: &sled::Tree, start: Bound<Vec<u8>>, prefix: &[u8], limit: usize) -> Result<Slice, Error> {
+        let mut slice = Slice::new();
         for entry in tree.range((start, Bound::Unbounded)).take(limit) {
             let (key, framed) = entry.map_err(|e| self.engine.error(e))?;
             if !key.starts_with(prefix) {

@@ -63,13 +63,24 @@ impl Store {
         Ok(Arc::new(Group::new(id, engine, live)))
     }
 
+    /// Empties a group. No handle of it may be in use. Blocks.
+    pub fn reset(&self, id: u32) -> Result<Arc<Group>, Error> {
+        let engine = self.engine(id / GROUPS_PER_ENGINE)?;
+        for name in engine.trees() {
+            if parse_tree_name(&name).is_some_and(|(group, _)| group == id) {
+                engine.drop_tree(&name)?;
+            }
+        }
+        self.group(id)
+    }
+
     /// Bytes on disk.
     pub fn disk_bytes(&self) -> Result<u64, Error> {
         self.engines.lock().values().map(|engine| engine.disk_bytes()).sum()
     }
 
     /// Writes everything out and syncs it. Blocks. Nothing may be committed afterwards.
-    pub fn close(self) -> Result<(), Error> {
+    pub fn close(&self) -> Result<(), Error> {
         self.engines.lock().values().try_for_each(|engine| engine.sync())
     }
 

@@ -1,0 +1,143 @@
+//! What a command does to the state. A deterministic function: the same state and command give the same result.
+//!
+//! The fences that do not rest on Raft are here. A write must carry the newest activation and the next sequence; a
+//! tombstone refuses everything; an actor that exists is not created again.
+
+use lethe_proto::ActorId;
+use uuid::Uuid;
+
+use super::{Applied, Command, Create, RecordOp, Rejection};
+use crate::store::state::{Actor, Error, Life, Txn};
+use crate::store::{Header, Tombstone};
+
+/// An incarnation that ended and whose key must go before the command is answered.
+pub(super) type Ended = (ActorId, Uuid);
+
+/// Applies a command.
+pub(super) fn apply(txn: &mut Txn<'_>, command: Command, ended: &mut Vec<Ended>) -> Result<Applied, Error> {
+    let life = txn.life(command.actor())?;
+    let result = match command {
+        Command::Activate { actor, namespace, create } => activate(txn, life, actor, namespace, create),
+        Command::Write { incarnation, activation, seq, ops, .. } => match writer(life, incarnation, activation, seq) {
+            Ok(actor) => {
+                write(txn, actor, ops)?;
+                Ok(Applied::Written)
+            }
+            Err(rejection) => Err(rejection),
+        },
+        Command::Destroy { actor, expected, destroyed_at_ms, reason } => {
+            let tombstone = Tombstone { actor, incarnation: None, destroyed_at_ms, reason };
+            destroy(txn, life, expected, tombstone, ended)
+        }
+    };
+    Ok(result.unwrap_or_else(Applied::Rejected))
+}
+
+fn activate(
+    txn: &mut Txn<'_>,
+    life: Option<Life>,
+    actor: ActorId,
+    namespace: String,
+    create: Option<Create>,
+) -> Result<Applied, Rejection> {
+    let mut actor = match (life, create) {
+        (Some(Life::Dead(_)), _) => return Err(Rejection::Destroyed),
+        (None, None) => return Err(Rejection::NoSuchActor),
+        (None, Some(create)) => Actor::new(first_header(actor, namespace, create)),
+        (Some(Life::Live(actor)), create) => {
+            if actor.header.namespace != namespace {
+                return Err(Rejection::OtherNamespace(actor.header.namespace));
+            }
+            if create.is_some_and(|create| create.incarnation != actor.incarnation()) {
+                return Err(Rejection::Exists(actor.incarnation()));
+            }
+            actor
+        }
+    };
+    actor.header.activation += 1;
+    let header = actor.header.clone();
+    txn.set_actor(actor);
+    Ok(Applied::Activated(header))
+}
+
+fn first_header(actor: ActorId, namespace: String, create: Create) -> Header {
+    Header {
+        actor,
+        incarnation: create.incarnation,
+        namespace,
+        activation: 0,
+        seq: 0,
+        created_at_ms: create.created_at_ms,
+        sealed_name: create.sealed_name,
+        key_shares: create.key_shares,
+        records: 0,
+        bytes: 0,
+    }
+}
+
+/// The actor, if it may write, with its sequence already moved on.
+fn writer(life: Option<Life>, incarnation: Uuid, activation: u64, seq: u64) -> Result<Actor, Rejection> {
+    let mut actor = match life {
+        None => return Err(Rejection::NoSuchActor),
+        Some(Life::Dead(_)) => return Err(Rejection::Destroyed),
+        Some(Life::Live(actor)) => actor,
+    };
+    if actor.incarnation() != incarnation {
+        return Err(Rejection::OtherIncarnation(actor.incarnation()));
+    }
+    if actor.header.activation != activation {
+        return Err(Rejection::StaleActivation(actor.header.activation));
+    }
+    if actor.header.seq.checked_add(1) != Some(seq) {
+        return Err(Rejection::StaleSequence(actor.header.seq));
+    }
+    actor.header.seq = seq;
+    Ok(actor)
+}
+
+fn write(txn: &mut Txn<'_>, mut actor: Actor, ops: Vec<RecordOp>) -> Result<(), Error> {
+    for op in ops {
+        match op {
+            RecordOp::Put { id, name, value } => txn.put(&mut actor, id, &name, &value)?,
+            RecordOp::Delete { id } => txn.delete(&mut actor, id)?,
+            RecordOp::DeleteAll => txn.delete_all(&mut actor),
+        }
+    }
+    txn.set_actor(actor);
+    Ok(())
+}
+
+fn destroy(
+    txn: &mut Txn<'_>,
+    life: Option<Life>,
+    expected: Option<Uuid>,
+    mut tombstone: Tombstone,
+    ended: &mut Vec<Ended>,
+) -> Result<Applied, Rejection> {
+    let is = |incarnation: Option<Uuid>| expected.is_none() || expected == incarnation;
+    let other = |incarnation: Option<Uuid>| match incarnation {
+        Some(incarnation) => Rejection::OtherIncarnation(incarnation),
+        None => Rejection::NoSuchActor,
+    };
+    match life {
+        Some(Life::Dead(before)) => match is(before.incarnation) {
+            true => Ok(Applied::Destroyed { incarnation: before.incarnation, already: true }),
+            false => Err(other(before.incarnation)),
+        },
+        Some(Life::Live(actor)) => {
+            let incarnation = actor.incarnation();
+            if !is(Some(incarnation)) {
+                return Err(other(Some(incarnation)));
+            }
+            tombstone.incarnation = Some(incarnation);
+            ended.push((actor.id(), incarnation));
+            txn.destroy(Some(&actor), tombstone);
+            Ok(Applied::Destroyed { incarnation: Some(incarnation), already: false })
+        }
+        None if expected.is_some() => Err(Rejection::NoSuchActor),
+        None => {
+            txn.destroy(None, tombstone);
+            Ok(Applied::Destroyed { incarnation: None, already: false })
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The bytes of what a group keeps in the log: commands, entries, log ids, votes and memberships.
+//!
+//! ```text
+//! command     version u8 | postcard(Command)
+//! entry       version u8 | leader's node 16 | kind u8 | blank: nothing, normal: command, membership: postcard
+//!             (index and term stand in the log's own record)
+//! log id      version u8 | term u64 | node 16 | index u64
+//! vote        version u8 | term u64 | node 16 | committed u8
+//! membership  version u8 | postcard(StoredMembership)
+//! ```
+//!
+//! Integers are little-endian. The golden tests fail when any of these bytes change.
+
+use std::cmp::Ordering;
+use std::io;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use openraft::EntryPayload;
+use openraft::vote::RaftVote;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::types::{Entry, Leader, LogId, Payload, Proposal, StoredMembership, Vote};
+use super::{Command, NodeId};
+use crate::store::wal::WalEntry;
+
+const VERSION: u8 = 1;
+const BLANK: u8 = 0;
+const NORMAL: u8 = 1;
+const MEMBERSHIP: u8 = 2;
+/// Bytes of an entry before its payload.
+const ENTRY_HEAD: usize = 1 + 16 + 1;
+
+pub(super) fn encode_command(command: &Command) -> Bytes {
+    Bytes::from(versioned(command))
+}
+
+pub(super) fn decode_command(bytes: &[u8]) -> io::Result<Command> {
+    unversioned(bytes, "a command")
+}
+
+pub(super) fn encode_entry(entry: &Entry) -> WalEntry {
+    let mut bytes = BytesMut::with_capacity(ENTRY_HEAD + payload_hint(&entry.payload));
+    bytes.put_u8(VERSION);
+    bytes.put_slice(entry.log_id.leader_id.node_id.0.as_bytes());
+    match &entry.payload {
+        EntryPayload::Blank => bytes.put_u8(BLANK),
+        EntryPayload::Normal(proposal) => {
+            bytes.put_u8(NORMAL);
+            bytes.put_slice(&proposal.bytes);
+        }
+        EntryPayload::Membership(membership) => {
+            bytes.put_u8(MEMBERSHIP);
+            bytes.put_slice(&postcard(membership));
+        }
+    }
+    WalEntry { index: entry.log_id.index, term: entry.log_id.leader_id.term, bytes: bytes.freeze() }
+}
+
+pub(super) fn decode_entry(entry: &WalEntry) -> io::Result<Entry> {
+    let log_id = entry_log_id(entry)?;
+    let payload = entry.bytes.slice(ENTRY_HEAD..);
+    let payload = match entry.bytes[ENTRY_HEAD - 1] {
+        BLANK if payload.is_empty() => EntryPayload::Blank,
+        NORMAL => EntryPayload::Normal(Proposal { bytes: payload }),
+        MEMBERSHIP => EntryPayload::Membership(whole(&payload, "a membership")?),
+        _ => return Err(unreadable("an entry")),
+    };
+    Ok(Entry { log_id, payload })
+}
+
+/// The log id of an entry.
+pub(super) fn entry_log_id(entry: &WalEntry) -> io::Result<LogId> {
+    if entry.bytes.len() < ENTRY_HEAD || entry.bytes[0] != VERSION {
+        return Err(unreadable("an entry"));
+    }
+    let node = entry.bytes[1..17].try_into().map_err(|_| unreadable("an entry"))?;
+    Ok(LogId::new(leader(entry.term, node), entry.index))
+}
+
+pub(super) fn encode_log_id(log_id: &LogId) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(33);
+    bytes.put_u8(VERSION);
+    bytes.put_u64_le(log_id.leader_id.term);
+    bytes.put_slice(log_id.leader_id.node_id.0.as_bytes());
+    bytes.put_u64_le(log_id.index);
+    bytes.freeze()
+}
+
+pub(super) fn decode_log_id(bytes: &[u8]) -> io::Result<LogId> {
+    let bytes: &[u8; 33] = bytes.try_into().map_err(|_| unreadable("a log id"))?;
+    let [VERSION, rest @ ..] = bytes else { return Err(unreadable("a log id")) };
+    let (term, node, index) = (array(rest, 0), array(rest, 8), array(rest, 24));
+    Ok(LogId::new(leader(u64::from_le_bytes(term), node), u64::from_le_bytes(index)))
+}
+
+pub(super) fn encode_vote(vote: &Vote) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(26);
+    bytes.put_u8(VERSION);
+    bytes.put_u64_le(vote.leader_id.term);
+    bytes.put_slice(vote.leader_id.node_id.0.as_bytes());
+    bytes.put_u8(u8::from(vote.committed));
+    bytes.freeze()
+}
+
+pub(super) fn decode_vote(bytes: &[u8]) -> io::Result<Vote> {
+    let bytes: &[u8; 26] = bytes.try_into().map_err(|_| unreadable("a vote"))?;
+    let [VERSION, rest @ .., committed @ (0 | 1)] = bytes else { return Err(unreadable("a vote")) };
+    let leader = leader(u64::from_le_bytes(array(rest, 0)), array(rest, 8));
+    Ok(Vote::from_leader_id(leader, *committed == 1))
+}
+
+/// Order of two encoded votes; one that cannot be read is below all others.
+pub(super) fn compare_votes(a: &[u8], b: &[u8]) -> Ordering {
+    let order = |bytes: &[u8]| decode_vote(bytes).ok().map(|vote| (vote.leader_id, vote.committed));
+    order(a).cmp(&order(b))
+}
+
+pub(super) fn encode_membership(membership: &StoredMembership) -> Bytes {
+    Bytes::from(versioned(membership))
+}
+
+/// Nothing stored is the empty membership.
+pub(super) fn decode_membership(bytes: &[u8]) -> io::Result<StoredMembership> {
+    match bytes {
+        [] => Ok(StoredMembership::default()),
+        bytes => unversioned(bytes, "a membership"),
+    }
+}
+
+fn payload_hint(payload: &Payload) -> usize {
+    match payload {
+        EntryPayload::Normal(proposal) => proposal.bytes.len(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+    }
+}
+
+fn leader(term: u64, node: [u8; 16]) -> Leader {
+    Leader { term, node_id: NodeId(Uuid::from_bytes(node)) }
+}
+
+/// `N` bytes from `start` on. The callers' arrays are long enough by their types.
+fn array<const N: usize>(bytes: &[u8], start: usize) -> [u8; N] {
+    std::array::from_fn(|i| bytes[start + i])
+}
+
+fn versioned<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_extend(value, vec![VERSION]).expect("writing to memory does not fail")
+}
+
+fn unversioned<T: DeserializeOwned>(bytes: &[u8], what: &str) -> io::Result<T> {
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => whole(rest, what),
+        _ => Err(unreadable(what)),
+    }
+}
+
+fn postcard<T: Serialize>(value: T) -> Vec<u8> {
+    postcard::to_extend(&value, Vec::new()).expect("writing to memory does not fail")
+}
+
+fn whole<T: DeserializeOwned>(bytes: &[u8], what: &str) -> io::Result<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        _ => Err(unreadable(what)),
+    }
+}
+
+fn unreadable(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{what} in the log cannot be read by this version"))
+}

@@ -1,0 +1,140 @@
+//! Sizes and limits of a node's shards.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Effects, Error};
+use crate::store::state;
+use crate::store::vfs::Vfs;
+
+/// Called once when a group cannot go on. What the node has in memory is worth nothing then.
+pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Most groups on one node: actor ids are spread over so many slots.
+pub const SLOTS: u32 = 4096;
+
+/// Room of the log that a command's framing takes at most, in bytes.
+const FRAMING_BYTES: u64 = 4096;
+
+/// Sizes and limits. `Config::new` has what a node needs.
+#[derive(Clone)]
+pub struct Config {
+    /// Raft groups; fixed when the data directory is made.
+    pub groups: u32,
+    /// Largest encoded command, in bytes.
+    pub command_bytes_max: usize,
+    /// Proposals of one group that wait for their result; more are refused.
+    pub proposals_max: usize,
+    /// Bytes of all proposals that wait for their result; more are refused.
+    pub proposals_bytes_max: usize,
+    /// Reads of one group that wait for their read index; more are refused.
+    pub reads_max: usize,
+    /// How long a read index is waited for, in milliseconds.
+    pub read_ms: u64,
+    /// How long `start` waits for leadership of groups this node is the only member of, in milliseconds.
+    pub start_ms: u64,
+    /// Heartbeats of a leader, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// Shortest time without a heartbeat after which a follower wants to lead, in milliseconds.
+    pub election_min_ms: u64,
+    /// Longest such time, in milliseconds.
+    pub election_max_ms: u64,
+    /// A snapshot is due when so many entries were applied since the last one.
+    pub snapshot_entries: u64,
+    /// How often it is looked whether snapshots are due and space can be reclaimed, in milliseconds.
+    pub upkeep_ms: u64,
+    /// Size of a segment of the write-ahead log, in bytes.
+    pub wal_segment_bytes: u64,
+    /// Bound of the write-ahead log, in bytes.
+    pub wal_bytes_max: u64,
+    /// The state store.
+    pub state: state::Config,
+    /// What to do when a group cannot go on. The default logs it and aborts the process.
+    pub on_fatal: OnFatal,
+}
+
+/// What the shards stand on.
+pub struct Deps {
+    /// The file system of log and snapshots.
+    pub vfs: Arc<dyn Vfs>,
+    /// Where log and snapshots are.
+    pub data_dir: PathBuf,
+    /// Where the rebuildable state is, on the real file system; usually `data_dir/state`.
+    pub state_dir: PathBuf,
+    /// What applying a command does outside the state.
+    pub effects: Arc<dyn Effects>,
+}
+
+impl Config {
+    /// The configuration of a node with so many groups.
+    pub fn new(groups: u32) -> Self {
+        Self {
+            groups,
+            command_bytes_max: (16 << 20) - FRAMING_BYTES as usize,
+            proposals_max: 4096,
+            proposals_bytes_max: 48 << 20,
+            reads_max: 65536,
+            read_ms: 5000,
+            start_ms: 10_000,
+            heartbeat_ms: 200,
+            election_min_ms: 600,
+            election_max_ms: 1000,
+            snapshot_entries: 100_000,
+            upkeep_ms: 1000,
+            wal_segment_bytes: 64 << 20,
+            wal_bytes_max: 16 << 30,
+            state: state::Config::default(),
+            on_fatal: Arc::new(|reason| {
+                tracing::error!(reason, "a shard cannot go on; the process ends");
+                std::process::abort();
+            }),
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let command_max = self.command_bytes_max as u64 + FRAMING_BYTES;
+        let rules = [
+            (self.groups >= 1 && self.groups <= SLOTS, "groups must be 1 to 4096"),
+            (command_max <= self.wal_segment_bytes / 4, "a command must fit into a quarter of a log segment"),
+            (self.proposals_bytes_max >= self.command_bytes_max, "proposals_bytes_max must hold one command"),
+            (self.proposals_bytes_max >> 10 <= u32::MAX as usize, "proposals_bytes_max must be below 4 TiB"),
+            (self.snapshot_entries >= 1, "snapshot_entries must be at least 1"),
+        ];
+        match rules.into_iter().find(|(holds, _)| !holds) {
+            Some((_, rule)) => Err(Error::Config(rule.to_owned())),
+            None => self.raft().map(|_| ()),
+        }
+    }
+
+    /// openraft's configuration, as measured in the notes: pre-vote on, no restored leadership (an epoch must not
+    /// survive a restart), snapshots only when our own scheduler says so, and no purge but ours.
+    pub(super) fn raft(&self) -> Result<openraft::Config, Error> {
+        let config = openraft::Config {
+            cluster_name: "lethe".to_owned(),
+            heartbeat_interval: self.heartbeat_ms,
+            election_timeout_min: self.election_min_ms,
+            election_timeout_max: self.election_max_ms,
+            heartbeat_min_interval: Some(self.heartbeat_ms / 2),
+            enable_pre_vote: Some(true),
+            enable_leader_restore: Some(false),
+            allow_log_reversion: None,
+            quorum_loss_probe_interval: Some(2 * self.election_max_ms),
+            snapshot_policy: openraft::SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: u64::MAX,
+            purge_batch_size: 256,
+            ..openraft::Config::default()
+        };
+        config.validate().map_err(|error| Error::Config(error.to_string()))
+    }
+
+    pub(super) fn entry_bytes_max(&self) -> u64 {
+        self.command_bytes_max as u64 + FRAMING_BYTES
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("groups", &self.groups).finish_non_exhaustive()
+    }
+}

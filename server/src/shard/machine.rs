@@ -1,0 +1,266 @@
+//! openraft's state machine of one group: applies entries to the state store, builds and installs snapshots.
+//!
+//! Entries are applied in batches; a batch becomes visible at once, together with its position. Effects of a batch run
+//! before it becomes visible, and answers are given after: nobody hears of a destroyed actor whose key is still there,
+//! and after a crash in between the effects run again.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{Stream, TryStreamExt};
+use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine, Snapshot};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+
+use super::apply::{Ended, apply};
+use super::types::{Entry, LogId, SnapshotMeta, StoredMembership, Types};
+use super::{Applied, Effects, NodeId, codec};
+use crate::store::HeaderOrTombstone;
+use crate::store::snapshot::{self, Found, Head};
+use crate::store::state::{Group, Loader, Position, Scan};
+use crate::store::vfs::Vfs;
+
+/// A batch is closed when it has this many entries.
+const BATCH_ENTRIES: usize = 1024;
+/// A batch is closed when its entries have this many bytes.
+const BATCH_BYTES: usize = 4 << 20;
+/// Snapshots kept of each group.
+const SNAPSHOTS_KEPT: usize = 2;
+/// How many tombstones are read at once to run their effects.
+const TOMBSTONES: usize = 1024;
+
+/// State machine of one group. Clones are handles of the same one.
+#[derive(Clone)]
+pub(super) struct Machine {
+    node: NodeId,
+    group: Arc<Group>,
+    snapshots: snapshot::Dir,
+    effects: Arc<dyn Effects>,
+    /// The newest snapshot.
+    current: Arc<watch::Sender<Option<Found>>>,
+}
+
+/// A snapshot file, as it goes to another node.
+#[derive(Clone)]
+pub(super) struct SnapshotFile {
+    vfs: Arc<dyn Vfs>,
+    found: Found,
+}
+
+type Responder = Option<ApplyResponder<Types>>;
+
+impl Machine {
+    /// `current` is the newest sound snapshot.
+    pub fn new(
+        node: NodeId,
+        group: Arc<Group>,
+        snapshots: snapshot::Dir,
+        effects: Arc<dyn Effects>,
+        current: Option<Found>,
+    ) -> Self {
+        Self { node, group, snapshots, effects, current: Arc::new(watch::Sender::new(current)) }
+    }
+
+    /// The state it applies to.
+    pub fn group(&self) -> &Arc<Group> {
+        &self.group
+    }
+
+    /// Index of the newest snapshot.
+    pub fn snapshot_index(&self) -> Option<u64> {
+        index(&self.current.borrow())
+    }
+
+    /// Waits until the newest snapshot is of a later entry than `before`.
+    pub async fn later_snapshot(&self, before: Option<u64>) {
+        let mut current = self.current.subscribe();
+        // It cannot be closed: this machine holds the sender.
+        drop(current.wait_for(|found| index(found) > before).await);
+    }
+
+    /// Applies a batch: effects, then state. Blocks.
+    fn apply_batch(&self, entries: Vec<Entry>) -> io::Result<Vec<Option<Applied>>> {
+        let mut txn = self.group.begin();
+        let mut ended = Vec::new();
+        let mut answers = Vec::with_capacity(entries.len());
+        let mut membership = None;
+        let mut last = None;
+        for entry in entries {
+            let log_id = entry.log_id;
+            answers.push(match entry.payload {
+                EntryPayload::Blank => None,
+                EntryPayload::Normal(proposal) => {
+                    let command = codec::decode_command(&proposal.bytes)?;
+                    Some(apply(&mut txn, command, &mut ended).map_err(io::Error::other)?)
+                }
+                EntryPayload::Membership(change) => {
+                    let stored = StoredMembership::new(Some(log_id), change);
+                    membership = Some(codec::encode_membership(&stored));
+                    None
+                }
+            });
+            last = Some(log_id);
+        }
+        let Some(last) = last else { return Ok(answers) };
+        self.run_effects(&ended)?;
+        txn.commit(position(&last), membership).map_err(io::Error::other)?;
+        Ok(answers)
+    }
+
+    fn run_effects(&self, ended: &[Ended]) -> io::Result<()> {
+        for (actor, incarnation) in ended {
+            self.effects.destroyed(*actor, *incarnation).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    /// Runs the effects of all tombstones again, as after entries were skipped over by a snapshot. Blocks.
+    pub fn repeat_effects(&self) -> io::Result<()> {
+        let mut after = None;
+        loop {
+            let page = self.group.actors(after, TOMBSTONES).map_err(io::Error::other)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.actor());
+            for entry in &page {
+                if let HeaderOrTombstone::Tombstone(tombstone) = entry
+                    && let Some(incarnation) = tombstone.incarnation
+                {
+                    self.run_effects(&[(tombstone.actor, incarnation)])?;
+                }
+            }
+        }
+    }
+
+    /// Writes a snapshot of the applied state. Blocks; entries are applied meanwhile.
+    fn build(&self) -> io::Result<Found> {
+        let scan = Scan::begin(&self.group).map_err(io::Error::other)?;
+        let mut scan = scan.ok_or_else(|| io::Error::other("a snapshot of the group is being built already"))?;
+        let head = Head { node: self.node.0, group: self.group.id(), mark: scan.mark().clone() };
+        let mut writer = self.snapshots.writer(head).map_err(io::Error::other)?;
+        while let Some(slice) = scan.next_slice().map_err(io::Error::other)? {
+            writer.push(slice).map_err(io::Error::other)?;
+        }
+        drop(scan);
+        let found = writer.finish().map_err(io::Error::other)?;
+        self.snapshots.retain(self.group.id(), SNAPSHOTS_KEPT).map_err(io::Error::other)?;
+        self.current.send_replace(Some(found.clone()));
+        Ok(found)
+    }
+
+    /// Replaces the state by a snapshot. Blocks.
+    fn install(&self, meta: &SnapshotMeta, file: &SnapshotFile) -> io::Result<()> {
+        let found = self.snapshots.adopt(&*file.vfs, &file.found.path).map_err(io::Error::other)?;
+        if snapshot_meta(&found.head)? != *meta || found.head.group != self.group.id() {
+            return Err(io::Error::other("the snapshot is of another position or group than announced"));
+        }
+        load(&self.group, &self.snapshots, &found)?;
+        self.repeat_effects()?;
+        self.current.send_replace(Some(found));
+        self.snapshots.retain(self.group.id(), SNAPSHOTS_KEPT).map_err(io::Error::other)
+    }
+
+    fn snapshot(&self, found: Found) -> io::Result<SnapshotOf> {
+        let meta = snapshot_meta(&found.head)?;
+        Ok(Snapshot { meta, snapshot: SnapshotFile { vfs: self.snapshots.shared_vfs(), found } })
+    }
+}
+
+type SnapshotOf = openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>;
+
+/// Loads a snapshot file into a group. Blocks.
+pub(super) fn load(group: &Arc<Group>, snapshots: &snapshot::Dir, found: &Found) -> io::Result<()> {
+    let mut reader = snapshot::Reader::open(snapshots.vfs(), &found.path).map_err(io::Error::other)?;
+    let loader = Loader::begin(group).map_err(io::Error::other)?;
+    while let Some(block) = reader.next_block().map_err(io::Error::other)? {
+        loader.push(block).map_err(io::Error::other)?;
+    }
+    loader.finish(reader.head().mark.clone()).map_err(io::Error::other)
+}
+
+fn index(found: &Option<Found>) -> Option<u64> {
+    found.as_ref().and_then(|found| found.head.mark.index())
+}
+
+fn position(log_id: &LogId) -> Position {
+    Position { index: log_id.index, log_id: codec::encode_log_id(log_id) }
+}
+
+fn applied(position: Option<&Position>, membership: &Bytes) -> io::Result<(Option<LogId>, StoredMembership)> {
+    let log_id = position.map(|position| codec::decode_log_id(&position.log_id)).transpose()?;
+    Ok((log_id, codec::decode_membership(membership)?))
+}
+
+fn snapshot_meta(head: &Head) -> io::Result<SnapshotMeta> {
+    let (last_log_id, last_membership) = applied(head.mark.applied.as_ref(), &head.mark.membership)?;
+    Ok(SnapshotMeta { last_log_id, last_membership })
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotData = SnapshotFile;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let mark = self.group.mark();
+        applied(mark.applied.as_ref(), &mark.membership)
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
+    {
+        loop {
+            let mut batch = Vec::new();
+            let mut responders: Vec<Responder> = Vec::new();
+            let mut bytes = 0;
+            while batch.len() < BATCH_ENTRIES && bytes < BATCH_BYTES {
+                let Some((entry, responder)) = entries.try_next().await? else { break };
+                if let EntryPayload::Normal(proposal) = &entry.payload {
+                    bytes += proposal.bytes.len();
+                }
+                batch.push(entry);
+                responders.push(responder);
+            }
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let machine = self.clone();
+            let answers = blocking(move || machine.apply_batch(batch)).await?;
+            for (responder, answer) in responders.into_iter().zip(answers) {
+                if let Some(responder) = responder {
+                    responder.send(answer);
+                }
+            }
+        }
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
+        let (machine, meta) = (self.clone(), meta.clone());
+        blocking(move || machine.install(&meta, &snapshot)).await
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf>> {
+        let current = self.current.borrow().clone();
+        current.map(|found| self.snapshot(found)).transpose()
+    }
+}
+
+impl RaftSnapshotBuilder<Types> for Machine {
+    type SnapshotData = SnapshotFile;
+
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf> {
+        let machine = self.clone();
+        let found = blocking(move || machine.build()).await?;
+        self.snapshot(found)
+    }
+}
+
+/// Runs on a blocking thread. A panic there becomes an error, which ends the node.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    spawn_blocking(work).await.map_err(io::Error::other)?
+}

@@ -1,0 +1,135 @@
+//! `Replica`: one Raft group on this node, from opening its storage to watching over it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::Raft;
+use openraft::async_runtime::WatchReceiver;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::config::OnFatal;
+use super::limits::Limits;
+use super::log::Log;
+use super::machine::Machine;
+use super::network::Network;
+use super::recover::recover;
+use super::types::{Peer, Types};
+use super::{Config, Effects, Epoch, Error, NodeId};
+use crate::store::snapshot;
+use crate::store::state::{Group, Store};
+
+/// One group on this node.
+pub(super) struct Replica {
+    pub id: u32,
+    pub raft: Raft<Types, Machine>,
+    pub group: Arc<Group>,
+    pub machine: Machine,
+    pub leadership: watch::Receiver<Option<Epoch>>,
+    /// Proposals of this group that may wait.
+    pub proposals: Semaphore,
+    /// Reads of this group that may wait.
+    pub reads: Semaphore,
+    pub limits: Arc<Limits>,
+    pub read_wait: Duration,
+}
+
+/// What replicas share.
+pub(super) struct Shared {
+    pub node: NodeId,
+    pub config: Config,
+    pub raft: Arc<openraft::Config>,
+    pub store: Arc<Store>,
+    pub snapshots: snapshot::Dir,
+    pub effects: Arc<dyn Effects>,
+    pub limits: Arc<Limits>,
+}
+
+impl Replica {
+    /// Recovers the group's state and starts it. The task watches over it until it stops.
+    pub async fn start(shared: &Shared, id: u32, log: Log) -> Result<(Self, JoinHandle<()>), Error> {
+        let machine = open(shared, id, log.clone()).await?;
+        let group = machine.group().clone();
+        let raft = Raft::new(shared.node, shared.raft.clone(), Network, log, machine.clone()).await;
+        let raft = raft.map_err(|error| Error::Refused(format!("group {id}: {error}")))?;
+        let (tell, leadership) = watch::channel(None);
+        let watching = tokio::spawn(watch_over(id, raft.clone(), tell, shared.config.on_fatal.clone()));
+        let replica = Self {
+            id,
+            raft,
+            group,
+            machine,
+            leadership,
+            proposals: Semaphore::new(shared.config.proposals_max),
+            reads: Semaphore::new(shared.config.reads_max),
+            limits: shared.limits.clone(),
+            read_wait: Duration::from_millis(shared.config.read_ms),
+        };
+        Ok((replica, watching))
+    }
+
+    /// Makes this node the group's only member, unless the group has begun already.
+    pub async fn initialize(&self, node: NodeId) -> Result<(), Error> {
+        let stopped = |error: String| Error::Stopped(format!("group {}: {error}", self.id));
+        if self.raft.is_initialized().await.map_err(|e| stopped(e.to_string()))? {
+            return Ok(());
+        }
+        let members = BTreeMap::from([(node, Peer::default())]);
+        self.raft.initialize(members).await.map_err(|e| stopped(e.to_string()))
+    }
+
+    /// Starts an election at once where no other node could lead.
+    pub async fn lead_alone(&self, node: NodeId) -> Result<bool, Error> {
+        let stopped = |error: openraft::error::Fatal<Types>| Error::Stopped(format!("group {}: {error}", self.id));
+        let alone = self.raft.with_raft_state(move |state| {
+            let voters: Vec<_> = state.membership_state.effective().voter_ids().collect();
+            (voters == [node], state.vote_ref().is_committed() && state.vote_ref().leader_id.node_id == node)
+        });
+        let (alone, leads) = alone.await.map_err(stopped)?;
+        if alone && !leads {
+            self.raft.trigger().elect(false).await.map_err(stopped)?;
+        }
+        Ok(alone)
+    }
+}
+
+/// Opens state and snapshots of the group.
+async fn open(shared: &Shared, id: u32, log: Log) -> Result<Machine, Error> {
+    let (node, store, snapshots) = (shared.node, shared.store.clone(), shared.snapshots.clone());
+    let effects = shared.effects.clone();
+    let opened = spawn_blocking(move || {
+        let recovered = recover(&store, &snapshots, &log, id)?;
+        let machine = Machine::new(node, recovered.group, snapshots, effects, recovered.current);
+        if recovered.loaded {
+            machine.repeat_effects().map_err(|error| Error::Refused(format!("group {id}: {error}")))?;
+        }
+        Ok(machine)
+    });
+    opened.await.map_err(|error| Error::Stopped(format!("group {id}: {error}")))?
+}
+
+/// Publishes leadership and ends the process when the group cannot go on.
+async fn watch_over(id: u32, raft: Raft<Types, Machine>, tell: watch::Sender<Option<Epoch>>, on_fatal: OnFatal) {
+    let mut metrics = raft.metrics();
+    loop {
+        let (state, epoch) = {
+            let now = metrics.borrow_watched();
+            let leads = now.state.is_leader() && now.vote.is_committed() && now.vote.leader_id.node_id == now.id;
+            (now.running_state.clone(), leads.then(|| Epoch::from(now.vote.leader_id)))
+        };
+        match state {
+            Ok(()) => tell.send_if_modified(|before| std::mem::replace(before, epoch) != epoch),
+            Err(openraft::error::Fatal::Stopped) => break,
+            Err(error) => {
+                tell.send_replace(None);
+                on_fatal(&format!("group {id}: {error}"));
+                return;
+            }
+        };
+        if metrics.changed().await.is_err() {
+            break;
+        }
+    }
+    tell.send_replace(None);
+}

@@ -1,0 +1,127 @@
+//! A node in a temporary directory, and short names for what tests say to it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lethe_proto::ActorId;
+use parking_lot::Mutex;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::shard::{
+    Applied, Command, Config, Create, Deps, EffectError, Effects, Epoch, Error, RecordOp, Shard, Shards,
+};
+use crate::store::vfs::StdVfs;
+use crate::store::{DestroyReason, Header, HeaderOrTombstone, RecordId};
+
+/// Remembers which keys would be gone.
+#[derive(Default)]
+pub struct Erased(pub Mutex<Vec<(ActorId, Uuid)>>);
+
+impl Effects for Erased {
+    fn destroyed(&self, actor: ActorId, incarnation: Uuid) -> Result<(), EffectError> {
+        self.0.lock().push((actor, incarnation));
+        Ok(())
+    }
+}
+
+/// A node's directory and its settings; the node itself comes and goes.
+pub struct World {
+    pub dir: TempDir,
+    pub config: Config,
+    pub erased: Arc<Erased>,
+}
+
+impl World {
+    pub fn new(groups: u32) -> Self {
+        let config = Config {
+            wal_segment_bytes: 1 << 20,
+            wal_bytes_max: 64 << 20,
+            command_bytes_max: 128 << 10,
+            upkeep_ms: 20,
+            on_fatal: Arc::new(|reason| panic!("fatal: {reason}")),
+            ..Config::new(groups)
+        };
+        Self { dir: tempfile::tempdir().unwrap(), config, erased: Arc::default() }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub async fn try_start(&self) -> Result<Shards, Error> {
+        let deps = Deps {
+            vfs: Arc::new(StdVfs),
+            data_dir: self.path().to_owned(),
+            state_dir: self.path().join("state"),
+            effects: self.erased.clone(),
+        };
+        Shards::start(self.config.clone(), deps).await
+    }
+
+    pub async fn start(&self) -> Shards {
+        self.try_start().await.unwrap()
+    }
+}
+
+pub fn actor(n: u8) -> ActorId {
+    ActorId([n; 32])
+}
+
+pub fn life(n: u8) -> Uuid {
+    Uuid::from_bytes([n; 16])
+}
+
+pub fn record(n: u8) -> RecordId {
+    RecordId([n; 16])
+}
+
+pub fn epoch(shard: &Shard) -> Epoch {
+    shard.leadership().borrow().unwrap()
+}
+
+/// Creates and activates actor `n`.
+pub fn create(n: u8) -> Command {
+    activation(n, Some(n))
+}
+
+/// Activates actor `n`, creating it as `incarnation` if one is given.
+pub fn activation(n: u8, incarnation: Option<u8>) -> Command {
+    let create = incarnation.map(|incarnation| Create {
+        incarnation: life(incarnation),
+        created_at_ms: 1,
+        sealed_name: Some(Bytes::from_static(b"sealed")),
+        key_shares: Vec::new(),
+    });
+    Command::Activate { actor: actor(n), namespace: "script/Class".to_owned(), create }
+}
+
+pub fn write(n: u8, activation: u64, seq: u64, ops: Vec<RecordOp>) -> Command {
+    Command::Write { actor: actor(n), incarnation: life(n), activation, seq, ops }
+}
+
+pub fn put(key: u8, value: &[u8]) -> RecordOp {
+    RecordOp::Put { id: record(key), name: Bytes::copy_from_slice(&[key]), value: Bytes::copy_from_slice(value) }
+}
+
+pub fn destroy(n: u8, expected: Option<u8>) -> Command {
+    let expected = expected.map(life);
+    Command::Destroy { actor: actor(n), expected, destroyed_at_ms: 9, reason: DestroyReason::Caller }
+}
+
+/// Proposes in the current epoch.
+pub async fn done(shard: &Shard, command: Command) -> Applied {
+    shard.propose(epoch(shard), command).await.unwrap()
+}
+
+pub async fn header(shard: &Shard, n: u8) -> Header {
+    match shard.header(actor(n)).await.unwrap() {
+        Some(HeaderOrTombstone::Header(header)) => header,
+        other => panic!("actor {n} does not live: {other:?}"),
+    }
+}
+
+pub async fn value(shard: &Shard, n: u8, key: u8) -> Option<Bytes> {
+    shard.value(actor(n), life(n), record(key)).await.unwrap()
+}

@@ -11,8 +11,10 @@ use std::{
     sync::Arc,
 };
 
+pub mod fault;
 pub mod std_fs;
 
+pub use fault::FaultVfs;
 pub use std_fs::StdVfs;
 
 /// Bytes written per call while a file is filled with zeros.

@@ -1,1 +1,36 @@
-//! placeholder
+//! Rust client for Lethe's gRPC API: call actors, send them HTTP requests, destroy them, list them.
+//!
+//! ```no_run
+//! use lethe_client::{Client, Id};
+//! use serde_json::json;
+//!
+//! # async fn example() -> Result<(), lethe_client::Error> {
+//! let client = Client::connect("http://127.0.0.1:7070").await?;
+//! let room = client.actor("chat/Room", Id::name("lobby"));
+//! let count = room.call_json("say", &json!(["hello"])).await?;
+//! println!("{count} messages");
+//! room.destroy().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Two promises. **One call is one attempt on the wire**: nothing is retried behind the caller's back, so a caller
+//! that counts effects can count calls. **Every error says what may be believed**: [`Outcome::Done`] (the call ran;
+//! the error is its answer), [`Outcome::NotDone`] (it surely had no effect) or [`Outcome::Unknown`]. Every call has a
+//! deadline, 30 s unless [`Client::with_deadline`] says otherwise.
+
+mod actor;
+mod client;
+mod error;
+mod fetch;
+
+pub use self::{
+    actor::{Actor, Id, Reply},
+    client::{Client, Page},
+    error::{Error, Outcome},
+    fetch::ResponseBody,
+};
+pub use lethe_proto::{
+    ActorId,
+    v1::{ActorInfo, ActorState, ErrorCode as Code},
+};

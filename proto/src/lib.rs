@@ -1,5 +1,19 @@
 //! Lethe's wire protocol: the types that cross process boundaries, and nothing that acts.
+//!
+//! [`v1`] is generated from `lethe/v1/actors.proto`; that file is the documentation of the protocol.
 
 mod id;
 
 pub use id::{ActorId, InvalidActorId};
+
+/// The trailer in which every error carries an encoded [`v1::Error`].
+pub const ERROR_TRAILER: &str = "lethe-error-bin";
+
+/// Largest message of the protocol, bytes.
+pub const MESSAGE_BYTES_MAX: usize = 32 << 20;
+
+/// Package `lethe.v1`.
+#[allow(missing_docs, clippy::all)]
+pub mod v1 {
+    tonic::include_proto!("lethe.v1");
+}

@@ -1,0 +1,138 @@
+//! Errors of calls: what went wrong, and what the caller may believe about the call's effects.
+
+use std::fmt;
+
+use lethe_proto::{ERROR_TRAILER, v1};
+use prost::Message;
+
+use crate::Code;
+
+/// What the caller may believe of a call that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The call ran to its end; the error is its answer.
+    Done,
+    /// The call surely had no effect.
+    NotDone,
+    /// The call may or may not have had its effects.
+    Unknown,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Done => "done",
+            Self::NotDone => "not done",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+/// A call that gave no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {message}")]
+pub struct Error {
+    /// What kind of failure this is.
+    pub code: Code,
+    /// Whether the call took effect.
+    pub outcome: Outcome,
+    /// Name of the JavaScript error, like `TypeError`.
+    pub name: String,
+    /// What went wrong.
+    pub message: String,
+    /// Stack in the worker's files; empty when there is none.
+    pub stack: String,
+}
+
+impl Error {
+    pub(crate) fn new(code: Code, outcome: Outcome, message: impl Into<String>) -> Self {
+        let name = match code {
+            Code::Deadline => "TimeoutError",
+            Code::Unavailable => "Unavailable",
+            Code::InvalidRequest | Code::InvalidTarget | Code::InvalidId => "TypeError",
+            _ => "Error",
+        };
+        Self { code, outcome, name: name.to_owned(), message: message.into(), stack: String::new() }
+    }
+
+    /// Says the whole error at once: what `Display` says, with the outcome.
+    pub fn describe(&self) -> String {
+        format!("{self} (outcome: {})", self.outcome)
+    }
+
+    /// From the status of a call that was sent, or tried to be.
+    pub(crate) fn from_status(status: &tonic::Status) -> Self {
+        let trailer = status.metadata().get_bin(ERROR_TRAILER).and_then(|value| value.to_bytes().ok());
+        match trailer.and_then(|bytes| v1::Error::decode(bytes).ok()) {
+            Some(error) => Self::from_wire(error),
+            None => Self::without_detail(status),
+        }
+    }
+
+    fn from_wire(error: v1::Error) -> Self {
+        let outcome = match error.outcome() {
+            v1::Outcome::Done => Outcome::Done,
+            v1::Outcome::NotDone => Outcome::NotDone,
+            v1::Outcome::Unknown | v1::Outcome::Unspecified => Outcome::Unknown,
+        };
+        Self { code: error.code(), outcome, name: error.name, message: error.message, stack: error.stack }
+    }
+
+    /// A status that Lethe did not write itself: from the transport, or from something in between.
+    fn without_detail(status: &tonic::Status) -> Self {
+        use tonic::Code as Grpc;
+        let never_sent = never_sent(status);
+        let outcome = match status.code() {
+            _ if never_sent => Outcome::NotDone,
+            Grpc::Unimplemented => Outcome::NotDone,
+            _ => Outcome::Unknown,
+        };
+        let code = match status.code() {
+            _ if never_sent => Code::Unavailable,
+            Grpc::DeadlineExceeded => Code::Deadline,
+            Grpc::Unavailable | Grpc::Cancelled | Grpc::Unknown => Code::Unavailable,
+            Grpc::ResourceExhausted => Code::Overloaded,
+            Grpc::InvalidArgument | Grpc::OutOfRange | Grpc::Unimplemented => Code::InvalidRequest,
+            _ => Code::Internal,
+        };
+        Self::new(code, outcome, status.message())
+    }
+}
+
+/// Whether no connection was there to send on.
+fn never_sent(status: &tonic::Status) -> bool {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trailer_that_is_not_an_error_counts_as_unknown() {
+        let mut status = tonic::Status::internal("x");
+        let rubbish = tonic::metadata::MetadataValue::from_bytes(&[0xff; 7]);
+        status.metadata_mut().insert_bin(ERROR_TRAILER, rubbish);
+        assert_eq!(Error::from_status(&status), Error::new(Code::Internal, Outcome::Unknown, "x"));
+    }
+
+    #[test]
+    fn a_method_the_server_does_not_have_was_not_done() {
+        let error = Error::from_status(&tonic::Status::unimplemented("x"));
+        assert_eq!((error.code, error.outcome), (Code::InvalidRequest, Outcome::NotDone));
+    }
+
+    #[test]
+    fn a_status_from_in_between_leaves_the_outcome_unknown() {
+        for code in [tonic::Code::Unavailable, tonic::Code::Cancelled, tonic::Code::DeadlineExceeded] {
+            assert_eq!(Error::from_status(&tonic::Status::new(code, "x")).outcome, Outcome::Unknown);
+        }
+    }
+}

@@ -1,7 +1,10 @@
 //! One actor, as a caller holds it.
 
 use bytes::Bytes;
-use lethe_proto::v1::{self, actor, call_request::Args, call_response::Result as WireResult};
+use lethe_proto::{
+    PAYLOAD_BYTES_MAX,
+    v1::{self, actor, call_request::Args, call_response::Result as WireResult},
+};
 use serde_json::Value;
 
 use crate::{ActorInfo, Client, Code, Error, Outcome};
@@ -91,6 +94,14 @@ impl Actor {
     }
 
     async fn send(&self, method: &str, args: Args) -> Result<(String, Option<WireResult>), Error> {
+        let bytes = match &args {
+            Args::V8(bytes) => bytes.len(),
+            Args::Json(text) => text.len(),
+        };
+        if bytes > PAYLOAD_BYTES_MAX {
+            let message = format!("the arguments have {bytes} bytes; at most {PAYLOAD_BYTES_MAX} can be sent");
+            return Err(Error::new(Code::ExceededLimit, Outcome::NotDone, message));
+        }
         let request =
             v1::CallRequest { actor: Some(self.address.clone()), method: method.to_owned(), args: Some(args) };
         let request = self.client.request(request);

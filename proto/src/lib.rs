@@ -9,8 +9,11 @@ pub use id::{ActorId, InvalidActorId};
 /// The trailer in which every error carries an encoded [`v1::Error`].
 pub const ERROR_TRAILER: &str = "lethe-error-bin";
 
-/// Largest message of the protocol, bytes.
-pub const MESSAGE_BYTES_MAX: usize = 32 << 20;
+/// Largest arguments or result of a method call, bytes.
+pub const PAYLOAD_BYTES_MAX: usize = 32 << 20;
+
+/// Largest message of the protocol, bytes: a payload and its envelope.
+pub const MESSAGE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + (64 << 10);
 
 /// Package `lethe.v1`.
 #[allow(missing_docs, clippy::all)]

@@ -1,1 +1,151 @@
 //! The gRPC face: decodes a call, hands it to `routing`, encodes what comes back.
+//!
+//! ```text
+//! bind(config) ──> Bound ── serve(calls, directory) ──> Handle ── drain() ──> the end
+//! ```
+//!
+//! The service is `lethe.v1.Actors`; `proto/lethe/v1/actors.proto` is its documentation. Every error carries its code
+//! and its outcome in a trailer; `error.rs` is the one table for that.
+
+mod directory;
+mod error;
+mod fetch;
+mod remote;
+mod service;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use lethe_proto::{MESSAGE_BYTES_MAX, v1::actors_server::ActorsServer};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Server, server::TcpIncoming};
+
+use self::service::Service;
+use crate::actor::Call;
+
+pub use self::{
+    directory::{ActorInfo, ActorState, Directory},
+    remote::Remote,
+};
+
+/// Where to listen, and limits.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Calls under way at the same time; one more is refused with `OVERLOADED`.
+    pub calls_max: usize,
+    /// Calls under way at the same time on one connection; one more waits at the client.
+    pub connection_calls_max: u32,
+    /// A silent connection is asked for a sign of life this often.
+    pub keepalive_interval_ms: u64,
+    /// A connection that gives no sign of life for this long is closed.
+    pub keepalive_timeout_ms: u64,
+    /// How long `drain` waits for calls under way.
+    pub drain_timeout_ms: u64,
+}
+
+impl Config {
+    /// The usual limits.
+    pub fn new(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            calls_max: 10_000,
+            connection_calls_max: 1_000,
+            keepalive_interval_ms: 20_000,
+            keepalive_timeout_ms: 20_000,
+            drain_timeout_ms: 30_000,
+        }
+    }
+}
+
+/// Why the gRPC face cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The port is taken.
+    #[error("port {} on {} is in use (gRPC); choose another with --grpc-port", .0.port(), .0.ip())]
+    InUse(SocketAddr),
+    /// Anything else the operating system has against the address.
+    #[error("cannot listen on {address} for gRPC: {error}")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// The operating system's words.
+        error: std::io::Error,
+    },
+}
+
+/// A port that is bound; nothing is served yet.
+pub struct Bound {
+    config: Config,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// Binds the port, before any heavy work is done.
+pub async fn bind(config: Config) -> Result<Bound, Error> {
+    let address = config.listen;
+    let fail = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => Error::InUse(address),
+        _ => Error::Listen { address, error },
+    };
+    let listener = TcpListener::bind(address).await.map_err(fail)?;
+    let address = listener.local_addr().map_err(|error| Error::Listen { address, error })?;
+    Ok(Bound { config, listener, address })
+}
+
+impl Bound {
+    /// The address that is listened on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until [`Handle::drain`].
+    pub fn serve(self, calls: Arc<dyn Call>, directory: Arc<dyn Directory>) -> Handle {
+        let Self { config, listener, .. } = self;
+        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
+        let admission = Arc::new(Semaphore::new(config.calls_max));
+        let service = ActorsServer::new(Service { calls, directory, admission, cut: cut.clone() })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let server = Server::builder()
+            .tcp_nodelay(true)
+            .max_concurrent_streams(config.connection_calls_max)
+            .http2_keepalive_interval(Some(Duration::from_millis(config.keepalive_interval_ms)))
+            .http2_keepalive_timeout(Some(Duration::from_millis(config.keepalive_timeout_ms)));
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            let stopped = async move { stopped.cancelled().await };
+            if let Err(error) = server.serve_with_incoming_shutdown(service, incoming, stopped).await {
+                tracing::error!(%error, "the gRPC server ended");
+            }
+        });
+        let drain_timeout = Duration::from_millis(config.drain_timeout_ms);
+        Handle { stop, cut, task, drain_timeout }
+    }
+}
+
+/// A server that is running.
+pub struct Handle {
+    stop: CancellationToken,
+    cut: CancellationToken,
+    task: JoinHandle<()>,
+    drain_timeout: Duration,
+}
+
+impl Handle {
+    /// Takes no more calls and waits for those under way; what takes longer than the config allows is cut off, with
+    /// an error that says so. Returns when the server has ended.
+    pub async fn drain(mut self) {
+        self.stop.cancel();
+        if tokio::time::timeout(self.drain_timeout, &mut self.task).await.is_ok() {
+            return;
+        }
+        self.cut.cancel();
+        // What is cut answers at once; a client that does not read its answer cannot hold the server up.
+        if tokio::time::timeout(self.drain_timeout, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+    }
+}

@@ -172,8 +172,8 @@ impl<'a> Lexer<'a> {
             let rest = &self.text[self.at..];
             if rest.starts_with("//") {
                 self.at += rest.find(['\n', '\r', '\u{2028}', '\u{2029}']).unwrap_or(rest.len());
-            } else if rest.starts_with("/*") {
-                self.at += 2 + rest[2..].find("*/")? + 2;
+            } else if let Some(comment) = rest.strip_prefix("/*") {
+                self.at += 2 + comment.find("*/")? + 2;
             } else {
                 return Some(());
             }

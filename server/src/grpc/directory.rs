@@ -1,0 +1,78 @@
+//! What the gRPC face asks beside calls: which namespaces there are, and which actors live in them.
+
+use futures::future::BoxFuture;
+use lethe_proto::{ActorId, v1};
+use lethe_runtime::host::CallError;
+use uuid::Uuid;
+
+use crate::{
+    actor::ActorRef,
+    deploy::{self, Namespace},
+};
+
+/// Namespaces and actors as the node knows them; the node implements it over `deploy` and `shard`.
+pub trait Directory: Send + Sync + 'static {
+    /// The namespace a caller means by `text`: `script/Class`, or a binding or class name where only one fits.
+    fn namespace(&self, text: &str) -> Result<Namespace, deploy::Error>;
+
+    /// At most `limit` actors whose ids come after `after`, in the order of their ids, tombstones included.
+    fn list(
+        &self,
+        namespace: Namespace,
+        after: Option<ActorId>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<ActorInfo>, CallError>>;
+
+    /// One actor or its tombstone; `None` if there never was one.
+    fn show(&self, actor: ActorRef) -> BoxFuture<'static, Result<Option<ActorInfo>, CallError>>;
+}
+
+/// What is known of an actor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActorInfo {
+    /// Its id.
+    pub id: ActorId,
+    /// `script/Class`
+    pub namespace: String,
+    /// The name its id was made from, if known.
+    pub name: Option<String>,
+    /// What it is doing.
+    pub state: ActorState,
+    /// Which life of this id.
+    pub incarnation: Uuid,
+    /// Milliseconds since 1970.
+    pub created_at_ms: u64,
+}
+
+/// What an actor is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActorState {
+    /// It exists in storage; no isolate runs it.
+    Asleep,
+    /// An isolate runs it.
+    Awake,
+    /// Only its tombstone is left.
+    Destroyed {
+        /// Milliseconds since 1970.
+        at_ms: u64,
+    },
+}
+
+impl From<ActorInfo> for v1::ActorInfo {
+    fn from(info: ActorInfo) -> Self {
+        let (state, destroyed_at_ms) = match info.state {
+            ActorState::Asleep => (v1::ActorState::Asleep, None),
+            ActorState::Awake => (v1::ActorState::Awake, None),
+            ActorState::Destroyed { at_ms } => (v1::ActorState::Destroyed, Some(at_ms)),
+        };
+        Self {
+            id: info.id.to_string(),
+            namespace: info.namespace,
+            name: info.name,
+            state: state.into(),
+            incarnation: info.incarnation.to_string(),
+            created_at_ms: info.created_at_ms,
+            destroyed_at_ms,
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The one table between the errors of calls and the errors of the wire.
+//!
+//! A [`CallError`] or a refusal becomes a [`v1::Error`], sent as the trailer `lethe-error-bin` of a gRPC status; the
+//! other direction serves a node that calls an actor on another node.
+
+use bytes::Bytes;
+use lethe_proto::{
+    ERROR_TRAILER,
+    v1::{self, ErrorCode},
+};
+use lethe_runtime::host::{CallError, CallErrorKind, JsError, Outcome};
+use prost::Message;
+use tonic::{Code, Status, metadata::MetadataValue};
+
+/// Longest `name` sent, bytes. These three together stay below the 8 KiB of headers that any gRPC client takes.
+const NAME_BYTES_MAX: usize = 128;
+/// Longest `message` sent, bytes.
+const MESSAGE_BYTES_MAX: usize = 2 << 10;
+/// Longest `stack` sent, bytes.
+const STACK_BYTES_MAX: usize = 3 << 10;
+/// Longest message of the gRPC status itself, which is there for people without the trailer, bytes.
+const STATUS_BYTES_MAX: usize = 256;
+
+fn code_of(kind: CallErrorKind) -> ErrorCode {
+    match kind {
+        CallErrorKind::Exception => ErrorCode::Exception,
+        CallErrorKind::Destroyed => ErrorCode::ActorDestroyed,
+        CallErrorKind::Overloaded => ErrorCode::Overloaded,
+        CallErrorKind::Limit => ErrorCode::ExceededLimit,
+        CallErrorKind::InvalidTarget => ErrorCode::InvalidTarget,
+        CallErrorKind::Reset => ErrorCode::Reset,
+        CallErrorKind::Unavailable => ErrorCode::Unavailable,
+        CallErrorKind::Deadline => ErrorCode::Deadline,
+        CallErrorKind::Internal => ErrorCode::Internal,
+    }
+}
+
+fn kind_of(code: ErrorCode) -> CallErrorKind {
+    match code {
+        ErrorCode::Exception => CallErrorKind::Exception,
+        ErrorCode::ActorDestroyed => CallErrorKind::Destroyed,
+        ErrorCode::Overloaded => CallErrorKind::Overloaded,
+        ErrorCode::ExceededLimit => CallErrorKind::Limit,
+        ErrorCode::InvalidTarget | ErrorCode::InvalidId | ErrorCode::NoSuchActor => CallErrorKind::InvalidTarget,
+        ErrorCode::Reset => CallErrorKind::Reset,
+        ErrorCode::Unavailable => CallErrorKind::Unavailable,
+        ErrorCode::Deadline => CallErrorKind::Deadline,
+        ErrorCode::Internal | ErrorCode::InvalidRequest | ErrorCode::Unspecified => CallErrorKind::Internal,
+    }
+}
+
+fn grpc_of(code: ErrorCode) -> Code {
+    match code {
+        ErrorCode::Exception | ErrorCode::Unspecified => Code::Unknown,
+        ErrorCode::ActorDestroyed => Code::FailedPrecondition,
+        ErrorCode::Overloaded | ErrorCode::ExceededLimit => Code::ResourceExhausted,
+        ErrorCode::InvalidTarget | ErrorCode::InvalidId | ErrorCode::InvalidRequest => Code::InvalidArgument,
+        ErrorCode::NoSuchActor => Code::NotFound,
+        ErrorCode::Reset => Code::Aborted,
+        ErrorCode::Unavailable => Code::Unavailable,
+        ErrorCode::Deadline => Code::DeadlineExceeded,
+        ErrorCode::Internal => Code::Internal,
+    }
+}
+
+fn wire_outcome(outcome: Outcome) -> v1::Outcome {
+    match outcome {
+        Outcome::Done => v1::Outcome::Done,
+        Outcome::NotDone => v1::Outcome::NotDone,
+        Outcome::Unknown => v1::Outcome::Unknown,
+    }
+}
+
+/// The status of a call that failed.
+pub(super) fn status(error: &CallError) -> Status {
+    encode(code_of(error.kind), error.outcome, &error.error)
+}
+
+/// The status of a request that was refused before anything ran.
+pub(super) fn refuse(code: ErrorCode, message: impl Into<String>) -> Status {
+    let error = JsError { name: "TypeError".into(), message: message.into(), stack: String::new() };
+    encode(code, Outcome::NotDone, &error)
+}
+
+/// The status of a call that the server itself ended.
+pub(super) fn ended(kind: CallErrorKind, outcome: Outcome, name: &str, message: &str) -> Status {
+    let error = JsError { name: name.into(), message: message.into(), stack: String::new() };
+    encode(code_of(kind), outcome, &error)
+}
+
+fn encode(code: ErrorCode, outcome: Outcome, error: &JsError) -> Status {
+    let detail = v1::Error {
+        code: code.into(),
+        outcome: wire_outcome(outcome).into(),
+        name: cut(&error.name, NAME_BYTES_MAX).to_owned(),
+        message: cut(&error.message, MESSAGE_BYTES_MAX).to_owned(),
+        stack: cut(&error.stack, STACK_BYTES_MAX).to_owned(),
+    };
+    let line = error.message.lines().next().unwrap_or_default();
+    let mut status = Status::new(grpc_of(code), cut(line, STATUS_BYTES_MAX));
+    status.metadata_mut().insert_bin(ERROR_TRAILER, MetadataValue::from_bytes(&detail.encode_to_vec()));
+    status
+}
+
+/// What a status from another node means. Without a trailer the call may have been lost on the way.
+pub(super) fn from_status(status: &Status) -> CallError {
+    let trailer = status.metadata().get_bin(ERROR_TRAILER).and_then(|value| value.to_bytes().ok());
+    if let Some(detail) = trailer.and_then(|bytes: Bytes| v1::Error::decode(bytes).ok()) {
+        let outcome = match detail.outcome() {
+            v1::Outcome::Done => Outcome::Done,
+            v1::Outcome::NotDone => Outcome::NotDone,
+            v1::Outcome::Unknown | v1::Outcome::Unspecified => Outcome::Unknown,
+        };
+        let kind = kind_of(detail.code());
+        let error = JsError { name: detail.name, message: detail.message, stack: detail.stack };
+        return CallError { kind, error, outcome };
+    }
+    let (kind, name) = match status.code() {
+        Code::DeadlineExceeded => (CallErrorKind::Deadline, "TimeoutError"),
+        Code::Unavailable | Code::Cancelled | Code::Unknown => (CallErrorKind::Unavailable, "Unavailable"),
+        _ => (CallErrorKind::Internal, "InternalError"),
+    };
+    let outcome = if never_sent(status) { Outcome::NotDone } else { Outcome::Unknown };
+    let error = JsError { name: name.into(), message: status.message().to_owned(), stack: String::new() };
+    CallError { kind, error, outcome }
+}
+
+/// Whether no connection was there to send on.
+fn never_sent(status: &Status) -> bool {
+    let causes = std::iter::successors(std::error::Error::source(status), |error| error.source());
+    causes.into_iter().any(|error| error.is::<tonic::ConnectError>())
+}
+
+fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [CallErrorKind; 9] = [
+        CallErrorKind::Exception,
+        CallErrorKind::Destroyed,
+        CallErrorKind::Overloaded,
+        CallErrorKind::Limit,
+        CallErrorKind::InvalidTarget,
+        CallErrorKind::Reset,
+        CallErrorKind::Unavailable,
+        CallErrorKind::Deadline,
+        CallErrorKind::Internal,
+    ];
+
+    #[test]
+    fn every_kind_and_outcome_survives_the_wire() {
+        for kind in KINDS {
+            for outcome in [Outcome::Done, Outcome::NotDone, Outcome::Unknown] {
+                let error = JsError { name: "N".into(), message: "m\nn é".into(), stack: "at x".into() };
+                let error = CallError { kind, error, outcome };
+                assert_eq!(from_status(&status(&error)), error);
+            }
+        }
+    }
+
+    #[test]
+    fn long_texts_are_cut_so_that_every_client_takes_the_trailer() {
+        let long = "é".repeat(100_000);
+        let error = JsError { name: long.clone(), message: long.clone(), stack: long };
+        let error = CallError { kind: CallErrorKind::Exception, error, outcome: Outcome::Done };
+        let mut headers = http::HeaderMap::new();
+        status(&error).add_header(&mut headers).unwrap();
+        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+        assert!(bytes < 8 << 10, "{bytes} bytes of headers");
+    }
+
+    #[test]
+    fn a_status_without_a_trailer_leaves_the_outcome_unknown() {
+        let error = from_status(&Status::unavailable("gone"));
+        assert_eq!((error.kind, error.outcome), (CallErrorKind::Unavailable, Outcome::Unknown));
+    }
+}

@@ -1,0 +1,224 @@
+//! Actors of another node, called over its `Actors` service: `Call` across a connection.
+//!
+//! One call is one attempt on the wire; whoever holds a `Remote` decides what to try again, by the outcome.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use futures::{
+    Stream, StreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
+use http_body::Frame;
+use http_body_util::{BodyExt, BodyStream, StreamBody};
+use lethe_proto::{
+    MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX,
+    v1::{
+        self, actor, actors_client::ActorsClient, call_request::Args, call_response::Result as WireResult,
+        fetch_request, fetch_response,
+    },
+};
+use lethe_runtime::{
+    body::{Body, BodyError},
+    host::{ActorCall, ActorReply, CallError, CallErrorKind, JsError, Outcome, Payload},
+};
+use tonic::{
+    Request, Status, Streaming,
+    transport::{Channel, Endpoint},
+};
+
+use super::{
+    error::from_status,
+    fetch::{split, wire_headers},
+};
+use crate::actor::{ActorRef, Call};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection to another node; cheap to clone.
+#[derive(Clone)]
+pub struct Remote {
+    stub: ActorsClient<Channel>,
+}
+
+impl Remote {
+    /// A node by its gRPC address, like `http://10.0.0.2:7070`. Connects at the first call, and again when the
+    /// connection is lost.
+    pub fn new(endpoint: &str) -> Result<Self, tonic::transport::Error> {
+        let endpoint = Endpoint::from_shared(endpoint.to_owned())?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+        let stub = ActorsClient::new(endpoint.connect_lazy())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        Ok(Self { stub })
+    }
+}
+
+impl Call for Remote {
+    fn call(
+        &self,
+        to: ActorRef,
+        call: ActorCall,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Result<ActorReply, CallError>> {
+        let stub = self.stub.clone();
+        Box::pin(async move {
+            let actor =
+                v1::Actor { namespace: to.namespace, id: Some(actor::Id::Hex(to.id.to_string())), known_name: to.name };
+            match call {
+                ActorCall::Method { method, args } => call_method(stub, actor, method, args, deadline).await,
+                ActorCall::Fetch(request) => fetch(stub, actor, request, deadline).await,
+                ActorCall::Destroy => destroy(stub, actor, deadline).await,
+            }
+        })
+    }
+}
+
+async fn call_method(
+    mut stub: ActorsClient<Channel>,
+    actor: v1::Actor,
+    method: String,
+    args: Payload,
+    deadline: Instant,
+) -> Result<ActorReply, CallError> {
+    let args = match args {
+        Payload::V8(bytes) => Args::V8(bytes),
+        Payload::Json(text) => Args::Json(text),
+    };
+    let bytes = match &args {
+        Args::V8(bytes) => bytes.len(),
+        Args::Json(text) => text.len(),
+    };
+    if bytes > PAYLOAD_BYTES_MAX {
+        return Err(arguments_too_large(bytes));
+    }
+    let request = v1::CallRequest { actor: Some(actor), method, args: Some(args) };
+    let reply = bounded(deadline, stub.call(timed(request, deadline))).await?;
+    match reply.into_inner().result {
+        Some(WireResult::V8(bytes)) => Ok(ActorReply::Value(Payload::V8(bytes))),
+        Some(WireResult::Json(text)) => Ok(ActorReply::Value(Payload::Json(text))),
+        None => Err(garbled("the answer holds no result")),
+    }
+}
+
+async fn destroy(
+    mut stub: ActorsClient<Channel>,
+    actor: v1::Actor,
+    deadline: Instant,
+) -> Result<ActorReply, CallError> {
+    let request = v1::DestroyRequest { actor: Some(actor) };
+    bounded(deadline, stub.destroy(timed(request, deadline))).await?;
+    Ok(ActorReply::Destroyed)
+}
+
+async fn fetch(
+    stub: ActorsClient<Channel>,
+    actor: v1::Actor,
+    request: http::Request<Body>,
+    deadline: Instant,
+) -> Result<ActorReply, CallError> {
+    let (parts, body) = request.into_parts();
+    let head = v1::RequestHead {
+        actor: Some(actor),
+        method: parts.method.as_str().to_owned(),
+        url: parts.uri.to_string(),
+        headers: wire_headers(&parts.headers),
+    };
+    let messages = timed(request_messages(head, body), deadline);
+    let (first, parts) = bounded(deadline, first_message(stub, messages)).await?;
+    let Some(fetch_response::Part::Head(head)) = first.and_then(|message| message.part) else {
+        return Err(garbled("the answer has no head"));
+    };
+    response(head, parts).map(ActorReply::Response)
+}
+
+type FirstMessage = (Option<v1::FetchResponse>, Streaming<v1::FetchResponse>);
+
+async fn first_message(mut stub: ActorsClient<Channel>, messages: Request<Messages>) -> Result<FirstMessage, Status> {
+    let mut parts = stub.fetch(messages).await?.into_inner();
+    Ok((parts.message().await?, parts))
+}
+
+/// The messages of a request. A type of its own, without a lifetime: the compiler cannot prove a future `Send` that
+/// holds a bare boxed stream.
+struct Messages(BoxStream<'static, v1::FetchRequest>);
+
+impl Stream for Messages {
+    type Item = v1::FetchRequest;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<v1::FetchRequest>> {
+        self.0.poll_next_unpin(cx)
+    }
+}
+
+fn request_messages(head: v1::RequestHead, body: Body) -> Messages {
+    let head = stream::iter([fetch_request::Part::Head(head)]);
+    let chunks = BodyStream::new(body).flat_map(|frame| stream::iter(request_parts(frame)));
+    Messages(head.chain(chunks).map(|part| v1::FetchRequest { part: Some(part) }).boxed())
+}
+
+fn request_parts(frame: Result<Frame<bytes::Bytes>, BodyError>) -> Vec<fetch_request::Part> {
+    match frame.map(Frame::into_data) {
+        Ok(Ok(data)) => split(data).into_iter().map(fetch_request::Part::Chunk).collect(),
+        // Trailers have no place in `fetch`.
+        Ok(Err(_)) => Vec::new(),
+        Err(error) => vec![fetch_request::Part::Failed(error.to_string())],
+    }
+}
+
+fn response(head: v1::ResponseHead, parts: Streaming<v1::FetchResponse>) -> Result<http::Response<Body>, CallError> {
+    let frames = parts.map(|message| match message.map(|message| message.part) {
+        Ok(Some(fetch_response::Part::Chunk(chunk))) => Ok(Frame::data(chunk)),
+        Ok(Some(fetch_response::Part::Head(_)) | None) => Err(BodyError::from("the body holds something else")),
+        Err(status) => Err(BodyError::from(status.message().to_owned())),
+    });
+    let status = u16::try_from(head.status).map_err(|_| garbled("the answer's status is out of range"))?;
+    let mut builder = http::Response::builder().status(status);
+    for header in &head.headers {
+        builder = builder.header(&header.name, &header.value[..]);
+    }
+    let body = StreamBody::new(frames).boxed_unsync();
+    builder.body(body).map_err(|error| garbled(&format!("the answer's head is not HTTP: {error}")))
+}
+
+fn timed<T>(message: T, deadline: Instant) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+    request
+}
+
+async fn bounded<T>(deadline: Instant, answer: impl Future<Output = Result<T, Status>>) -> Result<T, CallError> {
+    match tokio::time::timeout_at(deadline.into(), answer).await {
+        Ok(answer) => answer.map_err(|status| from_status(&status)),
+        Err(_) => {
+            let error = JsError {
+                name: "TimeoutError".into(),
+                message: "the actor's node did not answer before the deadline".into(),
+                stack: String::new(),
+            };
+            Err(CallError { kind: CallErrorKind::Deadline, error, outcome: Outcome::Unknown })
+        }
+    }
+}
+
+fn arguments_too_large(bytes: usize) -> CallError {
+    let message = format!("the arguments have {bytes} bytes; at most {PAYLOAD_BYTES_MAX} can be sent");
+    let error = JsError { name: "RangeError".into(), message, stack: String::new() };
+    CallError { kind: CallErrorKind::Limit, error, outcome: Outcome::NotDone }
+}
+
+/// The other node answered, but not in the protocol's terms.
+fn garbled(message: &str) -> CallError {
+    let error = JsError { name: "InternalError".into(), message: message.into(), stack: String::new() };
+    CallError { kind: CallErrorKind::Internal, error, outcome: Outcome::Unknown }
+}

@@ -1,0 +1,245 @@
+//! The `Actors` service: decodes a request, hands it to `dyn Call`, encodes what comes back.
+
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use lethe_proto::{
+    PAYLOAD_BYTES_MAX,
+    v1::{self, ErrorCode, actor, actors_server::Actors, call_request::Args, call_response::Result as WireResult},
+};
+use lethe_runtime::host::{ActorCall, ActorReply, CallError, CallErrorKind, Outcome, Payload};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, metadata::MetadataMap};
+
+use super::{
+    directory::Directory,
+    error::{ended, refuse, status},
+    fetch::{self, FetchStream},
+};
+use crate::{
+    actor::{ActorRef, Call},
+    deploy::{Ids, Namespace},
+};
+
+/// Deadline of a call that names none.
+const DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
+/// Longest deadline; a longer one is shortened to it.
+const DEADLINE_MAX: Duration = Duration::from_secs(15 * 60);
+/// The server ends a call this much before its caller would, so that the caller hears why; at most a tenth of it.
+const DEADLINE_MARGIN: Duration = Duration::from_millis(50);
+/// Longest method name, bytes.
+const METHOD_BYTES_MAX: usize = 1024;
+const LIST_LIMIT_DEFAULT: usize = 100;
+const LIST_LIMIT_MAX: usize = 1000;
+
+/// Serves `Actors` over what the rooms below do.
+#[derive(Clone)]
+pub(super) struct Service {
+    pub calls: Arc<dyn Call>,
+    pub directory: Arc<dyn Directory>,
+    /// One permit per call under way.
+    pub admission: Arc<Semaphore>,
+    /// Cancelled when the server no longer waits for calls under way.
+    pub cut: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl Actors for Service {
+    async fn call(&self, request: Request<v1::CallRequest>) -> Result<Response<v1::CallResponse>, Status> {
+        let (deadline, _permit) = (deadline(request.metadata()), self.admit()?);
+        let request = request.into_inner();
+        let to = self.address(request.actor)?;
+        if request.method.is_empty() || request.method.len() > METHOD_BYTES_MAX {
+            let message = format!("a method's name has 1 to {METHOD_BYTES_MAX} bytes, not {}", request.method.len());
+            return Err(refuse(ErrorCode::InvalidRequest, message));
+        }
+        let call = ActorCall::Method { method: request.method, args: arguments(request.args)? };
+        let id = to.id.to_string();
+        let (bytes, result) = match self.run(deadline, self.calls.call(to, call, deadline)).await? {
+            ActorReply::Value(Payload::V8(bytes)) => (bytes.len(), WireResult::V8(bytes)),
+            ActorReply::Value(Payload::Json(text)) => (text.len(), WireResult::Json(text)),
+            ActorReply::Response(_) | ActorReply::Destroyed => return Err(wrong_reply()),
+        };
+        if bytes > PAYLOAD_BYTES_MAX {
+            let text = format!("the result has {bytes} bytes; at most {PAYLOAD_BYTES_MAX} can be sent");
+            return Err(ended(CallErrorKind::Limit, Outcome::Done, "RangeError", &text));
+        }
+        Ok(Response::new(v1::CallResponse { id, result: Some(result) }))
+    }
+
+    type FetchStream = FetchStream;
+
+    async fn fetch(
+        &self,
+        request: Request<tonic::Streaming<v1::FetchRequest>>,
+    ) -> Result<Response<FetchStream>, Status> {
+        let (deadline, permit) = (deadline(request.metadata()), self.admit()?);
+        let (head, body) = self.bounded(deadline, fetch::read_head(request.into_inner())).await??;
+        let to = self.address(head.actor.clone())?;
+        let request = fetch::request(head, body)?;
+        let id = to.id.to_string();
+        let reply = self.run(deadline, self.calls.call(to, ActorCall::Fetch(request), deadline)).await?;
+        let ActorReply::Response(response) = reply else { return Err(wrong_reply()) };
+        Ok(Response::new(fetch::stream(id, response, self.cut.clone(), permit)))
+    }
+
+    async fn destroy(&self, request: Request<v1::DestroyRequest>) -> Result<Response<v1::DestroyResponse>, Status> {
+        let (deadline, _permit) = (deadline(request.metadata()), self.admit()?);
+        let to = self.address(request.into_inner().actor)?;
+        let id = to.id.to_string();
+        match self.run(deadline, self.calls.call(to, ActorCall::Destroy, deadline)).await? {
+            ActorReply::Destroyed => Ok(Response::new(v1::DestroyResponse { id })),
+            ActorReply::Value(_) | ActorReply::Response(_) => Err(wrong_reply()),
+        }
+    }
+
+    async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
+        let (deadline, _permit) = (deadline(request.metadata()), self.admit()?);
+        let request = request.into_inner();
+        let namespace = self.namespace(&request.namespace)?;
+        let after = match request.after.as_str() {
+            "" => None,
+            hex => Some(hex.parse().map_err(|error| refuse(ErrorCode::InvalidId, format!("`after`: {error}")))?),
+        };
+        let limit = match request.limit as usize {
+            0 => LIST_LIMIT_DEFAULT,
+            limit => limit.min(LIST_LIMIT_MAX),
+        };
+        let mut actors = self.run(deadline, self.directory.list(namespace, after, limit + 1)).await?;
+        let more = actors.len() > limit;
+        actors.truncate(limit);
+        let next = actors.last().filter(|_| more).map(|last| last.id.to_string()).unwrap_or_default();
+        Ok(Response::new(v1::ListResponse { actors: actors.into_iter().map(Into::into).collect(), next }))
+    }
+
+    async fn show(&self, request: Request<v1::ShowRequest>) -> Result<Response<v1::ShowResponse>, Status> {
+        let (deadline, _permit) = (deadline(request.metadata()), self.admit()?);
+        let to = self.address(request.into_inner().actor)?;
+        let id = to.id;
+        match self.run(deadline, self.directory.show(to)).await? {
+            Some(actor) => Ok(Response::new(v1::ShowResponse { actor: Some(actor.into()) })),
+            None => Err(refuse(ErrorCode::NoSuchActor, format!("there is no actor {id}"))),
+        }
+    }
+}
+
+impl Service {
+    fn admit(&self) -> Result<OwnedSemaphorePermit, Status> {
+        self.admission.clone().try_acquire_owned().map_err(|_| {
+            let text = "the node has as many calls under way as it takes";
+            ended(CallErrorKind::Overloaded, Outcome::NotDone, "Overloaded", text)
+        })
+    }
+
+    fn namespace(&self, text: &str) -> Result<Namespace, Status> {
+        self.directory.namespace(text).map_err(|error| refuse(ErrorCode::InvalidTarget, error.to_string()))
+    }
+
+    /// The address an `Actor` stands for; the id is made, or checked to be one of its namespace.
+    fn address(&self, actor: Option<v1::Actor>) -> Result<ActorRef, Status> {
+        let actor = actor.ok_or_else(|| refuse(ErrorCode::InvalidRequest, "the request names no actor"))?;
+        let namespace = self.namespace(&actor.namespace)?;
+        let ids = Ids::new(&namespace.unique_key);
+        let (id, name) = match actor.id {
+            None => return Err(refuse(ErrorCode::InvalidRequest, "the actor has neither a name nor an id")),
+            Some(actor::Id::Unique(_)) => (ids.unique(), None),
+            Some(actor::Id::Name(name)) => (ids.from_name(&name), Some(name)),
+            Some(actor::Id::Hex(hex)) => (ids.from_hex(&hex), actor.known_name),
+        };
+        let id = id.map_err(|error| refuse(ErrorCode::InvalidId, error.to_string()))?;
+        if name.as_ref().is_some_and(|name| ids.from_name(name) != Ok(id)) {
+            return Err(refuse(ErrorCode::InvalidId, format!("actor id {id} is not made from the name given with it")));
+        }
+        Ok(ActorRef { namespace: namespace.name, id, name })
+    }
+
+    /// Runs a call to its end, its deadline, or the end of the server.
+    async fn run<T>(&self, deadline: Instant, call: impl Future<Output = Result<T, CallError>>) -> Result<T, Status> {
+        self.bounded(deadline, call).await?.map_err(|error| status(&error))
+    }
+
+    async fn bounded<T>(&self, deadline: Instant, work: impl Future<Output = T>) -> Result<T, Status> {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = tokio::time::sleep_until(deadline.into()) => {
+                Err(ended(CallErrorKind::Deadline, Outcome::Unknown, "TimeoutError", "the call's deadline passed"))
+            }
+            () = self.cut.cancelled() => {
+                Err(ended(CallErrorKind::Unavailable, Outcome::Unknown, "Unavailable", "the node is stopping"))
+            }
+        }
+    }
+}
+
+fn wrong_reply() -> Status {
+    ended(CallErrorKind::Internal, Outcome::Unknown, "InternalError", "the actor's answer is of the wrong kind")
+}
+
+fn arguments(args: Option<Args>) -> Result<Payload, Status> {
+    let text = match args {
+        None => return Ok(Payload::Json("[]".into())),
+        Some(Args::V8(bytes)) => return Ok(Payload::V8(bytes)),
+        Some(Args::Json(text)) => text,
+    };
+    match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
+        Ok(_) if text.trim_start().starts_with('[') => Ok(Payload::Json(text)),
+        Ok(_) => Err(refuse(ErrorCode::InvalidRequest, "arguments must be a JSON array")),
+        Err(error) => Err(refuse(ErrorCode::InvalidRequest, format!("arguments are not JSON: {error}"))),
+    }
+}
+
+/// When a call must have ended: its `grpc-timeout`, less a margin for the way back.
+fn deadline(metadata: &MetadataMap) -> Instant {
+    let timeout = metadata.get("grpc-timeout").and_then(|value| parse_timeout(value.to_str().ok()?));
+    let timeout = timeout.unwrap_or(DEADLINE_DEFAULT).min(DEADLINE_MAX);
+    Instant::now() + timeout - DEADLINE_MARGIN.min(timeout / 10)
+}
+
+/// gRPC's form of a duration: at most eight digits and a unit.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let value: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(value * 3600)),
+        "M" => Some(Duration::from_secs(value * 60)),
+        "S" => Some(Duration::from_secs(value)),
+        "m" => Some(Duration::from_millis(value)),
+        "u" => Some(Duration::from_micros(value)),
+        "n" => Some(Duration::from_nanos(value)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_in_every_unit_and_odd_ones_are_not() {
+        let table = [
+            ("1H", Some(Duration::from_secs(3600))),
+            ("2M", Some(Duration::from_secs(120))),
+            ("3S", Some(Duration::from_secs(3))),
+            ("4m", Some(Duration::from_millis(4))),
+            ("5u", Some(Duration::from_micros(5))),
+            ("99999999n", Some(Duration::from_nanos(99_999_999))),
+            ("", None),
+            ("S", None),
+            ("1", None),
+            ("-1S", None),
+            ("123456789S", None),
+            ("1é", None),
+        ];
+        for (text, timeout) in table {
+            assert_eq!(parse_timeout(text), timeout, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Calls that arrive: arguments, results, ids, listings.
+
+use std::sync::{Arc, atomic::Ordering};
+use std::time::{Duration, Instant};
+
+use lethe_client::{ActorState, Code, Id, Outcome};
+use lethe_proto::PAYLOAD_BYTES_MAX;
+use lethe_runtime::host::{ActorCall, ActorReply, Payload};
+use lethe_server::{
+    actor::{ActorRef, Call},
+    grpc::Remote,
+};
+use serde_json::json;
+
+use crate::fake::{ids, serve};
+
+#[tokio::test]
+async fn a_json_call_gets_its_result_and_the_actors_id() {
+    let server = serve().await;
+    let room = server.client().await.actor("chat/Room", Id::name("lobby"));
+    let reply = room.call("echo", &json!(["hi", 1, null])).await.unwrap();
+    assert_eq!(reply.value, json!(["hi", 1, null]));
+    assert_eq!(reply.id, ids().from_name("lobby").unwrap().to_string());
+}
+
+#[tokio::test]
+async fn a_v8_call_gets_its_result_byte_for_byte() {
+    let server = serve().await;
+    let room = server.client().await.actor("chat/Room", Id::name("lobby"));
+    let bytes: Vec<u8> = (0..=255).collect();
+    assert_eq!(room.call_v8("echo", bytes.clone().into()).await.unwrap().value, bytes);
+}
+
+#[tokio::test]
+async fn the_actor_learns_its_full_namespace_and_its_name() {
+    let server = serve().await;
+    let room = server.client().await.actor("chat/Room", Id::name("lobby"));
+    assert_eq!(room.call_json("whoami", &json!([])).await.unwrap(), json!(["chat/Room", "lobby"]));
+}
+
+#[tokio::test]
+async fn every_call_on_a_unique_id_makes_another_actor() {
+    let server = serve().await;
+    let new = server.client().await.actor("chat/Room", Id::unique());
+    let first = new.call("echo", &json!([])).await.unwrap().id;
+    let second = new.call("echo", &json!([])).await.unwrap().id;
+    assert_ne!(first, second);
+    assert!(ids().from_hex(&first).is_ok() && ids().from_hex(&second).is_ok());
+}
+
+#[tokio::test]
+async fn one_call_is_one_attempt_whether_it_succeeds_or_fails() {
+    let server = serve().await;
+    let room = server.client().await.actor("chat/Room", Id::name("lobby"));
+    room.call_json("echo", &json!([])).await.unwrap();
+    room.call_json("fail", &json!([6, 1])).await.unwrap_err();
+    assert_eq!(server.fake.calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_payload_at_the_limit_passes_and_one_over_it_is_refused_unsent() {
+    let server = serve().await;
+    let room = server.client().await.actor("chat/Room", Id::name("lobby"));
+    let largest = vec![7_u8; PAYLOAD_BYTES_MAX];
+    assert_eq!(room.call_v8("echo", largest.clone().into()).await.unwrap().value, largest);
+    let error = room.call_v8("echo", [largest, vec![7]].concat().into()).await.unwrap_err();
+    assert_eq!((error.code, error.outcome), (Code::ExceededLimit, Outcome::NotDone));
+    assert_eq!(server.fake.calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_result_over_the_limit_is_an_error_of_a_call_that_was_done() {
+    let server = serve().await;
+    let room = server.client().await.actor("chat/Room", Id::name("lobby"));
+    let error = room.call_json("big", &json!([PAYLOAD_BYTES_MAX + 1])).await.unwrap_err();
+    assert_eq!((error.code, error.outcome, error.name.as_str()), (Code::ExceededLimit, Outcome::Done, "RangeError"));
+}
+
+#[tokio::test]
+async fn destroy_answers_with_the_id() {
+    let server = serve().await;
+    let room = server.client().await.actor("chat/Room", Id::name("lobby"));
+    assert_eq!(room.destroy().await.unwrap(), ids().from_name("lobby").unwrap().to_string());
+}
+
+#[tokio::test]
+async fn a_listing_goes_page_by_page_and_ends() {
+    let server = serve().await;
+    let client = server.client().await;
+    let (mut after, mut pages) = (None, Vec::new());
+    loop {
+        let page = client.list("chat/Room", after.as_deref(), 2).await.unwrap();
+        pages.push(page.actors.iter().map(|actor| actor.id[..2].to_owned()).collect::<Vec<_>>());
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(pages, [vec!["00", "01"], vec!["02", "03"], vec!["04"]]);
+}
+
+#[tokio::test]
+async fn show_tells_what_is_known_of_an_actor() {
+    let server = serve().await;
+    let info = server.client().await.actor("chat/Room", Id::name("lobby")).show().await.unwrap();
+    assert_eq!(info.state(), ActorState::Destroyed);
+    assert_eq!((info.created_at_ms, info.destroyed_at_ms), (1, Some(2)));
+    assert_eq!(info.id, ids().from_name("lobby").unwrap().to_string());
+}
+
+#[tokio::test]
+async fn another_node_calls_with_id_and_name_in_both_encodings() {
+    let server = serve().await;
+    let remote: Arc<dyn Call> = Arc::new(Remote::new(&server.address).unwrap());
+    let to =
+        ActorRef { namespace: "chat/Room".into(), id: ids().from_name("lobby").unwrap(), name: Some("lobby".into()) };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let call = |method: &str, args| ActorCall::Method { method: method.into(), args };
+    let reply = remote.call(to.clone(), call("whoami", Payload::Json("[]".into())), deadline).await.unwrap();
+    let ActorReply::Value(Payload::Json(text)) = reply else { panic!("no JSON") };
+    assert_eq!(text, r#"["chat/Room","lobby"]"#);
+    let reply = remote.call(to.clone(), call("echo", Payload::V8(vec![0, 255].into())), deadline).await.unwrap();
+    let ActorReply::Value(Payload::V8(bytes)) = reply else { panic!("no V8") };
+    assert_eq!(bytes, [0, 255][..]);
+    let reply = remote.call(to, ActorCall::Destroy, deadline).await.unwrap();
+    assert!(matches!(reply, ActorReply::Destroyed));
+}

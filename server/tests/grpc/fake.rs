@@ -1,0 +1,178 @@
+//! A server whose actors do what the method's name says.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use futures::future::BoxFuture;
+use http_body_util::BodyExt;
+use lethe_client::Client;
+use lethe_proto::ActorId;
+use lethe_runtime::{
+    body,
+    host::{ActorCall, ActorReply, CallError, CallErrorKind, JsError, Outcome, Payload},
+};
+use lethe_server::{
+    actor::{ActorRef, Call},
+    deploy::Ids,
+    deploy::{self, Namespace},
+    grpc::{self, ActorInfo, ActorState, Directory},
+};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+/// Actors of `chat/Room`, without any.
+#[derive(Clone, Default)]
+pub struct Fake {
+    /// Calls that arrived.
+    pub calls: Arc<AtomicUsize>,
+    /// Ends calls of `wait`.
+    pub go: Arc<Notify>,
+}
+
+pub struct Server {
+    pub fake: Fake,
+    pub address: String,
+    pub handle: grpc::Handle,
+}
+
+pub async fn serve() -> Server {
+    serve_with(|_| {}).await
+}
+
+pub async fn serve_with(adjust: impl FnOnce(&mut grpc::Config)) -> Server {
+    let mut config = grpc::Config::new("127.0.0.1:0".parse().unwrap());
+    adjust(&mut config);
+    let bound = grpc::bind(config).await.unwrap();
+    let address = format!("http://{}", bound.local_addr());
+    let fake = Fake::default();
+    let handle = bound.serve(Arc::new(fake.clone()), Arc::new(fake.clone()));
+    Server { fake, address, handle }
+}
+
+impl Server {
+    pub async fn client(&self) -> Client {
+        Client::connect(&self.address).await.unwrap()
+    }
+}
+
+pub fn ids() -> Ids {
+    Ids::new("chat-Room")
+}
+
+pub fn error(kind: CallErrorKind, outcome: Outcome) -> CallError {
+    let error = JsError { name: "Oops".into(), message: format!("{kind:?}"), stack: "at room.js:1:1".into() };
+    CallError { kind, error, outcome }
+}
+
+pub const KINDS: [CallErrorKind; 9] = [
+    CallErrorKind::Exception,
+    CallErrorKind::Destroyed,
+    CallErrorKind::Overloaded,
+    CallErrorKind::Limit,
+    CallErrorKind::InvalidTarget,
+    CallErrorKind::Reset,
+    CallErrorKind::Unavailable,
+    CallErrorKind::Deadline,
+    CallErrorKind::Internal,
+];
+
+pub const OUTCOMES: [Outcome; 3] = [Outcome::Done, Outcome::NotDone, Outcome::Unknown];
+
+impl Fake {
+    async fn method(&self, to: ActorRef, method: &str, args: Payload) -> Result<ActorReply, CallError> {
+        match method {
+            "echo" => Ok(ActorReply::Value(args)),
+            "whoami" => Ok(ActorReply::Value(Payload::Json(serde_json::json!([to.namespace, to.name]).to_string()))),
+            "big" => {
+                let Payload::Json(text) = args else { panic!("big takes JSON") };
+                let [bytes]: [usize; 1] = serde_json::from_str(&text).unwrap();
+                Ok(ActorReply::Value(Payload::Json("1".repeat(bytes))))
+            }
+            "hang" => std::future::pending().await,
+            "wait" => {
+                self.go.notified().await;
+                Ok(ActorReply::Value(args))
+            }
+            "fail" => {
+                let Payload::Json(text) = args else { panic!("fail takes JSON") };
+                let [kind, outcome]: [usize; 2] = serde_json::from_str(&text).unwrap();
+                Err(error(KINDS[kind], OUTCOMES[outcome]))
+            }
+            other => panic!("no method {other}"),
+        }
+    }
+}
+
+impl Call for Fake {
+    fn call(&self, to: ActorRef, call: ActorCall, _: Instant) -> BoxFuture<'static, Result<ActorReply, CallError>> {
+        let fake = self.clone();
+        Box::pin(async move {
+            fake.calls.fetch_add(1, Ordering::SeqCst);
+            match call {
+                ActorCall::Method { method, args } => fake.method(to, &method, args).await,
+                ActorCall::Destroy => Ok(ActorReply::Destroyed),
+                ActorCall::Fetch(request) => {
+                    let (parts, body) = request.into_parts();
+                    let line = format!("{} {}", parts.method, parts.uri);
+                    let mut response = http::Response::new(body.map_err(|error| error).boxed_unsync());
+                    if parts.uri.path() == "/break" {
+                        let broken =
+                            futures::stream::iter([Err::<http_body::Frame<_>, body::BodyError>("snap".into())]);
+                        *response.body_mut() = http_body_util::StreamBody::new(broken).boxed_unsync();
+                    }
+                    *response.status_mut() = http::StatusCode::ACCEPTED;
+                    *response.headers_mut() = parts.headers;
+                    response.headers_mut().insert("x-line", line.parse().unwrap());
+                    Ok(ActorReply::Response(response))
+                }
+            }
+        })
+    }
+}
+
+impl Directory for Fake {
+    fn namespace(&self, text: &str) -> Result<Namespace, deploy::Error> {
+        if text != "chat/Room" {
+            return Err(deploy::Error::Namespace(format!("no namespace {text:?}")));
+        }
+        Ok(Namespace {
+            name: "chat/Room".into(),
+            class_name: "Room".into(),
+            bindings: vec!["ROOM".into()],
+            unique_key: "chat-Room".into(),
+        })
+    }
+
+    fn list(
+        &self,
+        namespace: Namespace,
+        after: Option<ActorId>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<ActorInfo>, CallError>> {
+        let all = (0..5).map(|n| ActorId([n; 32]));
+        let page = all.filter(|id| after.is_none_or(|after| *id > after)).take(limit);
+        let page = page.map(|id| info(id, &namespace.name)).collect();
+        Box::pin(async { Ok(page) })
+    }
+
+    fn show(&self, actor: ActorRef) -> BoxFuture<'static, Result<Option<ActorInfo>, CallError>> {
+        let found = (actor.name.as_deref() != Some("nobody")).then(|| info(actor.id, &actor.namespace));
+        Box::pin(async { Ok(found) })
+    }
+}
+
+pub fn info(id: ActorId, namespace: &str) -> ActorInfo {
+    ActorInfo {
+        id,
+        namespace: namespace.into(),
+        name: None,
+        state: ActorState::Destroyed { at_ms: 2 },
+        incarnation: Uuid::nil(),
+        created_at_ms: 1,
+    }
+}

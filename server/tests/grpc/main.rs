@@ -1,0 +1,7 @@
+//! The gRPC face over real sockets: server, Rust client and node-to-node client against an actor that is a script.
+
+mod fake;
+mod calls;
+mod errors;
+mod fetch;
+mod shutdown;

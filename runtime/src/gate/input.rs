@@ -78,8 +78,9 @@ impl<T> InputGate<T> {
         Ok(())
     }
 
-    /// Queues the start of a new section inside `outer`; [`Self::next`] gives `item` back when it starts.
-    pub fn begin(&mut self, outer: &Section, item: T) -> Result<Section, TooDeep> {
+    /// Queues the start of a new section inside `outer`; [`Self::next`] gives the item back when it starts. `item` gets
+    /// the section's id.
+    pub fn begin(&mut self, outer: &Section, item: impl FnOnce(u64) -> T) -> Result<Section, TooDeep> {
         let at = self.position(outer);
         let around = self.running[at].section.clone();
         if around.depth() >= SECTION_DEPTH_MAX {
@@ -88,7 +89,7 @@ impl<T> InputGate<T> {
         let section = Section::inside(&around, self.next_id);
         self.next_id += 1;
         if self.broken.is_none() {
-            self.running[at].starting.push_back((section.clone(), item));
+            self.running[at].starting.push_back((section.clone(), item(section.id())));
         }
         Ok(section)
     }

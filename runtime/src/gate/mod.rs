@@ -16,14 +16,18 @@
 //! * While a section runs, only what belongs to it, or to a section inside it, enters.
 //! * A broken gate stays broken, and lets nothing in.
 
+mod door;
 mod input;
 mod section;
 
+#[cfg(test)]
+mod door_test;
 #[cfg(test)]
 mod input_test;
 #[cfg(test)]
 mod section_test;
 
+pub use door::{Door, Pass};
 pub use input::{Broken, Entry, InputGate};
 pub use section::{Lock, Section, TooDeep};
 

@@ -7,7 +7,7 @@ use super::{
 
 /// Starts a section inside `outer` at a moment when nobody is inside, and gives back its first turn's lock.
 fn start(gate: &mut InputGate<&'static str>, outer: &Section) -> (Section, Lock) {
-    let section = gate.begin(outer, "start").expect("not too deep");
+    let section = gate.begin(outer, |_| "start").expect("not too deep");
     let entry = gate.next().expect("nobody is inside");
     assert!(entry.begins);
     assert_eq!(entry.item, "start");
@@ -29,7 +29,7 @@ fn a_section_starts_only_after_the_turn_that_asked_for_it() {
     let mut gate = InputGate::new();
     outside(&mut gate, &["turn"]);
     let (_, turn) = enter(&mut gate).expect("open");
-    gate.begin(turn.section(), "start").expect("not too deep");
+    gate.begin(turn.section(), |_| "start").expect("not too deep");
     assert_eq!(enter(&mut gate), None, "the turn goes on");
     gate.release(turn);
     assert_eq!(enter(&mut gate).map(|(item, _)| item), Some("start"));
@@ -41,7 +41,7 @@ fn a_section_starts_only_after_storage_calls_made_before_it_have_come_back() {
     outside(&mut gate, &["turn"]);
     let (_, turn) = enter(&mut gate).expect("open");
     let storage = gate.lock_again(&turn);
-    gate.begin(turn.section(), "start").expect("not too deep");
+    gate.begin(turn.section(), |_| "start").expect("not too deep");
     gate.release(turn);
     assert_eq!(enter(&mut gate), None);
     gate.release(storage);
@@ -53,7 +53,7 @@ fn a_section_that_waits_to_start_goes_before_events_that_came_earlier() {
     let mut gate = InputGate::new();
     outside(&mut gate, &["turn", "earlier"]);
     let (_, turn) = enter(&mut gate).expect("open");
-    gate.begin(turn.section(), "start").expect("not too deep");
+    gate.begin(turn.section(), |_| "start").expect("not too deep");
     gate.release(turn);
     assert_eq!(enter(&mut gate).map(|(item, _)| item), Some("start"));
 }
@@ -91,8 +91,8 @@ fn of_two_sections_that_begin_together_the_second_waits_for_the_first_to_end() {
     let mut gate = InputGate::new();
     outside(&mut gate, &["turn"]);
     let (_, turn) = enter(&mut gate).expect("open");
-    let first = gate.begin(turn.section(), "first").expect("not too deep");
-    let second = gate.begin(turn.section(), "second").expect("not too deep");
+    let first = gate.begin(turn.section(), |_| "first").expect("not too deep");
+    let second = gate.begin(turn.section(), |_| "second").expect("not too deep");
     gate.release(turn);
     let (item, lock) = enter(&mut gate).expect("open");
     assert_eq!(item, "first");
@@ -206,7 +206,7 @@ fn a_section_that_has_not_started_cannot_end() {
     let mut gate = InputGate::new();
     outside(&mut gate, &["turn"]);
     let (_, turn) = enter(&mut gate).expect("open");
-    let section = gate.begin(turn.section(), "start").expect("not too deep");
+    let section = gate.begin(turn.section(), |_| "start").expect("not too deep");
     assert_eq!(gate.succeed(&section), None);
     gate.release(turn);
     assert_eq!(enter(&mut gate).map(|(item, _)| item), Some("start"));
@@ -219,7 +219,7 @@ fn a_failed_section_breaks_the_gate_for_everybody() {
     gate.release(lock);
     outside(&mut gate, &["outside"]);
     gate.wait(&outer, "outer").expect("works");
-    gate.begin(&inner, "innermost").expect("not too deep");
+    gate.begin(&inner, |_| "innermost").expect("not too deep");
     assert_eq!(gate.fail("boom"), ["outside", "outer", "innermost"]);
     assert_eq!(gate.next(), None);
     assert_eq!(gate.wait(&outer, "late"), Err("late"));
@@ -254,7 +254,7 @@ fn the_sixty_fifth_section_inside_another_is_refused_and_harms_nobody() {
         sections.push(section);
     }
     let deepest = sections.last().expect("not empty").clone();
-    assert_eq!(gate.begin(&deepest, "one more"), Err(TooDeep));
+    assert_eq!(gate.begin(&deepest, |_| "one more"), Err(TooDeep));
     while sections.len() > 1 {
         let around = gate.succeed(&sections.pop().expect("not empty")).expect("runs");
         gate.release(around);
@@ -301,7 +301,7 @@ fn random_programs_keep_others_out_and_lose_nothing() {
                     sent += 1;
                 }
                 2 => {
-                    if let Ok(new) = gate.begin(&section, sent) {
+                    if let Ok(new) = gate.begin(&section, |_| sent) {
                         sections.push(new);
                         sent += 1;
                     }

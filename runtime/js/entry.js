@@ -3,11 +3,11 @@
 
 const { ops } = lethe;
 const { newIncomingRequest, describeResponse } = lethe.use("standin");
-const { workerContext, actorContext, makeEnv, waitUntil } = lethe.use("context");
+const { workerContext, makeEnv, waitUntil } = lethe.use("context");
 const { Promise, TypeError, Uint8Array, String } = globalThis;
 const { isArray } = Array;
-const { getPrototypeOf, getOwnPropertyDescriptor, prototype: objectPrototype } = Object;
-const { apply, construct } = Reflect;
+const { getPrototypeOf, hasOwn, prototype: objectPrototype } = Object;
+const { apply, construct, get } = Reflect;
 const { then } = Promise.prototype;
 const { parse, stringify } = JSON;
 const resolve = Promise.resolve.bind(Promise);
@@ -92,16 +92,18 @@ function target(exports, entrypoint, handler) {
 
 function method(name) {
   if (RESERVED[name] !== true) {
-    for (let holder = getPrototypeOf(instance); holder !== null && holder !== objectPrototype; holder = getPrototypeOf(holder)) {
-      const property = getOwnPropertyDescriptor(holder, name);
-      if (property !== undefined) {
-        if (typeof property.value === "function") return property.value;
-        break;
-      }
+    // What the class and its ancestors have is visible, getters included; what the instance has of its own is not.
+    let holder = hasOwn(instance, name) ? null : getPrototypeOf(instance);
+    while (holder !== null && holder !== objectPrototype && !hasOwn(holder, name)) holder = getPrototypeOf(holder);
+    if (holder !== null && holder !== objectPrototype) {
+      const value = get(holder, name, instance);
+      if (typeof value === "function") return value;
     }
   }
   throw new NoHandler(`the actor has no method ${name}`);
 }
+
+const encodeResult = (name, value) => lethe.use("actor_wire").encode(value, `the result of ${name}()`);
 
 return {
   waitUntil,
@@ -136,7 +138,7 @@ return {
     run(invocation, () => {
       const actorClass = exports[className];
       if (typeof actorClass !== "function") throw new NoHandler(`the worker exports no class ${className}`);
-      instance = construct(actorClass, [actorContext(id, name), env]);
+      instance = construct(actorClass, [lethe.use("actor_state").newState(id, name, env), env]);
     }, (id) => ops.replyValue(id, undefined));
   },
 
@@ -145,7 +147,7 @@ return {
       const list = json ? parse(args) : ops.deserialize(args);
       if (!isArray(list)) throw new TypeError("the arguments of a call must be an array");
       return apply(method(name), instance, list);
-    }, (id, value) => ops.replyValue(id, json ? stringify(value) ?? "null" : ops.serialize(value)));
+    }, (id, value) => ops.replyValue(id, json ? stringify(value) ?? "null" : encodeResult(name, value)));
   },
 
   actorFetch(invocation, request) {

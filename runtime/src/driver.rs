@@ -24,6 +24,8 @@ use crate::{
     turn::{self, Completion, Report},
 };
 
+/// Completions that may wait at an actor's input gate before further events are left in the mailbox.
+const AT_DOOR_MAX: usize = 64;
 /// Completions delivered in one turn of a thread.
 const BATCH_MAX: usize = 64;
 /// How long `waitUntil` promises may go on after the client has left or the response is complete.
@@ -36,6 +38,7 @@ pub(crate) struct Driver {
     threads: Threads,
     pending: FuturesUnordered<BoxFuture<'static, Completion>>,
     next_timer: Option<Instant>,
+    at_door: usize,
     replies: usize,
     wait_until: u32,
     streams: u32,
@@ -60,6 +63,7 @@ impl Driver {
             threads,
             pending: FuturesUnordered::new(),
             next_timer: None,
+            at_door: 0,
             replies: 0,
             wait_until: 0,
             streams: 0,
@@ -103,6 +107,7 @@ impl Driver {
     fn take(&mut self, report: Report) -> Result<(), InvocationError> {
         self.pending.extend(report.started);
         self.next_timer = report.next_timer;
+        self.at_door = report.at_door;
         self.replies = report.replies;
         self.wait_until = report.wait_until;
         self.streams = report.streams;
@@ -147,12 +152,16 @@ impl Driver {
         }
     }
 
-    /// Runs an actor's isolate until its last handle is dropped or it is killed. `idle` is told after each turn.
-    pub(crate) async fn run_actor(mut self, mut events: mpsc::Receiver<Event>, idle: impl Fn(bool)) {
+    /// Runs an actor's isolate until its last handle is dropped or it is killed. `tell` hears after each turn whether the
+    /// isolate is idle, and how many completions wait at its input gate.
+    pub(crate) async fn run_actor(mut self, mut events: mpsc::Receiver<Event>, tell: impl Fn(bool, usize)) {
         let reason = loop {
-            idle(self.pending.is_empty() && self.next_timer.is_none() && self.wait_until == 0 && self.streams == 0);
+            let rests = self.pending.is_empty() && self.next_timer.is_none() && self.at_door == 0;
+            tell(rests && self.wait_until == 0 && self.streams == 0, self.at_door);
             match self.next(Some(&mut events), None).await {
                 Wake::Completion(first) => {
+                    // Before the turn: its answer may reach a caller who then asks whether the instance is idle.
+                    tell(false, self.at_door);
                     let batch = self.batch(first);
                     if let Err(reason) = self.turn(batch).await {
                         break reason;
@@ -187,7 +196,7 @@ impl Driver {
         tokio::select! {
             biased;
             reason = self.kill.killed() => Wake::Killed(reason),
-            event = event => event.map_or(Wake::Closed, |event| Wake::Completion(Completion::Event(Box::new(event)))),
+            event = event, if self.at_door < AT_DOOR_MAX => event.map_or(Wake::Closed, |event| Wake::Completion(Completion::Event(Box::new(event)))),
             Some(completion) = self.pending.next(), if !self.pending.is_empty() => Wake::Completion(completion),
             () = until(self.next_timer) => Wake::Completion(Completion::Timer),
             () = until(deadline) => Wake::Deadline,

@@ -19,6 +19,7 @@ use crate::{
     body::{Body, BodyError},
     compile,
     driver::Driver,
+    gate::SECTION_TIMEOUT_MS,
     host::Host,
     instance::answer_within,
     invocation::{Event, Reply},
@@ -44,11 +45,13 @@ pub struct Config {
     pub pristine: usize,
     /// Worker requests that may have an isolate at the same time; one more is refused as overloaded.
     pub isolates_max: usize,
+    /// How long an actor's `blockConcurrencyWhile` or `transaction` may run before the actor is reset, milliseconds.
+    pub section_timeout_ms: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { threads_max: 128, pristine: 8, isolates_max: 1024 }
+        Self { threads_max: 128, pristine: 8, isolates_max: 1024, section_timeout_ms: SECTION_TIMEOUT_MS }
     }
 }
 
@@ -70,6 +73,7 @@ pub struct Engine {
     pool: Pool,
     tasks: Tasks,
     isolates: Arc<Semaphore>,
+    section_timeout: Duration,
 }
 
 impl Engine {
@@ -79,7 +83,13 @@ impl Engine {
         let tasks = Tasks::new();
         let threads = Threads::new(config.threads_max);
         let pool = Pool::new(config.pristine, threads.clone(), tasks.clone());
-        Self { threads, pool, tasks, isolates: Arc::new(Semaphore::new(config.isolates_max)) }
+        Self {
+            threads,
+            pool,
+            tasks,
+            isolates: Arc::new(Semaphore::new(config.isolates_max)),
+            section_timeout: Duration::from_millis(config.section_timeout_ms),
+        }
     }
 
     /// Compiles a worker and keeps its code cache. Top-level code runs once, to find exports and early errors.
@@ -158,7 +168,7 @@ impl Engine {
         host: Arc<dyn Host>,
     ) -> Result<Instance, InvocationError> {
         let (reply, answer) = oneshot::channel();
-        let event = Event::Construct { start, reply: Reply::Done(reply) };
+        let event = Event::Construct { start, section_timeout: self.section_timeout, reply: Reply::Done(reply) };
         let mut driver = self.driver(program).await?;
         let wall = program.limits.wall_ms.map(Duration::from_millis);
         let kill = driver.kill();

@@ -36,6 +36,7 @@ struct Inner {
     wall: Option<Duration>,
     calls: AtomicUsize,
     idle: Arc<AtomicBool>,
+    at_door: Arc<AtomicUsize>,
 }
 
 impl Drop for Inner {
@@ -58,8 +59,16 @@ impl Instance {
     pub(crate) fn start(driver: Driver, wall: Option<Duration>, tasks: &Tasks) -> Self {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
         let idle = Arc::new(AtomicBool::new(false));
-        let inner = Inner { events, kill: driver.kill(), wall, calls: AtomicUsize::new(0), idle: idle.clone() };
-        tasks.spawn(driver.run_actor(receiver, move |now| idle.store(now, Ordering::SeqCst)));
+        let at_door = Arc::new(AtomicUsize::new(0));
+        let tell = {
+            let (idle, at_door) = (idle.clone(), at_door.clone());
+            move |now, waiting| {
+                at_door.store(waiting, Ordering::SeqCst);
+                idle.store(now, Ordering::SeqCst);
+            }
+        };
+        let inner = Inner { events, kill: driver.kill(), wall, calls: AtomicUsize::new(0), idle, at_door };
+        tasks.spawn(driver.run_actor(receiver, tell));
         Self { inner: Arc::new(inner) }
     }
 
@@ -106,6 +115,11 @@ impl Instance {
     /// Ends the isolate now, whatever it is doing. Calls in flight get [`InvocationError::Aborted`].
     pub fn abort(&self, reason: &str) {
         self.inner.kill.kill(InvocationError::Aborted(reason.to_owned()));
+    }
+
+    /// How many calls, timers and replies wait at the input gate, and calls in front of it.
+    pub fn waiting(&self) -> usize {
+        self.inner.at_door.load(Ordering::SeqCst) + (EVENTS_MAX - self.inner.events.capacity())
     }
 
     /// Whether nothing is going on: no call, no `waitUntil`, no timer, no pending host call.

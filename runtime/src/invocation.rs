@@ -1,5 +1,7 @@
 //! What comes into an isolate, and where the answer goes.
 
+use std::time::Duration;
+
 use tokio::sync::oneshot;
 
 use crate::{body::Body, engine::ActorStart, error::InvocationError, host::Payload};
@@ -11,7 +13,7 @@ pub(crate) enum Event {
     /// A Worker's `scheduled`.
     Scheduled { cron: String, scheduled_time_ms: u64, reply: Reply },
     /// An actor's constructor.
-    Construct { start: ActorStart, reply: Reply },
+    Construct { start: ActorStart, section_timeout: Duration, reply: Reply },
     /// An actor's method.
     Call { method: String, args: Payload, reply: Reply },
     /// An actor's `fetch`.

@@ -9,7 +9,6 @@
 
 pub mod body;
 pub mod engine;
-pub mod gate;
 pub mod host;
 pub mod program;
 
@@ -18,6 +17,7 @@ mod builtins;
 mod compile;
 mod driver;
 mod error;
+mod gate;
 mod instance;
 mod invocation;
 mod isolate;

@@ -5,6 +5,7 @@ use std::{collections::HashMap, future::Future};
 use futures::future::{BoxFuture, FutureExt};
 
 use crate::{
+    gate::Pass,
     js::{self, Class},
     state,
     turn::Completion,
@@ -28,6 +29,8 @@ pub(crate) struct Pending {
 }
 
 struct Waiting {
+    /// How the end of the operation comes in; none in a Worker.
+    pass: Option<Pass>,
     resolver: v8::Global<v8::PromiseResolver>,
     /// Continuation-preserved embedder data of the code that started the operation.
     continuation: v8::Global<v8::Value>,
@@ -60,25 +63,72 @@ pub(crate) fn failed(class: Class, message: String) -> Settle {
     settle(move |scope| Err(js::error(scope, class, &message)))
 }
 
-/// Starts an operation and returns its promise; throws and returns `None` when too many are in flight.
+/// What may happen in an actor while an operation is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// Nothing: the input gate stays shut until the operation has come back.
+    Shut,
+    /// Other events, timers and replies may enter, and the end of the operation waits its turn among them.
+    Open,
+}
+
+/// Starts an operation during which others may enter, and returns its promise; throws and returns `None` when too many
+/// are in flight.
 pub(crate) fn start<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     operation: impl Future<Output = Settle> + Send + 'static,
 ) -> Option<v8::Local<'s, v8::Promise>> {
+    start_with(scope, Input::Open, operation)
+}
+
+/// As [`start`], saying what may enter meanwhile.
+pub(crate) fn start_with<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    input: Input,
+    operation: impl Future<Output = Settle> + Send + 'static,
+) -> Option<v8::Local<'s, v8::Promise>> {
+    let (id, promise) = wait(scope)?;
+    let state = state::get(scope);
+    let pass = state.door.as_mut().map(|door| match input {
+        Input::Shut => door.hold(),
+        Input::Open => door.wait(),
+    });
+    if let Some(waiting) = state.pending.waiting.get_mut(&id) {
+        waiting.pass = pass;
+    }
+    state.pending.outbox.push(operation.map(move |settle| Completion::Operation { id, settle }).boxed());
+    Some(promise)
+}
+
+/// A promise that a [`Completion::Operation`] of the returned number settles; throws and returns `None` when there are
+/// too many.
+pub(crate) fn wait<'s>(scope: &mut v8::PinScope<'s, '_>) -> Option<(u32, v8::Local<'s, v8::Promise>)> {
     if state::get(scope).pending.waiting.len() >= PENDING_MAX {
         js::throw(scope, Class::RangeError, &format!("more than {PENDING_MAX} operations in flight"));
         return None;
     }
     let resolver = v8::PromiseResolver::new(scope)?;
     let continuation = scope.get_continuation_preserved_embedder_data();
-    let waiting =
-        Waiting { resolver: v8::Global::new(scope, resolver), continuation: v8::Global::new(scope, continuation) };
+    let waiting = Waiting {
+        pass: None,
+        resolver: v8::Global::new(scope, resolver),
+        continuation: v8::Global::new(scope, continuation),
+    };
     let pending = &mut state::get(scope).pending;
     pending.next = pending.next.wrapping_add(1);
     let id = pending.next;
     pending.waiting.insert(id, waiting);
-    pending.outbox.push(operation.map(move |settle| Completion::Operation { id, settle }).boxed());
-    Some(resolver.get_promise(scope))
+    Some((id, resolver.get_promise(scope)))
+}
+
+/// How the end of an operation comes in. The first call takes the pass.
+pub(crate) fn take_pass(scope: &mut v8::PinScope, id: u32) -> Option<Pass> {
+    state::get(scope).pending.waiting.get_mut(&id)?.pass.take()
+}
+
+/// Forgets a promise of [`wait`] that nobody got.
+pub(crate) fn forget(scope: &mut v8::PinScope, id: u32) {
+    state::get(scope).pending.waiting.remove(&id);
 }
 
 /// Settles an operation's promise.

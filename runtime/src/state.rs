@@ -4,8 +4,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    bodies::Bodies, host::Host, invocation::Reply, kill::Kill, memory::Buffers, modules::Modules, ops::fetch::Fetches,
-    pending::Pending, program::Program, tasks::Tasks, timers::Timers,
+    bodies::Bodies, gate::Door, host::Host, invocation::Reply, kill::Kill, memory::Buffers, modules::Modules,
+    ops::fetch::Fetches, pending::Pending, program::Program, tasks::Tasks, timers::Timers, turn::Completion,
 };
 
 /// Console output of one invocation (of an actor: between two incoming events), bytes.
@@ -27,6 +27,8 @@ pub(crate) struct State {
     pub(crate) host: Option<Arc<dyn Host>>,
     /// Ends this isolate.
     pub(crate) kill: Kill,
+    /// An actor's input gate; none in a Worker, whose one event needs no protection.
+    pub(crate) door: Option<Door<Completion>>,
     /// Array buffer accounting.
     pub(crate) buffers: Arc<Buffers>,
     /// Loaded modules.
@@ -47,6 +49,8 @@ pub(crate) struct State {
     pub(crate) replies: HashMap<u32, Reply>,
     /// Number of the last invocation.
     pub(crate) last_invocation: u32,
+    /// Answers of an actor's turn that has not ended.
+    pub(crate) answers: Vec<Box<dyn FnOnce() + Send>>,
     /// Promises given to `waitUntil` that have not settled.
     pub(crate) wait_until: u32,
     /// Response bodies that JavaScript is still writing.

@@ -9,10 +9,11 @@ use futures::future::BoxFuture;
 use crate::{
     body::Body,
     error::InvocationError,
+    gate::{Door, Pass},
     host::{Host, JsError, Payload},
     invocation::{Event, Reply},
     js, modules,
-    ops::rejection,
+    ops::{rejection, section},
     pending::{self, Settle},
     program::Program,
     state,
@@ -27,8 +28,10 @@ pub(crate) enum Completion {
         /// What settles its promise.
         settle: Settle,
     },
-    /// The time of the next timer has come.
+    /// The time of the next timer, or of a section, has come.
     Timer,
+    /// A timer that was due fires.
+    Fire(u32),
     /// Something came in.
     Event(Box<Event>),
 }
@@ -37,7 +40,9 @@ pub(crate) enum Completion {
 pub(crate) struct Report {
     /// Operations the turn started.
     pub(crate) started: Vec<BoxFuture<'static, Completion>>,
-    /// When the next timer is due.
+    /// Completions that wait at an actor's input gate.
+    pub(crate) at_door: usize,
+    /// When the next timer is due, or a section expires.
     pub(crate) next_timer: Option<Instant>,
     /// Invocations without an answer.
     pub(crate) replies: usize,
@@ -95,17 +100,90 @@ pub(crate) fn try_boot(scope: &mut v8::PinScope, program: &Program) -> Option<()
     Some(())
 }
 
-/// Delivers one completion and runs JavaScript until it rests.
+/// Delivers one completion. In a Worker it runs now; in an actor it goes through the input gate, and whatever the gate
+/// then lets in runs.
 pub(crate) fn deliver(scope: &mut v8::PinScope, completion: Completion) {
     match completion {
+        Completion::Timer => time(scope),
+        completion => arrive(scope, completion),
+    }
+    let enter = |scope: &mut v8::PinScope| state::get(scope).door.as_mut()?.enter(Instant::now());
+    while let Some(completion) = enter(scope) {
+        run(scope, completion);
+        if let Some(door) = &mut state::get(scope).door {
+            door.leave();
+        }
+        if state::get(scope).kill.reason().is_some() {
+            return;
+        }
+    }
+}
+
+/// Shows the pass of a completion at the door; without a door, runs it.
+fn arrive(scope: &mut v8::PinScope, completion: Completion) {
+    let pass = match &completion {
+        Completion::Operation { id, .. } => pending::take_pass(scope, *id),
+        Completion::Event(_) | Completion::Timer | Completion::Fire(_) => None,
+    };
+    let state = state::get(scope);
+    if let Completion::Event(event) = &completion
+        && let Event::Construct { section_timeout, .. } = **event
+    {
+        state.door.get_or_insert_with(|| Door::new(section_timeout));
+    }
+    match &mut state.door {
+        Some(door) => {
+            let pass = pass.unwrap_or_else(|| door.outside());
+            door.arrive(pass, completion);
+        }
+        None => run(scope, completion),
+    }
+}
+
+/// Lets timers that are due fire, and ends an actor whose section takes too long.
+fn time(scope: &mut v8::PinScope) {
+    let now = Instant::now();
+    while let Some((id, section)) = state::get(scope).timers.take_due(now) {
+        match (&mut state::get(scope).door, section) {
+            (Some(door), Some(section)) => door.arrive(Pass::Waits(section), Completion::Fire(id)),
+            _ => run(scope, Completion::Fire(id)),
+        }
+        if state::get(scope).kill.reason().is_some() {
+            return;
+        }
+    }
+    let expired = state::get(scope).door.as_mut().and_then(|door| door.expire(now)).map(ToString::to_string);
+    if let Some(reason) = expired {
+        section::reset(scope, reason);
+    }
+}
+
+/// One turn: starts what was let in and runs JavaScript until it rests.
+fn run(scope: &mut v8::PinScope, completion: Completion) {
+    match completion {
         Completion::Operation { id, settle } => pending::finish(scope, id, settle),
-        Completion::Timer => fire_timer(scope),
+        Completion::Timer => {}
+        Completion::Fire(id) => fire_timer(scope, id),
         Completion::Event(event) => start_event(scope, *event),
     }
     scope.perform_microtask_checkpoint();
     rejection::report(scope);
-    if let Some(host) = state::get(scope).host.clone() {
+    end_turn(scope);
+}
+
+/// Closes the turn's implicit transaction, and only then lets its answers go. A turn that was stopped in the middle has
+/// no end: its writes are not kept, its answers not given.
+fn end_turn(scope: &mut v8::PinScope) {
+    let state = state::get(scope);
+    let answers = std::mem::take(&mut state.answers);
+    if state.kill.reason().is_some() {
+        return;
+    }
+    if let Some(host) = state.host.clone() {
         host.turn_ended();
+    }
+    for answer in answers {
+        answer();
     }
 }
 
@@ -114,15 +192,16 @@ pub(crate) fn report(scope: &mut v8::PinScope) -> Report {
     let state = state::get(scope);
     Report {
         started: state.pending.take_started(),
-        next_timer: state.timers.next(),
+        next_timer: state.timers.next().into_iter().chain(state.door.as_ref().and_then(Door::deadline)).min(),
+        at_door: state.door.as_ref().map_or(0, Door::waiting),
         replies: state.replies.len(),
         wait_until: state.wait_until,
         streams: state.streams,
     }
 }
 
-fn fire_timer(scope: &mut v8::PinScope) {
-    let Some(timer) = state::get(scope).timers.take_due(Instant::now()) else { return };
+fn fire_timer(scope: &mut v8::PinScope, id: u32) {
+    let Some(timer) = state::get(scope).timers.take_ready(id, Instant::now()) else { return };
     let continuation = v8::Local::new(scope, timer.continuation);
     scope.set_continuation_preserved_embedder_data(continuation);
     let handler = v8::Local::new(scope, timer.handler);
@@ -152,7 +231,7 @@ fn start_event(scope: &mut v8::PinScope, event: Event) {
             let time = v8::Number::new(scope, scheduled_time_ms as f64).into();
             start(scope, reply, "scheduled", &[exports, cron, time]);
         }
-        Event::Construct { start: actor, reply } => {
+        Event::Construct { start: actor, reply, .. } => {
             let exports = exports(scope);
             let class = js::string(scope, &actor.class_name).into();
             let id = js::string(scope, &actor.id).into();

@@ -14,11 +14,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{InputGate, Lock, SECTION_TIMEOUT_MS, Section, TooDeep, input::Broken};
+use super::{
+    input::{Broken, InputGate},
+    section::{Lock, Section, TooDeep},
+};
 
 /// How a completion may come in.
 #[derive(Debug)]
-pub enum Pass {
+pub(crate) enum Pass {
     /// The turn that began it kept the gate shut for it.
     Held(Lock),
     /// It waits until the gate of its section is open.
@@ -27,7 +30,7 @@ pub enum Pass {
 
 /// The gate of one actor, with what its event loop needs around it.
 #[derive(Debug)]
-pub struct Door<T> {
+pub(crate) struct Door<T> {
     gate: InputGate<T>,
     /// Lock of the turn that is going on.
     turn: Option<Lock>,
@@ -38,20 +41,14 @@ pub struct Door<T> {
     section_timeout: Duration,
 }
 
-impl<T> Default for Door<T> {
-    fn default() -> Self {
-        Self::new(Duration::from_millis(SECTION_TIMEOUT_MS))
-    }
-}
-
 impl<T> Door<T> {
     /// An open door; a section may run for `section_timeout`.
-    pub fn new(section_timeout: Duration) -> Self {
+    pub(crate) fn new(section_timeout: Duration) -> Self {
         Self { gate: InputGate::new(), turn: None, held: VecDeque::new(), deadlines: VecDeque::new(), section_timeout }
     }
 
     /// Something wants in. What arrives at a broken gate is dropped.
-    pub fn arrive(&mut self, pass: Pass, item: T) {
+    pub(crate) fn arrive(&mut self, pass: Pass, item: T) {
         match pass {
             Pass::Held(lock) => self.held.push_back((lock, item)),
             Pass::Waits(section) => drop(self.gate.wait(&section, item)),
@@ -59,7 +56,7 @@ impl<T> Door<T> {
     }
 
     /// The next item that may run; its turn goes on until [`Self::leave`].
-    pub fn enter(&mut self, now: Instant) -> Option<T> {
+    pub(crate) fn enter(&mut self, now: Instant) -> Option<T> {
         assert!(self.turn.is_none(), "the turn before must leave first");
         if self.gate.broken().is_some() {
             return None;
@@ -79,13 +76,13 @@ impl<T> Door<T> {
     }
 
     /// The turn is over.
-    pub fn leave(&mut self) {
+    pub(crate) fn leave(&mut self) {
         let lock = self.turn.take().expect("only a turn leaves");
         self.gate.release(lock);
     }
 
     /// A pass for an operation that keeps the gate shut until it has come back.
-    pub fn hold(&mut self) -> Pass {
+    pub(crate) fn hold(&mut self) -> Pass {
         match &self.turn {
             Some(lock) => Pass::Held(self.gate.lock_again(lock)),
             None => self.wait(),
@@ -93,41 +90,41 @@ impl<T> Door<T> {
     }
 
     /// A pass for an operation during which others may enter.
-    pub fn wait(&self) -> Pass {
+    pub(crate) fn wait(&self) -> Pass {
         Pass::Waits(self.section())
     }
 
     /// A pass for an event from outside.
-    pub fn outside(&self) -> Pass {
+    pub(crate) fn outside(&self) -> Pass {
         Pass::Waits(self.gate.outermost())
     }
 
     /// The section of the turn that is going on.
-    pub fn section(&self) -> Section {
+    pub(crate) fn section(&self) -> Section {
         self.turn.as_ref().map_or_else(|| self.gate.outermost(), |lock| lock.section().clone())
     }
 
     /// Asks for a section inside the current one; `item` makes the number of it enter when it runs.
-    pub fn begin(&mut self, item: impl FnOnce(u64) -> T) -> Result<(), TooDeep> {
+    pub(crate) fn begin(&mut self, item: impl FnOnce(u64) -> T) -> Result<(), TooDeep> {
         let outer = self.section();
         self.gate.begin(&outer, item).map(drop)
     }
 
     /// Ends the section of that number. Gives the pass with which the code around it goes on; `None` when it does not run.
-    pub fn end(&mut self, id: u64) -> Option<Pass> {
+    pub(crate) fn end(&mut self, id: u64) -> Option<Pass> {
         let at = self.deadlines.iter().position(|(section, _)| section.id() == id)?;
         let (section, _) = self.deadlines.remove(at)?;
         self.gate.succeed(&section).map(Pass::Held)
     }
 
     /// Breaks the gate for good. What waited is dropped.
-    pub fn fail(&mut self, reason: impl Into<String>) {
+    pub(crate) fn fail(&mut self, reason: impl Into<String>) {
         drop(self.gate.fail(reason));
         self.deadlines.clear();
     }
 
     /// Breaks the gate if a section runs for too long.
-    pub fn expire(&mut self, now: Instant) -> Option<&Broken> {
+    pub(crate) fn expire(&mut self, now: Instant) -> Option<&Broken> {
         let (section, when) = self.deadlines.front()?;
         if *when > now {
             return None;
@@ -138,17 +135,12 @@ impl<T> Door<T> {
     }
 
     /// When the next section expires.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadlines.front().map(|(_, when)| *when)
     }
 
     /// How many items wait to enter.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.held.len() + self.gate.waiting()
-    }
-
-    /// Whether nobody is inside, nobody waits, and no operation keeps the gate shut.
-    pub fn is_idle(&self) -> bool {
-        self.held.is_empty() && self.gate.is_idle()
     }
 }

@@ -13,22 +13,22 @@ use super::{
 /// The gate is broken: the actor must be reset. Holds the reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Broken(pub String);
+pub(crate) struct Broken(pub(crate) String);
 
 /// What may enter now.
 #[derive(Debug, PartialEq)]
-pub struct Entry<T> {
+pub(crate) struct Entry<T> {
     /// Released by the owner when the turn is over.
-    pub lock: Lock,
+    pub(crate) lock: Lock,
     /// What was handed to [`InputGate::wait`] or [`InputGate::begin`].
-    pub item: T,
+    pub(crate) item: T,
     /// Whether this entry is the start of a section: `lock.section()` runs from now on.
-    pub begins: bool,
+    pub(crate) begins: bool,
 }
 
 /// Input gate of one actor over items of type `T`, usually completions.
 #[derive(Debug)]
-pub struct InputGate<T> {
+pub(crate) struct InputGate<T> {
     /// Sections that run, outermost first. Never empty.
     running: Vec<Running<T>>,
     next_id: u64,
@@ -51,25 +51,19 @@ impl<T> Running<T> {
     }
 }
 
-impl<T> Default for InputGate<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl<T> InputGate<T> {
     /// An open gate.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { running: vec![Running::new(Section::outermost())], next_id: 1, broken: None }
     }
 
     /// The section of everything that begins outside: calls, events.
-    pub fn outermost(&self) -> Section {
+    pub(crate) fn outermost(&self) -> Section {
         self.running[0].section.clone()
     }
 
     /// Queues `item`, which began in `section`. Err gives it back when the gate is broken.
-    pub fn wait(&mut self, section: &Section, item: T) -> Result<(), T> {
+    pub(crate) fn wait(&mut self, section: &Section, item: T) -> Result<(), T> {
         if self.broken.is_some() {
             return Err(item);
         }
@@ -80,7 +74,7 @@ impl<T> InputGate<T> {
 
     /// Queues the start of a new section inside `outer`; [`Self::next`] gives the item back when it starts. `item` gets
     /// the section's id.
-    pub fn begin(&mut self, outer: &Section, item: impl FnOnce(u64) -> T) -> Result<Section, TooDeep> {
+    pub(crate) fn begin(&mut self, outer: &Section, item: impl FnOnce(u64) -> T) -> Result<Section, TooDeep> {
         let at = self.position(outer);
         let around = self.running[at].section.clone();
         if around.depth() >= SECTION_DEPTH_MAX {
@@ -96,7 +90,7 @@ impl<T> InputGate<T> {
 
     /// The next item that may enter, if one may. It is inside until its lock is released.
     #[allow(clippy::should_implement_trait)] // An iterator could not be asked again after a `None`.
-    pub fn next(&mut self) -> Option<Entry<T>> {
+    pub(crate) fn next(&mut self) -> Option<Entry<T>> {
         if self.broken.is_some() {
             return None;
         }
@@ -117,14 +111,14 @@ impl<T> InputGate<T> {
     }
 
     /// A second lock beside `lock`: the gate opens only when both are released.
-    pub fn lock_again(&mut self, lock: &Lock) -> Lock {
+    pub(crate) fn lock_again(&mut self, lock: &Lock) -> Lock {
         let at = self.position(&lock.section);
         self.running[at].locks += 1;
         Lock { section: self.running[at].section.clone() }
     }
 
     /// Gives a lock back.
-    pub fn release(&mut self, lock: Lock) {
+    pub(crate) fn release(&mut self, lock: Lock) {
         let at = self.position(&lock.section);
         let locks = &mut self.running[at].locks;
         *locks = locks.checked_sub(1).expect("a lock is released once");
@@ -134,7 +128,7 @@ impl<T> InputGate<T> {
     /// go on before anybody else enters. What the section began and has not finished now belongs to the section around
     /// it. `None` when it does not run, or the gate is broken.
     #[must_use = "the lock must be released"]
-    pub fn succeed(&mut self, section: &Section) -> Option<Lock> {
+    pub(crate) fn succeed(&mut self, section: &Section) -> Option<Lock> {
         if self.broken.is_some() || section.depth() == 0 {
             return None;
         }
@@ -148,7 +142,7 @@ impl<T> InputGate<T> {
     }
 
     /// Breaks the gate for good, for the first reason given. Returns what was waiting; none of it may enter.
-    pub fn fail(&mut self, reason: impl Into<String>) -> Vec<T> {
+    pub(crate) fn fail(&mut self, reason: impl Into<String>) -> Vec<T> {
         if self.broken.is_none() {
             self.broken = Some(Broken(reason.into()));
         }
@@ -161,7 +155,7 @@ impl<T> InputGate<T> {
     }
 
     /// Breaks the gate because `section` ran for [`super::SECTION_TIMEOUT_MS`]. `None` when it had ended in time.
-    pub fn expire(&mut self, section: &Section) -> Option<Vec<T>> {
+    pub(crate) fn expire(&mut self, section: &Section) -> Option<Vec<T>> {
         self.is_running(section).then(|| {
             self.fail(
                 "a blockConcurrencyWhile() or transaction() callback waited for too long; \
@@ -171,22 +165,23 @@ impl<T> InputGate<T> {
     }
 
     /// Whether `section` has started and not ended.
-    pub fn is_running(&self, section: &Section) -> bool {
+    pub(crate) fn is_running(&self, section: &Section) -> bool {
         self.broken.is_none() && self.running.iter().any(|running| running.section == *section)
     }
 
     /// Why nothing will ever enter again; `None` while the gate works.
-    pub fn broken(&self) -> Option<&Broken> {
+    pub(crate) fn broken(&self) -> Option<&Broken> {
         self.broken.as_ref()
     }
 
     /// Whether nobody is inside and nobody waits.
-    pub fn is_idle(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
         self.running.len() == 1 && self.running[0].locks == 0 && self.waiting() == 0
     }
 
     /// How many items wait, in all sections.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.running.iter().map(|running| running.starting.len() + running.waiters.len()).sum()
     }
 

@@ -1,6 +1,6 @@
 //! Specification of the gate without sections: one at a time, in order, until it breaks.
 
-use super::{InputGate, Lock};
+use super::{input::InputGate, section::Lock};
 
 /// Lets the next item in, or says that the gate is shut.
 pub(super) fn enter<T>(gate: &mut InputGate<T>) -> Option<(T, Lock)> {

@@ -27,13 +27,12 @@ mod input_test;
 #[cfg(test)]
 mod section_test;
 
-pub use door::{Door, Pass};
-pub use input::{Broken, Entry, InputGate};
-pub use section::{Lock, Section, TooDeep};
+pub(crate) use door::{Door, Pass};
+pub(crate) use section::Section;
 
 /// Sections inside sections: `blockConcurrencyWhile` or `transaction` called inside one another.
-pub const SECTION_DEPTH_MAX: u32 = 64;
+pub(crate) const SECTION_DEPTH_MAX: u32 = 64;
 
 /// How long a section may run before the actor is reset. A section that waits for something that began outside of it
 /// waits for ever, because the outside waits for the section.
-pub const SECTION_TIMEOUT_MS: u64 = 30_000;
+pub(crate) const SECTION_TIMEOUT_MS: u64 = 30_000;

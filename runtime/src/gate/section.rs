@@ -6,7 +6,7 @@ use std::sync::Arc;
 ///
 /// A section that has ended stands for the innermost one around it that still runs: stragglers it began are adopted.
 #[derive(Clone, Debug)]
-pub struct Section(Arc<Link>);
+pub(crate) struct Section(Arc<Link>);
 
 #[derive(Debug)]
 struct Link {
@@ -26,12 +26,12 @@ impl Section {
     }
 
     /// How many sections are around this one; 0 for code outside of every section.
-    pub fn depth(&self) -> u32 {
+    pub(crate) fn depth(&self) -> u32 {
         self.0.depth
     }
 
     /// Unique in its gate; 0 is the outermost section.
-    pub fn id(&self) -> u64 {
+    pub(crate) fn id(&self) -> u64 {
         self.0.id
     }
 
@@ -50,13 +50,13 @@ impl PartialEq for Section {
 /// [`InputGate::release`](super::InputGate::release); a lock that is only dropped keeps the gate shut for good.
 #[must_use = "a lock that is not released keeps the gate shut"]
 #[derive(Debug, PartialEq)]
-pub struct Lock {
+pub(crate) struct Lock {
     pub(super) section: Section,
 }
 
 impl Lock {
     /// The section it was given out in: what a turn that runs under this lock begins belongs to it.
-    pub fn section(&self) -> &Section {
+    pub(crate) fn section(&self) -> &Section {
         &self.section
     }
 }
@@ -64,4 +64,4 @@ impl Lock {
 /// More than [`SECTION_DEPTH_MAX`](super::SECTION_DEPTH_MAX) sections inside one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("blockConcurrencyWhile() or transaction() calls are nested too deeply (limit {})", super::SECTION_DEPTH_MAX)]
-pub struct TooDeep;
+pub(crate) struct TooDeep;

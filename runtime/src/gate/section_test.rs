@@ -1,8 +1,10 @@
 //! Specification of critical sections: what `blockConcurrencyWhile` and `transaction` may rely on.
 
 use super::{
-    InputGate, Lock, SECTION_DEPTH_MAX, Section, TooDeep,
+    SECTION_DEPTH_MAX,
+    input::InputGate,
     input_test::{enter, outside},
+    section::{Lock, Section, TooDeep},
 };
 
 /// Starts a section inside `outer` at a moment when nobody is inside, and gives back its first turn's lock.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use futures::future::{AbortHandle, Abortable};
+use futures::future::{AbortHandle, AbortRegistration, Abortable};
 
 use crate::{
     body::{self, Body},
@@ -25,18 +25,15 @@ pub(crate) fn fetch<'s>(
     let Some(host) = state::get(scope).host.clone() else {
         return js::throw(scope, Class::Error, "fetch needs a request; there is none at the top level of a module");
     };
-    if state::get(scope).subrequests_left == 0 {
-        let text = format!("more than {} requests were sent", state::SUBREQUESTS_MAX);
-        return js::throw(scope, Class::Error, &text);
-    }
     let (id, request) = match read_request(scope, args.get(0)) {
         Ok(request) => request,
         Err(Some(message)) => return js::throw(scope, Class::TypeError, &message),
         Err(None) => return,
     };
-    state::get(scope).subrequests_left -= 1;
-    let (abort, registration) = AbortHandle::new_pair();
-    state::get(scope).fetches.0.insert(id, abort);
+    if !count_request(scope) {
+        return;
+    }
+    let registration = register(scope, id);
     let exchange = Abortable::new(host.fetch(request), registration);
     let operation = async move {
         match exchange.await {
@@ -47,7 +44,7 @@ pub(crate) fn fetch<'s>(
     };
     match pending::start(scope, operation) {
         Some(promise) => result.set(promise.into()),
-        None => drop(state::get(scope).fetches.0.remove(&id)),
+        None => unregister(scope, id),
     }
 }
 
@@ -65,37 +62,72 @@ pub(crate) fn abort<'s>(
 
 fn ended(id: u32, message: String) -> Settle {
     pending::settle(move |scope| {
-        state::get(scope).fetches.0.remove(&id);
+        unregister(scope, id);
         Err(js::error(scope, Class::TypeError, &message))
     })
 }
 
 fn response_settle(id: u32, response: http::Response<Body>) -> Settle {
     pending::settle(move |scope| {
-        state::get(scope).fetches.0.remove(&id);
-        let (parts, body) = response.into_parts();
-        let object = v8::Object::new(scope);
-        let status = v8::Integer::new(scope, i32::from(parts.status.as_u16())).into();
-        js::set(scope, object, "status", status);
-        let reason = js::string(scope, parts.status.canonical_reason().unwrap_or("")).into();
-        js::set(scope, object, "statusText", reason);
-        let headers = header_list(scope, &parts.headers);
-        js::set(scope, object, "headers", headers.into());
-        let rid = if http_body::Body::is_end_stream(&body) {
-            v8::null(scope).into()
-        } else {
-            match state::get(scope).bodies.receive(body) {
-                Some(id) => v8::Integer::new_from_unsigned(scope, id).into(),
-                None => return Err(js::error(scope, Class::RangeError, "too many bodies are open")),
-            }
-        };
-        js::set(scope, object, "rid", rid);
-        Ok(object.into())
+        unregister(scope, id);
+        response_object(scope, response)
     })
 }
 
+/// Makes an exchange of this number one that `fetchAbort` ends.
+pub(crate) fn register(scope: &mut v8::PinScope, id: u32) -> AbortRegistration {
+    let (abort, registration) = AbortHandle::new_pair();
+    state::get(scope).fetches.0.insert(id, abort);
+    registration
+}
+
+/// The exchange has ended.
+pub(crate) fn unregister(scope: &mut v8::PinScope, id: u32) {
+    state::get(scope).fetches.0.remove(&id);
+}
+
+/// Counts a request that is about to be sent; throws and returns `false` when there were too many.
+pub(crate) fn count_request(scope: &mut v8::PinScope) -> bool {
+    match state::get(scope).subrequests_left.checked_sub(1) {
+        Some(left) => {
+            state::get(scope).subrequests_left = left;
+            true
+        }
+        None => {
+            let text = format!("more than {} requests were sent", state::SUBREQUESTS_MAX);
+            js::throw(scope, Class::Error, &text);
+            false
+        }
+    }
+}
+
+/// `{status, statusText, headers, rid}` of a response, or the error to throw.
+pub(crate) fn response_object<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    response: http::Response<Body>,
+) -> Result<v8::Local<'s, v8::Value>, v8::Local<'s, v8::Value>> {
+    let (parts, body) = response.into_parts();
+    let object = v8::Object::new(scope);
+    let status = v8::Integer::new(scope, i32::from(parts.status.as_u16())).into();
+    js::set(scope, object, "status", status);
+    let reason = js::string(scope, parts.status.canonical_reason().unwrap_or("")).into();
+    js::set(scope, object, "statusText", reason);
+    let headers = header_list(scope, &parts.headers);
+    js::set(scope, object, "headers", headers.into());
+    let rid = if http_body::Body::is_end_stream(&body) {
+        v8::null(scope).into()
+    } else {
+        match state::get(scope).bodies.receive(body) {
+            Some(id) => v8::Integer::new_from_unsigned(scope, id).into(),
+            None => return Err(js::error(scope, Class::RangeError, "too many bodies are open")),
+        }
+    };
+    js::set(scope, object, "rid", rid);
+    Ok(object.into())
+}
+
 /// Reads the request JavaScript describes. `Err(None)` means an exception is pending already.
-fn read_request(
+pub(crate) fn read_request(
     scope: &mut v8::PinScope,
     value: v8::Local<v8::Value>,
 ) -> Result<(u32, http::Request<Body>), Option<String>> {

@@ -3,6 +3,7 @@
 //! All share one entry, [`dispatch`]; the index in the function's data picks the Rust function. So a startup snapshot
 //! needs to know one address only.
 
+pub(crate) mod actor;
 pub(crate) mod body;
 pub(crate) mod builtins;
 pub(crate) mod clock;
@@ -11,6 +12,8 @@ pub(crate) mod fetch;
 pub(crate) mod log;
 pub(crate) mod rejection;
 pub(crate) mod reply;
+pub(crate) mod section;
+pub(crate) mod storage;
 pub(crate) mod timers;
 
 use std::{

@@ -24,7 +24,7 @@ pub(crate) fn response<'s>(
         Ok(response) => {
             if let Some(Reply::Response(reply)) = state::get(scope).replies.remove(&id) {
                 // An error means that the client has left; the driver sees that on its own.
-                let _ = reply.send(Ok(response));
+                answer(scope, || drop(reply.send(Ok(response))));
             }
         }
         Err(Some(message)) => js::throw(scope, Class::TypeError, &message),
@@ -61,9 +61,9 @@ pub(crate) fn value<'s>(
             } else {
                 Payload::V8(Bytes::from(js::copy_bytes(value).unwrap_or_default()))
             };
-            let _ = reply.send(Ok(payload));
+            answer(scope, || drop(reply.send(Ok(payload))));
         }
-        Some(Reply::Done(reply)) => drop(reply.send(Ok(()))),
+        Some(Reply::Done(reply)) => answer(scope, || drop(reply.send(Ok(())))),
         Some(Reply::Response(_)) | None => {}
     }
 }
@@ -82,7 +82,17 @@ pub(crate) fn error<'s>(
         InvocationError::Exception(JsError { name, message, stack })
     };
     if let Some(reply) = state::get(scope).replies.remove(&id) {
-        reply.fail(error);
+        answer(scope, || reply.fail(error));
+    }
+}
+
+/// Gives an answer: a Worker's at once, an actor's when the turn has ended, so that it rests on a closed batch of writes.
+fn answer(scope: &mut v8::PinScope, give: impl FnOnce() + Send + 'static) {
+    let state = state::get(scope);
+    if state.door.is_some() {
+        state.answers.push(Box::new(give));
+    } else {
+        give();
     }
 }
 
@@ -97,18 +107,4 @@ pub(crate) fn hold<'s>(
     let state = state::get(scope);
     let count = if kind == 0 { &mut state.wait_until } else { &mut state.streams };
     *count = count.saturating_add_signed(change);
-}
-
-/// `actorAbort(reason)`: resets the actor. Nothing of this isolate runs after it.
-pub(crate) fn abort<'s>(
-    scope: &mut v8::PinScope<'s, '_>,
-    args: &v8::FunctionCallbackArguments<'s>,
-    _: &mut v8::ReturnValue<v8::Value>,
-) {
-    let reason = ops::text(scope, args, 0);
-    let state = state::get(scope);
-    if let Some(host) = &state.host {
-        host.aborted(&reason);
-    }
-    state.kill.kill(InvocationError::Aborted(reason));
 }

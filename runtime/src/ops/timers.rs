@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    gate::Door,
     js::{self, Class},
     ops, state,
     timers::{TIMERS_MAX, Timer},
@@ -20,10 +21,12 @@ pub(crate) fn start<'s>(
         return js::throw(scope, Class::TypeError, "a timer's handler must be a function");
     };
     let continuation = scope.get_continuation_preserved_embedder_data();
+    let section = state::get(scope).door.as_ref().map(Door::section);
     let timer = Timer {
         handler: v8::Global::new(scope, handler),
         continuation: v8::Global::new(scope, continuation),
         period: args.get(1).is_true().then_some(delay),
+        section,
     };
     match state::get(scope).timers.set(delay, timer) {
         Some(id) => result.set_uint32(id),

@@ -1,0 +1,101 @@
+//! Actors inside an isolate: a script, what a test does to it from outside, and what it must print or answer.
+
+mod calls;
+mod gate;
+mod hold;
+mod host;
+mod sections;
+mod storage;
+mod storage_api;
+mod transactions;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
+
+use lethe_runtime::{
+    body,
+    engine::{Config, Engine, Instance, InvocationError},
+    host::Payload,
+    program::{Binding, Limits, Module, Source},
+};
+use tokio::runtime::Runtime;
+
+use crate::host::{World, id_of};
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("start tokio"));
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
+    let _inside = RUNTIME.enter();
+    Engine::start(Config::default())
+});
+
+/// In front of every script. `outside(path)` calls something that is no actor of the program: the fake world answers
+/// `[path]`, when the test lets it.
+const PRELUDE: &str = "import { DurableObject, env } from 'cloudflare:workers';
+    const outside = (path) => env.OUTSIDE.getByName('o').get(path);
+    ";
+
+/// Runs `test` over a world whose program is `script`. Its exported class `A` is bound as `A`, and `B` as `B`.
+fn with_actors(script: &str, test: impl AsyncFnOnce(Arc<World>)) {
+    RUNTIME.block_on(async {
+        let namespace = |class: &str| (class.to_owned(), Binding::ActorNamespace { class_name: class.to_owned() });
+        let source = Source {
+            name: "test".into(),
+            main: "index.js".into(),
+            modules: BTreeMap::from([("index.js".to_owned(), Module::Es(PRELUDE.to_owned() + script))]),
+            env: BTreeMap::from([namespace("A"), namespace("B"), namespace("OUTSIDE")]),
+            limits: Limits::default(),
+        };
+        let program = ENGINE.compile(source).await.unwrap_or_else(|error| panic!("{error}"));
+        test(World::new(ENGINE.clone(), program)).await;
+    });
+}
+
+/// Starts the actor `a` of class `A`.
+async fn start(world: &World) -> Instance {
+    world.start("A", &id_of("a")).await.expect("the constructor works")
+}
+
+/// Calls a method with JSON arguments; the answer is JSON text.
+async fn call(actor: &Instance, method: &str, args: &str) -> Result<String, InvocationError> {
+    match actor.call(method, Payload::Json(args.into())).await? {
+        Payload::Json(text) => Ok(text),
+        Payload::V8(_) => panic!("a call that came as JSON is answered in JSON"),
+    }
+}
+
+/// Starts a call and lets it run on its own.
+fn spawn(actor: &Instance, method: &'static str) -> tokio::task::JoinHandle<Result<String, InvocationError>> {
+    let actor = actor.clone();
+    tokio::spawn(async move { call(&actor, method, "[]").await })
+}
+
+/// Waits until `condition` holds.
+async fn until(condition: impl Fn() -> bool, what: &str) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(hold::DEADLINE, wait).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
+/// Runs an actor's method once, expecting that it prints these lines and succeeds.
+fn prints(script: &str, expected: &[&str]) {
+    with_actors(script, async |world| {
+        let actor = start(&world).await;
+        let answer = call(&actor, "run", "[]").await;
+        assert_eq!(world.log(), expected, "answer: {answer:?}");
+        answer.expect("run works");
+    });
+}
+
+/// Sends a request to the worker itself, in a fresh isolate, and reads the whole response as text.
+async fn request(world: &World, url: &str) -> Result<String, InvocationError> {
+    use http_body_util::BodyExt;
+    let request = http::Request::get(url).body(body::empty()).expect("a valid request");
+    let response = ENGINE.fetch(&world.program, None, request, world.worker()).await?;
+    let bytes = response.into_body().collect().await.expect("the body ends well").to_bytes();
+    Ok(String::from_utf8(bytes.to_vec()).expect("UTF-8"))
+}

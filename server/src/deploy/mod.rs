@@ -14,6 +14,7 @@ mod namespaces;
 mod project;
 mod rules;
 mod version;
+mod watcher;
 
 pub use self::{
     config::{ActorBinding, Config, Egress, Migration},
@@ -23,4 +24,5 @@ pub use self::{
     project::Project,
     rules::{ModuleKind, Rule},
     version::{Deployments, NameError, Version},
+    watcher::{WatchError, Watcher},
 };

@@ -6,6 +6,12 @@
 #![warn(missing_docs)]
 
 pub mod check;
+pub mod cluster;
+pub mod door;
 pub mod generate;
 pub mod history;
 pub mod model;
+pub mod nemesis;
+pub mod run;
+pub mod verdict;
+pub mod workload;

@@ -1,0 +1,60 @@
+//! The public gRPC API, through the client library.
+
+use lethe_client::{Client, Code, Error, Id, Outcome};
+use serde_json::Value;
+
+use super::{Answer, DEADLINE};
+use crate::cluster::Addresses;
+
+/// Namespace of the test actor: script and class of `jepsen/actors`.
+const NAMESPACE: &str = "jepsen/Register";
+
+/// A connection to the gRPC address it was last asked to call.
+#[derive(Default)]
+pub struct GrpcDoor {
+    connection: Option<(String, Client)>,
+}
+
+impl GrpcDoor {
+    /// Not connected yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// See [`super::Door::call`].
+    pub async fn call(&mut self, at: &Addresses, key: &str, method: &str, args: &Value) -> Answer {
+        let client = match self.connected(at).await {
+            Ok(client) => client,
+            Err(error) => return answer(error),
+        };
+        let actor = client.actor(NAMESPACE, Id::name(key));
+        let result = match method {
+            "destroy" => actor.destroy().await.map(|_| Value::Null),
+            method => actor.call_json(method, args).await,
+        };
+        result.map_or_else(answer, Answer::Value)
+    }
+
+    async fn connected(&mut self, at: &Addresses) -> Result<Client, Error> {
+        if let Some((endpoint, client)) = &self.connection
+            && *endpoint == at.grpc
+        {
+            return Ok(client.clone());
+        }
+        let client = Client::connect(&at.grpc).await?.with_deadline(DEADLINE);
+        self.connection = Some((at.grpc.clone(), client.clone()));
+        Ok(client)
+    }
+}
+
+fn answer(error: Error) -> Answer {
+    if error.code == Code::ActorDestroyed {
+        return Answer::Destroyed;
+    }
+    match error.outcome {
+        Outcome::NotDone => Answer::NotDone(error.to_string()),
+        Outcome::Unknown => Answer::Unknown(error.to_string()),
+        // The test actor throws nothing when all is well.
+        Outcome::Done => Answer::Unexpected(error.to_string()),
+    }
+}

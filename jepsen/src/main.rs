@@ -1,0 +1,143 @@
+//! `jepsen`: runs a workload against a real server while it is being broken, or judges a recorded run again.
+//!
+//! Exit codes: 0 valid, 1 violation, 2 unknown, 3 the harness failed or was used wrongly.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lethe_jepsen::{
+    check::Verdict,
+    nemesis::Nemesis,
+    run::{Config, run},
+    verdict::{Judgement, judge_dir},
+};
+
+const HARNESS_FAILED: u8 = 3;
+const FINAL_READS_MAX: Duration = Duration::from_secs(120);
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 valid, 1 violation, 2 unknown, 3 the harness failed or was used wrongly.";
+
+/// Consistency harness of Lethe.
+#[derive(Parser)]
+#[command(name = "jepsen", version, after_help = EXIT_CODES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a workload against a server of its own and judge what happened.
+    ///
+    /// Example: jepsen run -w register -n kill --time 60
+    #[command(after_help = EXIT_CODES)]
+    Run(RunArgs),
+    /// Judge a recorded run again, with the checkers of today.
+    #[command(after_help = EXIT_CODES)]
+    Check {
+        /// Folder that a run left behind.
+        dir: PathBuf,
+        /// Print the whole judgement as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Workload {
+    /// Reads, writes, compare-and-sets and destructions of single registers.
+    Register,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// What clients do.
+    #[arg(short, long, default_value = "register")]
+    workload: Workload,
+    /// What is done to the server.
+    #[arg(short, long, default_value = "kill")]
+    nemesis: Nemesis,
+    /// Seconds to run.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=86_400))]
+    time: u64,
+    /// Clients at the same time.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    workers: u16,
+    /// Calls in a second by all clients together, at most.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: u32,
+    /// Same seed, same calls and faults; without it, a random one.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The `lethe` binary; by default the one beside this program.
+    #[arg(long, value_name = "FILE")]
+    server: Option<PathBuf>,
+    /// New folder for what the run leaves behind; by default below target/jepsen.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print the whole judgement as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let failed = error.use_stderr();
+            // Nothing is left to be said if even this cannot be printed.
+            let _ = error.print();
+            return if failed { ExitCode::from(HARNESS_FAILED) } else { ExitCode::SUCCESS };
+        }
+    };
+    let judged = match cli.command {
+        Command::Run(args) => start(&args).map(|judgement| (judgement, args.json)),
+        Command::Check { dir, json } => judge_dir(&dir).map(|judgement| (judgement, json)),
+    };
+    match judged.and_then(|(judgement, json)| print(&judgement, json)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("the harness failed: {error:#}");
+            ExitCode::from(HARNESS_FAILED)
+        }
+    }
+}
+
+fn start(args: &RunArgs) -> anyhow::Result<Judgement> {
+    let seed = args.seed.unwrap_or_else(rand::random);
+    let server = match &args.server {
+        Some(server) => server.clone(),
+        None => std::env::current_exe()?.with_file_name("lethe"),
+    };
+    let Workload::Register = args.workload;
+    let name = format!("target/jepsen/register-{}-{seed}", format!("{:?}", args.nemesis).to_lowercase());
+    let time = Duration::from_secs(args.time);
+    let config = Config {
+        server: server.canonicalize().with_context(|| format!("no server at {}", server.display()))?,
+        out: args.out.clone().unwrap_or_else(|| name.into()),
+        nemesis: args.nemesis,
+        time,
+        final_reads_max: FINAL_READS_MAX,
+        workers: args.workers.into(),
+        rate: args.rate.into(),
+        seed,
+        required: Config::required(args.nemesis, time),
+    };
+    eprintln!("seed {seed}, {} s, everything goes to {}", args.time, config.out.display());
+    tokio::runtime::Runtime::new()?.block_on(run(&config))
+}
+
+fn print(judgement: &Judgement, json: bool) -> anyhow::Result<ExitCode> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(judgement)?);
+    } else {
+        print!("{judgement}");
+    }
+    Ok(ExitCode::from(match judgement.verdict {
+        Verdict::Valid => 0,
+        Verdict::Violation(_) => 1,
+        Verdict::Unknown(_) => 2,
+    }))
+}

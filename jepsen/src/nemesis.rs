@@ -1,0 +1,119 @@
+//! The nemesis: breaks the server while it is used, and writes down what really happened.
+//!
+//! A fault is `installed` only when there is evidence for it: a kill when the operating system says that signal 9
+//! ended the process. A server that ends by itself, or does not come back, is an incident, and an incident is a
+//! violation whatever the history says.
+
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::{sync::watch, time::sleep};
+
+use crate::{
+    cluster::{Addresses, Server},
+    history::Writer,
+};
+
+/// Lines that the nemesis writes and that no run may have.
+pub const INCIDENTS: [&str; 2] = ["server-died", "no-restart"];
+
+/// What is done to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Nemesis {
+    /// Nothing.
+    None,
+    /// SIGKILL and a restart on the same data, again and again, sometimes right after the restart.
+    Kill,
+}
+
+/// How often the server is looked at while nothing is done to it.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The last fault leaves this much of the run.
+const CALM_END: Duration = Duration::from_secs(2);
+
+/// Breaks the server until `time` is over. `Ok(false)` after an incident: there is no server any more.
+pub async fn torment(
+    nemesis: Nemesis,
+    server: &mut Server,
+    writer: &Writer,
+    addresses: &watch::Sender<Addresses>,
+    time: Duration,
+    seed: u64,
+) -> anyhow::Result<bool> {
+    let started = Instant::now();
+    let mut rng = StdRng::seed_from_u64(seed ^ 0x6e65_6d65);
+    loop {
+        let left = time.saturating_sub(started.elapsed());
+        let pause = match nemesis {
+            Nemesis::None => left,
+            // One kill in four comes while the server has hardly started.
+            Nemesis::Kill if rng.random_bool(0.25) => Duration::from_millis(rng.random_range(0..200)),
+            Nemesis::Kill => Duration::from_millis(rng.random_range(600..2_500)),
+        };
+        let last = pause + CALM_END > left;
+        if let Some(why) = watch_for(server, if last { left } else { pause }).await? {
+            writer.nemesis("server-died", json!({"status": "observed", "why": why}));
+            return Ok(false);
+        }
+        if last {
+            return Ok(true);
+        }
+        let dead_for = Duration::from_millis(rng.random_range(0..300));
+        if !kill_and_restart(server, writer, addresses, dead_for).await {
+            return Ok(false);
+        }
+    }
+}
+
+/// Waits, looking at the server; returns early with the reason if it died.
+async fn watch_for(server: &mut Server, time: Duration) -> anyhow::Result<Option<String>> {
+    let until = Instant::now() + time;
+    loop {
+        if let Some(why) = server.died()? {
+            return Ok(Some(why));
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        sleep(left.min(LOOK_EVERY)).await;
+    }
+}
+
+/// `false` after an incident.
+async fn kill_and_restart(
+    server: &mut Server,
+    writer: &Writer,
+    addresses: &watch::Sender<Addresses>,
+    dead_for: Duration,
+) -> bool {
+    let pid = server.pid();
+    match server.kill().await {
+        Ok(took) => {
+            let took_ms = took.as_millis() as u64;
+            writer.nemesis("kill", json!({"status": "installed", "pid": pid, "signal": 9, "took_ms": took_ms}));
+        }
+        Err(error) => {
+            writer.nemesis("server-died", json!({"status": "observed", "why": format!("{error:#}")}));
+            return false;
+        }
+    }
+    sleep(dead_for).await;
+    let started = Instant::now();
+    match server.start().await {
+        Ok(new) => {
+            let ready_ms = started.elapsed().as_millis() as u64;
+            writer.nemesis("restart", json!({"status": "done", "pid": server.pid(), "ready_ms": ready_ms}));
+            addresses.send_replace(new);
+            true
+        }
+        Err(error) => {
+            writer.nemesis("no-restart", json!({"status": "observed", "why": format!("{error:#}")}));
+            false
+        }
+    }
+}

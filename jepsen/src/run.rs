@@ -1,0 +1,117 @@
+//! One run: a server, clients, a nemesis, and everything that happened written down.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool, atomic::Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+use serde_json::json;
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::{
+    check::Required,
+    cluster::{Server, write_project},
+    door::Door,
+    history::Writer,
+    nemesis::{Nemesis, torment},
+    verdict::{HISTORY_FILE, Judgement, RUN_FILE, judge_dir},
+    workload::{Clients, Schedule, final_reads, work},
+};
+
+/// What to do.
+#[derive(Clone, Debug, Serialize)]
+pub struct Config {
+    /// The `lethe` binary.
+    pub server: PathBuf,
+    /// A new folder for everything the run leaves behind.
+    pub out: PathBuf,
+    /// What is done to the server.
+    pub nemesis: Nemesis,
+    /// Length of the run without its final reads.
+    pub time: Duration,
+    /// The final reads may take this long.
+    pub final_reads_max: Duration,
+    /// Clients at the same time.
+    pub workers: usize,
+    /// Calls in a second by all of them together, at most.
+    pub rate: f64,
+    /// Same seed, same calls and same faults; how they meet is up to the machine.
+    pub seed: u64,
+    /// What the run must have done to count.
+    pub required: Required,
+}
+
+impl Config {
+    /// What the register workload must have done in this time under this nemesis.
+    pub fn required(nemesis: Nemesis, time: Duration) -> Required {
+        let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<BTreeSet<_>>();
+        // The kills of a calm schedule come every two seconds or so; half of them must have happened.
+        let kills = time.as_secs() / 4;
+        let faults = match nemesis {
+            Nemesis::None => BTreeMap::new(),
+            Nemesis::Kill => BTreeMap::from([("kill".to_string(), kills.max(1))]),
+        };
+        Required {
+            ok_per_second: 50.0,
+            ok_share: 0.6,
+            functions: names(&["read", "write", "cas", "destroy"]),
+            nodes: names(&Door::NAMES),
+            overlap_median: 2,
+            reads_beside_changes: 0.2,
+            cas_swapped: (0.1, 0.95),
+            faults,
+        }
+    }
+}
+
+/// Runs the register workload and judges what happened. Errors are failures of the harness, not of the server.
+pub async fn run(config: &Config) -> anyhow::Result<Judgement> {
+    if config.out.exists() {
+        bail!("{} exists already: every run needs a folder of its own", config.out.display());
+    }
+    let project = config.out.join("project");
+    write_project(&project)?;
+    std::fs::write(config.out.join(RUN_FILE), serde_json::to_string_pretty(config)?).context("the run's file")?;
+    record(config, &project).await?;
+    judge_dir(&config.out)
+}
+
+async fn record(config: &Config, project: &std::path::Path) -> anyhow::Result<()> {
+    let writer = Writer::create(Some(&config.out.join(HISTORY_FILE)))?;
+    let mut server = Server::new(&config.server, project, &config.out)?;
+    let (addresses, receiver) = watch::channel(server.start().await?);
+    let clients = Arc::new(Clients {
+        writer,
+        schedule: Schedule::default(),
+        addresses: receiver,
+        stopped: AtomicBool::new(false),
+    });
+    let pace = Duration::from_secs_f64(config.workers as f64 / config.rate);
+    let mut workers = JoinSet::new();
+    for number in 0..config.workers {
+        let (clients, seed) = (Arc::clone(&clients), config.seed);
+        workers.spawn(async move { work(&clients, number, pace, seed).await });
+    }
+    let (nemesis, time, seed) = (config.nemesis, config.time, config.seed);
+    let alive = torment(nemesis, &mut server, &clients.writer, &addresses, time, seed).await?;
+    clients.stopped.store(true, Ordering::Relaxed);
+    while let Some(worker) = workers.join_next().await {
+        worker.context("a worker panicked")?;
+    }
+    if alive {
+        let status = if final_reads(&clients, config.final_reads_max).await { "complete" } else { "incomplete" };
+        clients.writer.nemesis("final-reads", json!({"status": status}));
+        if let Some(why) = server.died()? {
+            clients.writer.nemesis("server-died", json!({"status": "observed", "why": why}));
+        } else {
+            server.kill().await?;
+        }
+    }
+    let clients = Arc::into_inner(clients).context("a worker is still there")?;
+    clients.writer.finish()?;
+    Ok(())
+}

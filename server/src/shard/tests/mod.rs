@@ -1,5 +1,7 @@
 //! The shard as its users see it, over real files.
 
 mod fence;
+mod golden;
 mod restart;
+mod suite;
 mod world;

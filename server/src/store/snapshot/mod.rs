@@ -22,3 +22,6 @@ pub use dir::{Dir, Found};
 pub use format::Head;
 pub use reader::Reader;
 pub use writer::Writer;
+
+#[cfg(test)]
+mod tests;

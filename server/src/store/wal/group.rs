@@ -239,7 +239,8 @@ impl GroupLog {
     }
 }
 
-fn read_slot(index: u64, slot: &Slot, segment: &Segment) -> Result<WalEntry, Error> {
+/// Reads an entry from its place and checks it.
+pub(super) fn read_slot(index: u64, slot: &Slot, segment: &Segment) -> Result<WalEntry, Error> {
     let mut bytes = vec![0; slot.bytes as usize];
     let read = segment.file.read_exact_at(&mut bytes, u64::from(slot.offset));
     read.map_err(Error::io("read", &segment.path))?;

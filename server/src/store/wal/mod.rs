@@ -12,6 +12,7 @@
 //!
 //! A `Done` runs on the writer's thread: it must be short, must not block, and must not call the log.
 
+mod compact;
 mod config;
 mod error;
 mod frame;
@@ -34,6 +35,7 @@ use std::{fmt, path::PathBuf, sync::Arc, thread};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
+pub use compact::Pin;
 pub use config::{OnFatal, VoteOrder, WalConfig};
 pub use error::Error;
 pub use group::GroupLog;
@@ -108,7 +110,13 @@ impl Wal {
         let recovered = recover::recover(&*vfs, &dir, &config)?;
         let summary = recovered.summary.clone();
         let segment = recovered.segments[&recovered.active].clone();
-        let writer = writer::Writer { segment, offset: recovered.offset, batch: recovered.batch, buffer: Vec::new() };
+        let writer = writer::Writer {
+            segment,
+            offset: recovered.offset,
+            batch: recovered.batch,
+            buffer: Vec::new(),
+            may_compact: false,
+        };
         let state = State {
             fronts: recovered.track.groups.iter().map(|(id, group)| (*id, front::Front::from_disk(group))).collect(),
             track: recovered.track,
@@ -150,6 +158,13 @@ impl Wal {
             state.free(&self.handle.shared.config).saturating_sub(self.handle.shared.config.reserve_bytes);
         stats.full = state.full.clone();
         stats
+    }
+
+    /// Groups whose entries keep the oldest segment, when there are more than `compact_segments` and copying them would not
+    /// pay. Snapshot and purge them.
+    pub fn pins(&self) -> Vec<Pin> {
+        let shared = &self.handle.shared;
+        compact::pins(&shared.state.lock(), &shared.config)
     }
 
     /// Waits until everything given to the log is durable, segments are made or cannot be, and dead ones are deleted.

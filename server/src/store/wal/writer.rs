@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::MutexGuard;
 
 use super::{
-    Done, Error, GroupId, WalEntry,
+    Done, Error, GroupId, WalConfig, WalEntry,
+    compact::{self, Run},
     frame::{self, Place, SEGMENT_HEADER},
     front::Ticket,
     record::{self, Checkpoint, EntryRef, Record},
@@ -18,7 +20,7 @@ use super::{
 
 /// Part of a frame.
 enum Piece {
-    Entries { group: GroupId, first: u64, entries: Vec<(WalEntry, u32)> },
+    Entries { group: GroupId, first: u64, entries: Vec<(WalEntry, u32)>, is_rewritten: bool },
     Record { group: GroupId, record: Record },
 }
 
@@ -30,7 +32,6 @@ struct Batch {
     dones: Vec<Done>,
     ticket: Ticket,
     cost: u64,
-    entries: u64,
 }
 
 /// Owns the segment in use and the place in it.
@@ -43,6 +44,8 @@ pub struct Writer {
     pub batch: u64,
     /// The frame being built.
     pub buffer: Vec<u8>,
+    /// Whether it is compaction's turn.
+    pub may_compact: bool,
 }
 
 impl Writer {
@@ -53,17 +56,26 @@ impl Writer {
         shared.upkeep.notify_all();
     }
 
-    /// One group commit, or one change of segment; `false` when there will be no more.
+    /// One group commit, one slice of compaction, or one change of segment; `false` when there will be no more.
     fn turn(&mut self, shared: &Shared) -> bool {
         let mut state = shared.state.lock();
-        while state.queue.is_empty() && state.failed.is_none() && !state.closing {
+        loop {
+            state.writer_rests = false;
+            if state.failed.is_some() {
+                return false;
+            }
+            if !state.closing && (self.may_compact || state.queue.is_empty()) {
+                self.may_compact = false;
+                if let Some((segment, runs)) = compact::plan(&state, &shared.config) {
+                    return self.compact(shared, state, &segment, runs);
+                }
+            }
+            if !state.queue.is_empty() || state.closing {
+                break;
+            }
             state.writer_rests = true;
             shared.idle.notify_all();
             shared.work.wait(&mut state);
-        }
-        state.writer_rests = false;
-        if state.failed.is_some() {
-            return false;
         }
         let mut batch = self.take(shared, &mut state);
         if batch.pieces.is_empty() && batch.dones.is_empty() {
@@ -78,20 +90,69 @@ impl Writer {
             Ok(()) => batch.dones.into_iter().for_each(|done| done(Ok(()))),
             Err(error) => shared.fail(error, batch.dones),
         }
+        self.may_compact = true;
         true
+    }
+
+    /// Writes entries of the oldest segment once more.
+    fn compact(
+        &mut self,
+        shared: &Shared,
+        mut state: MutexGuard<'_, State>,
+        segment: &Segment,
+        runs: Vec<Run>,
+    ) -> bool {
+        let (mut batch, mut budget) = self.begin(&shared.config, &state);
+        let mut taken = Vec::new();
+        for mut run in runs {
+            let fits = run.slots.iter().enumerate().take_while(|(at, slot)| {
+                let start = if *at == 0 { record::ENTRIES_HEADER } else { 0 };
+                let bytes = start + record::ENTRY_HEADER + u64::from(slot.bytes);
+                batch.cost += bytes;
+                budget.take(bytes, taken.is_empty() && *at == 0)
+            });
+            let count = fits.count();
+            let is_whole = count == run.slots.len();
+            run.slots.truncate(count);
+            if count > 0 {
+                taken.push(run);
+            }
+            if !is_whole {
+                break;
+            }
+        }
+        if taken.is_empty() {
+            return self.roll(shared, state);
+        }
+        batch.cost = shared.cost(batch.cost);
+        state.reserved += batch.cost;
+        drop(state);
+        let written = taken.into_iter().try_for_each(|run| {
+            let entries = compact::read(segment, &run)?;
+            batch.pieces.push(Piece::Entries { group: run.group, first: run.first, entries, is_rewritten: true });
+            Ok(())
+        });
+        if let Err(error) = written.and_then(|()| self.write(shared, &mut batch)) {
+            shared.fail(error, Vec::new());
+        }
+        true
+    }
+
+    /// An empty frame, and how much it may take.
+    fn begin(&self, config: &WalConfig, state: &State) -> (Batch, Budget) {
+        let mut batch = Batch::default();
+        let mut room = (config.segment_bytes - self.offset).saturating_sub(frame::HEADER as u64);
+        if self.offset == SEGMENT_HEADER {
+            batch.checkpoints = state.track.groups.iter().map(|(id, group)| (*id, group.checkpoint())).collect();
+            room = room.saturating_sub(config.checkpoint_bytes_max(state.track.groups.len() as u32));
+        }
+        (batch, Budget { room, soft: config.frame_bytes_max })
     }
 
     /// Takes from the queue what fits into one frame.
     fn take(&self, shared: &Shared, state: &mut State) -> Batch {
         let config = &shared.config;
-        let mut batch = Batch { ticket: 0, ..Batch::default() };
-        let mut room = config.segment_bytes - self.offset;
-        room = room.saturating_sub(frame::HEADER as u64);
-        if self.offset == SEGMENT_HEADER {
-            batch.checkpoints = state.track.groups.iter().map(|(id, group)| (*id, group.checkpoint())).collect();
-            room = room.saturating_sub(config.checkpoint_bytes_max(state.track.groups.len() as u32));
-        }
-        let mut budget = Budget { room, soft: config.frame_bytes_max };
+        let (mut batch, mut budget) = self.begin(config, state);
         while let Some(request) = state.queue.front_mut() {
             if !batch.add(request, &mut budget) {
                 break;
@@ -118,7 +179,7 @@ impl Writer {
         }
         let mut records = Vec::with_capacity(batch.pieces.len());
         for piece in batch.pieces.drain(..) {
-            records.push(self.encode(piece, &mut batch.entries));
+            records.push(self.encode(piece));
         }
         frame::seal(&mut self.buffer, place, self.batch, self.offset, opens_segment);
         let file = &self.segment.file;
@@ -129,15 +190,17 @@ impl Writer {
         self.publish(shared, batch, records)
     }
 
-    fn encode(&mut self, piece: Piece, count: &mut u64) -> (GroupId, Record) {
+    fn encode(&mut self, piece: Piece) -> (GroupId, Record) {
         match piece {
-            Piece::Entries { group, first, entries } => {
-                *count += entries.len() as u64;
+            Piece::Entries { group, first, entries, is_rewritten } => {
                 let list =
                     entries.iter().map(|(entry, crc)| EntryRef { term: entry.term, crc: *crc, data: &entry.bytes });
                 let place = (self.segment.number, self.offset);
-                let slots = record::entries(&mut self.buffer, group, first, false, list, place);
-                (group, Record::Entries { first, slots })
+                let slots = record::entries(&mut self.buffer, group, first, is_rewritten, list, place);
+                match is_rewritten {
+                    true => (group, Record::Rewritten { first, slots }),
+                    false => (group, Record::Entries { first, slots }),
+                }
             }
             Piece::Record { group, record } => {
                 record::encode(&mut self.buffer, group, &record);
@@ -158,9 +221,13 @@ impl Writer {
             state.stats.syncs += 1;
             state.stats.bytes += self.buffer.len() as u64;
         }
-        state.stats.entries += batch.entries;
         for (group, record) in records {
-            freed |= matches!(record, Record::Purge { .. } | Record::TruncateAfter(_));
+            match &record {
+                Record::Entries { slots, .. } => state.stats.entries += slots.len() as u64,
+                Record::Rewritten { slots, .. } => state.stats.rewritten += slots.len() as u64,
+                _ => {}
+            }
+            freed |= matches!(record, Record::Purge { .. } | Record::TruncateAfter(_) | Record::Rewritten { .. });
             let offset = state.offset;
             state.track.apply(group, record).map_err(|reason| Error::Corrupt {
                 path: self.segment.path.clone(),
@@ -181,7 +248,7 @@ impl Writer {
     }
 
     /// Goes on in the next segment, and waits for it if it is not ready.
-    fn roll(&mut self, shared: &Shared, mut state: parking_lot::MutexGuard<'_, State>) -> bool {
+    fn roll(&mut self, shared: &Shared, mut state: MutexGuard<'_, State>) -> bool {
         loop {
             if state.failed.is_some() {
                 return false;
@@ -253,7 +320,7 @@ impl Batch {
             *first += 1;
         }
         if !part.is_empty() {
-            self.pieces.push(Piece::Entries { group, first: part_first, entries: part });
+            self.pieces.push(Piece::Entries { group, first: part_first, entries: part, is_rewritten: false });
         }
         entries.is_empty()
     }

@@ -1,6 +1,8 @@
 //! Tests of the log against real files and against a file system that fails.
 
 mod basic;
+mod model;
+mod power;
 
 use std::{
     path::Path,
@@ -32,6 +34,7 @@ fn config() -> WalConfig {
         queue_bytes_max: 32 << 10,
         tail_bytes_max: 1 << 10,
         retry: Duration::from_secs(3600),
+        vote_order: Some(|new, old| new.cmp(old)),
         on_fatal: Arc::new(|_| {}),
         ..WalConfig::new(NODE)
     }

@@ -56,6 +56,7 @@ class DurableObjectState {
   }
 }
 
+lethe.unclonable(DurableObjectState);
 p.defineProperty(DurableObjectState.prototype, p.symbolToStringTag, {
   __proto__: null,
   value: "DurableObjectState",

@@ -150,6 +150,7 @@ function required(args, method, what) {
 }
 
 for (const interface_ of [DurableObjectId, DurableObject, DurableObjectNamespace]) {
+  lethe.unclonable(interface_);
   p.defineProperty(interface_.prototype, p.symbolToStringTag, {
     __proto__: null,
     value: interface_.name,

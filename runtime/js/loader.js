@@ -23,6 +23,12 @@ lethe.use = (name) => {
   }
 };
 
+// Prototypes of interfaces whose objects mean nothing outside of their isolate. The serializer refuses such objects;
+// without this it would take them for plain objects and write what properties they happen to have.
+const unclonables = lethe.unclonables = new Set();
+const setAdd = Function.prototype.call.bind(Set.prototype.add);
+lethe.unclonable = (interface_) => setAdd(unclonables, interface_.prototype);
+
 lethe.names = () => Object.keys(loaded);
 
 // Ends the build: what was not evaluated by now is lazy.

@@ -257,6 +257,7 @@ class DurableObjectStorage {
 }
 
 for (const interface_ of [DurableObjectStorage, DurableObjectTransaction]) {
+  lethe.unclonable(interface_);
   p.defineProperty(interface_.prototype, p.symbolToStringTag, {
     __proto__: null,
     value: interface_.name,

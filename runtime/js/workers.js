@@ -20,7 +20,11 @@ class DurableObject {
   }
 }
 
+// What extends it is meant to be passed by reference, which does not exist yet: the serializer refuses it.
 class RpcTarget {}
+lethe.unclonable(RpcTarget);
+lethe.unclonable(DurableObject);
+lethe.unclonable(WorkerEntrypoint);
 
 return {
   WorkerEntrypoint,

@@ -140,13 +140,15 @@ pub struct LogLine {
 
 /// Everything an isolate can ask of the world.
 ///
-/// One `Host` serves one invocation of a Worker, or one instance of an actor. Methods that return a future must not
-/// block; they are polled outside the isolate's lock. Plain methods are called under the lock and must be quick.
+/// One `Host` serves one invocation of a Worker, or one instance of an actor. All methods are called under the isolate's
+/// lock and must be quick. The futures they return must not block. Those of [`Storage::get`] and [`Storage::list`] are
+/// polled once under the lock, where an answer that is ready spares a turn; otherwise futures are polled outside of it.
 pub trait Host: Send + Sync + 'static {
     /// Checks or makes an actor id. Errors become a JavaScript `TypeError` with this text.
     fn actor_id(&self, binding: &str, source: IdSource) -> Result<String, String>;
 
-    /// Calls an actor.
+    /// Calls an actor. Calls are handed over in the order JavaScript made them, before the turn that made them has ended;
+    /// a host keeps that order for calls to one actor, and lets none leave before what the turn wrote is committed.
     fn call_actor(&self, to: ActorAddress, call: ActorCall) -> BoxFuture<'static, Result<ActorReply, CallError>>;
 
     /// Sends one HTTP request to the outside, without following redirects.
@@ -162,7 +164,11 @@ pub trait Host: Send + Sync + 'static {
     }
 
     /// Called after every turn of the event loop in which JavaScript ran, with microtasks drained and the lock still
-    /// held. An actor's host closes the implicit transaction here: writes of one turn are one atomic batch.
+    /// held. An actor's host closes the implicit transaction here: writes of one turn are one atomic batch. Answers that
+    /// an actor gave in the turn are handed out after this call.
+    ///
+    /// A turn that was stopped in the middle (a limit, an abort) has no end: this is not called, its answers are not
+    /// given, its writes must not be kept.
     fn turn_ended(&self) {}
 
     /// `ctx.destroy()` inside an actor: ends this actor for good once all earlier writes are committed.
@@ -180,7 +186,8 @@ pub trait Host: Send + Sync + 'static {
         })
     }
 
-    /// `ctx.abort(reason)` inside an actor: called under the lock. From here on no write of this instance is taken.
+    /// The actor is reset: `ctx.abort(reason)`, or a section that threw or took too long. From here on no write of this
+    /// instance is taken.
     fn aborted(&self, _reason: &str) {}
 }
 
@@ -227,7 +234,8 @@ pub trait Storage: Send + Sync {
     fn delete(&self, names: Vec<String>, unconfirmed: bool) -> Result<u64, StorageError>;
     /// Removes everything.
     fn delete_all(&self, unconfirmed: bool) -> Result<(), StorageError>;
-    /// Resolves when every write made before the call is committed.
+    /// Resolves when every write made before the call is committed, except those of an open explicit transaction, for
+    /// which it does not wait.
     fn sync(&self) -> BoxFuture<'static, Result<(), StorageError>>;
     /// Opens a (nested) explicit transaction: a savepoint. While one is open `turn_ended` commits nothing.
     fn begin(&self) -> Result<(), StorageError>;

@@ -87,10 +87,13 @@ fn make_state(isolate: &mut v8::OwnedIsolate, kill: Kill, buffers: Arc<Buffers>,
     let data = "the snapshot holds lethe and entry";
     let lethe = scope.get_context_data_from_snapshot_once::<v8::Object>(0).expect(data);
     let entry = scope.get_context_data_from_snapshot_once::<v8::Object>(1).expect(data);
+    let key = crate::js::string(scope, "unclonables");
+    let unclonables = lethe.get(scope, key.into()).expect(data).cast::<v8::Set>();
     State {
         context: v8::Global::new(scope, context),
         lethe: v8::Global::new(scope, lethe),
         entry: v8::Global::new(scope, entry),
+        unclonables: v8::Global::new(scope, unclonables),
         program: None,
         host: None,
         kill,

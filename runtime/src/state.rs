@@ -19,6 +19,8 @@ pub(crate) struct State {
     pub(crate) context: v8::Global<v8::Context>,
     /// The builtins' `lethe` object.
     pub(crate) lethe: v8::Global<v8::Object>,
+    /// `lethe.unclonables`: prototypes of objects that cannot be serialized.
+    pub(crate) unclonables: v8::Global<v8::Set>,
     /// Exports of `entry.js`.
     pub(crate) entry: v8::Global<v8::Object>,
     /// The program, once there is one.

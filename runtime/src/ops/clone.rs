@@ -7,6 +7,9 @@ use crate::{
     state,
 };
 
+/// Prototypes of an object that are looked at to tell whether it can be cloned.
+const PROTOTYPES_MAX: usize = 16;
+
 struct Delegate;
 
 impl v8::ValueSerializerImpl for Delegate {
@@ -18,6 +21,36 @@ impl v8::ValueSerializerImpl for Delegate {
         if let Some(error) = error {
             scope.throw_exception(error);
         }
+    }
+
+    fn has_custom_host_object(&self, _: &v8::Isolate) -> bool {
+        true
+    }
+
+    fn is_host_object<'s>(&self, scope: &mut v8::PinScope<'s, '_>, object: v8::Local<'s, v8::Object>) -> Option<bool> {
+        let unclonables = state::local(scope, |state| &state.unclonables);
+        let mut holder = object;
+        for _ in 0..PROTOTYPES_MAX {
+            let Some(prototype) = holder.get_prototype(scope) else { return Some(false) };
+            let Ok(prototype) = v8::Local::<v8::Object>::try_from(prototype) else { return Some(false) };
+            if unclonables.has(scope, prototype.into())? {
+                return Some(true);
+            }
+            holder = prototype;
+        }
+        Some(false)
+    }
+
+    fn write_host_object<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        object: v8::Local<'s, v8::Object>,
+        _: &dyn ValueSerializerHelper,
+    ) -> Option<bool> {
+        let name = object.get_constructor_name().to_rust_string_lossy(scope);
+        let message = js::string(scope, &format!("#<{name}> could not be cloned."));
+        self.throw_data_clone_error(scope, message);
+        None
     }
 
     fn get_wasm_module_transfer_id(&self, scope: &mut v8::PinScope, _: v8::Local<v8::WasmModuleObject>) -> Option<u32> {

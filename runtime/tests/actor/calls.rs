@@ -197,6 +197,26 @@ fn what_cannot_be_cloned_is_named_on_both_ways() {
 }
 
 #[test]
+fn objects_that_mean_something_here_only_are_refused_and_not_taken_for_plain_ones() {
+    says(
+        "const stub = env.A.getByName('a');
+         for (const value of [stub, stub.id, env.A, [{ deep: stub }], new RpcTarget(), new (class T extends RpcTarget {})]) {
+             await attempt(() => stub.echo(value));
+         }
+         say(JSON.stringify(await stub.echo(new (class Point { x = 1; }), Object.create(null))));",
+        &[
+            "DataCloneError: argument 1 of echo(): #<DurableObject> could not be cloned.",
+            "DataCloneError: argument 1 of echo(): #<DurableObjectId> could not be cloned.",
+            "DataCloneError: argument 1 of echo(): #<DurableObjectNamespace> could not be cloned.",
+            "DataCloneError: argument 1 of echo(): #<DurableObject> could not be cloned.",
+            "DataCloneError: argument 1 of echo(): #<RpcTarget> could not be cloned.",
+            "DataCloneError: argument 1 of echo(): #<T> could not be cloned.",
+            "[{\"x\":1},{}]",
+        ],
+    );
+}
+
+#[test]
 fn messages_over_32_mib_are_refused_with_their_size() {
     says(
         "const stub = env.A.getByName('a');

@@ -32,7 +32,7 @@ static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
 
 /// In front of every script. `outside(path)` calls something that is no actor of the program: the fake world answers
 /// `[path]`, when the test lets it.
-const PRELUDE: &str = "import { DurableObject, env } from 'cloudflare:workers';
+const PRELUDE: &str = "import { DurableObject, RpcTarget, env } from 'cloudflare:workers';
     const outside = (path) => env.OUTSIDE.getByName('o').get(path);
     ";
 

@@ -236,6 +236,10 @@ fn run_batch(scope: &mut v8::PinScope, batch: Vec<Completion>) -> Report {
             break;
         }
     }
+    // Timers that came due meanwhile are not left behind by events that keep coming.
+    if state::get(scope).kill.reason().is_none() && turn::is_time(scope) {
+        turn::deliver(scope, Completion::Timer);
+    }
     platform::run_tasks(scope);
     turn::report(scope)
 }

@@ -187,6 +187,11 @@ fn end_turn(scope: &mut v8::PinScope) {
     }
 }
 
+/// Whether a timer is due.
+pub(crate) fn is_time(scope: &mut v8::PinScope) -> bool {
+    state::get(scope).timers.next().is_some_and(|when| when <= Instant::now())
+}
+
 /// Ends a batch of deliveries.
 pub(crate) fn report(scope: &mut v8::PinScope) -> Report {
     let state = state::get(scope);

@@ -247,6 +247,29 @@ fn a_destroyed_actor_answers_nothing_any_more() {
 }
 
 #[test]
+fn a_reset_is_told_to_the_caller_and_the_next_call_meets_a_new_instance() {
+    let script = "
+        export class A extends DurableObject {
+            #n = 0;
+            next() { return ++this.#n; }
+            abort() { this.ctx.abort('enough'); }
+        }
+        export default {
+            async fetch(request, env) {
+                const stub = env.A.getByName('a');
+                await stub.next();
+                const error = await stub.abort().catch((error) => error);
+                const { name, message, remote, outcome, durableObjectReset, retryable } = error;
+                return Response.json([name, message, remote, outcome, durableObjectReset, retryable, await stub.next()]);
+            }
+        }";
+    with_actors(script, async |world| {
+        let text = request(&world, "http://example.com/").await.expect("it works");
+        assert_eq!(text, "[\"ActorReset\",\"enough\",null,\"unknown\",true,true,1]");
+    });
+}
+
+#[test]
 fn an_actor_can_destroy_itself() {
     let script = "export class A extends DurableObject {
         async run() { console.log(await this.ctx.destroy()); }

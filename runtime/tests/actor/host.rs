@@ -61,6 +61,9 @@ impl World {
 
     /// Starts an actor of `class`, or gives the one that runs.
     pub async fn start(&self, class: &str, id: &str) -> Result<Instance, InvocationError> {
+        if self.actor(id).instance.get().is_some_and(|instance| instance.broken().is_some()) {
+            self.evict(id);
+        }
         let actor = self.actor(id);
         let host =
             Arc::new(FakeHost { world: self.this.clone(), id: Some(id.into()), storage: Some(actor.storage.clone()) });

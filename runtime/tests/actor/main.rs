@@ -38,18 +38,25 @@ const PRELUDE: &str = "import { DurableObject, RpcTarget, env } from 'cloudflare
 
 /// Runs `test` over a world whose program is `script`. Its exported class `A` is bound as `A`, and `B` as `B`.
 fn with_actors(script: &str, test: impl AsyncFnOnce(Arc<World>)) {
-    RUNTIME.block_on(async {
-        let namespace = |class: &str| (class.to_owned(), Binding::ActorNamespace { class_name: class.to_owned() });
-        let source = Source {
-            name: "test".into(),
-            main: "index.js".into(),
-            modules: BTreeMap::from([("index.js".to_owned(), Module::Es(PRELUDE.to_owned() + script))]),
-            env: BTreeMap::from([namespace("A"), namespace("B"), namespace("OUTSIDE")]),
-            limits: Limits::default(),
-        };
-        let program = ENGINE.compile(source).await.unwrap_or_else(|error| panic!("{error}"));
-        test(World::new(ENGINE.clone(), program)).await;
-    });
+    RUNTIME.block_on(run(ENGINE.clone(), script, test));
+}
+
+/// As [`with_actors`], in an engine of its own.
+fn with_engine(config: Config, script: &str, test: impl AsyncFnOnce(Arc<World>)) {
+    RUNTIME.block_on(async { run(Engine::start(config), script, test).await });
+}
+
+async fn run(engine: Engine, script: &str, test: impl AsyncFnOnce(Arc<World>)) {
+    let namespace = |class: &str| (class.to_owned(), Binding::ActorNamespace { class_name: class.to_owned() });
+    let source = Source {
+        name: "test".into(),
+        main: "index.js".into(),
+        modules: BTreeMap::from([("index.js".to_owned(), Module::Es(PRELUDE.to_owned() + script))]),
+        env: BTreeMap::from([namespace("A"), namespace("B"), namespace("OUTSIDE")]),
+        limits: Limits::default(),
+    };
+    let program = engine.compile(source).await.unwrap_or_else(|error| panic!("{error}"));
+    test(World::new(engine, program)).await;
 }
 
 /// Starts the actor `a` of class `A`.
@@ -95,7 +102,7 @@ fn prints(script: &str, expected: &[&str]) {
 async fn request(world: &World, url: &str) -> Result<String, InvocationError> {
     use http_body_util::BodyExt;
     let request = http::Request::get(url).body(body::empty()).expect("a valid request");
-    let response = ENGINE.fetch(&world.program, None, request, world.worker()).await?;
+    let response = world.engine.fetch(&world.program, None, request, world.worker()).await?;
     let bytes = response.into_body().collect().await.expect("the body ends well").to_bytes();
     Ok(String::from_utf8(bytes.to_vec()).expect("UTF-8"))
 }

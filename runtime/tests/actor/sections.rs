@@ -1,8 +1,8 @@
 //! `ctx.blockConcurrencyWhile`.
 
-use lethe_runtime::engine::InvocationError;
+use lethe_runtime::engine::{Config, InvocationError};
 
-use crate::{call, host::id_of, prints, spawn, start, with_actors};
+use crate::{call, host::id_of, prints, spawn, start, with_actors, with_engine};
 
 #[test]
 fn a_section_in_the_constructor_delays_the_first_call() {
@@ -139,6 +139,26 @@ fn a_section_that_throws_resets_the_actor_and_everybody_who_waits_is_told_why() 
         assert_eq!(call(&actor, "other", "[]").await, Err(reset.clone()));
         assert_eq!(actor.broken(), Some(reset));
         assert_eq!(world.log(), ["[aborted] a blockConcurrencyWhile() callback threw: Error: boom"]);
+    });
+}
+
+#[test]
+fn a_section_that_waits_for_something_from_outside_of_it_is_ended_by_its_time_limit() {
+    let script = "
+        export class A extends DurableObject {
+            async run() {
+                const before = outside('/before');
+                await this.ctx.blockConcurrencyWhile(() => before);
+                console.log('must not go on');
+            }
+            fine() { return this.ctx.blockConcurrencyWhile(async () => { await this.ctx.storage.get('k'); return 'fine'; }); }
+        }";
+    with_engine(Config { section_timeout_ms: 100, ..Config::default() }, script, async |world| {
+        let actor = start(&world).await;
+        assert_eq!(call(&actor, "fine", "[]").await, Ok("\"fine\"".into()));
+        let Err(InvocationError::Aborted(reason)) = call(&actor, "run", "[]").await else { panic!("it dead-locks") };
+        assert!(reason.contains("waited for too long"), "{reason}");
+        assert_eq!(world.log(), [format!("[aborted] {reason}")]);
     });
 }
 

@@ -1,5 +1,7 @@
 //! The input gate seen from JavaScript: what may enter while storage is awaited, and what may not.
 
+use lethe_runtime::engine::InvocationError;
+
 use crate::{call, host::id_of, spawn, start, with_actors};
 
 /// Read-modify-write with an `await` between, and a second method that prints that it entered.
@@ -197,6 +199,58 @@ fn an_exception_in_a_handler_leaves_the_instance_alive() {
         assert!(error.to_string().contains("RangeError: mine"), "{error}");
         assert_eq!(call(&actor, "get", "[]").await.expect("the same instance answers"), "1");
         assert_eq!(actor.broken(), None);
+    });
+}
+
+#[test]
+fn a_turn_that_is_stopped_gives_no_answer_and_closes_no_batch() {
+    // The answer is given in the turn's first microtasks; the turn then goes on for ever.
+    let script = "
+        export class A extends DurableObject {
+            run() {
+                let turns = 0;
+                const later = () => {
+                    if (++turns === 100) { console.log('spinning'); for (;;); }
+                    Promise.resolve().then(later);
+                };
+                later();
+                this.ctx.storage.put('k', 1);
+                return 'answer';
+            }
+        }";
+    with_actors(script, async |world| {
+        let actor = start(&world).await;
+        let run = spawn(&actor, "run");
+        crate::until(|| world.log() == ["spinning"], "the answer was given inside").await;
+        actor.abort("operator");
+        assert_eq!(run.await.expect("no panic"), Err(InvocationError::Aborted("operator".into())));
+        assert_eq!(world.actor(&id_of("a")).storage.batches(), Vec::<Vec<String>>::new());
+    });
+}
+
+#[test]
+fn timers_fire_while_calls_keep_coming() {
+    let script = "
+        export class A extends DurableObject {
+            fired = false;
+            start() { setTimeout(() => { this.fired = true; }, 5); }
+            asked() { return this.fired; }
+        }";
+    with_actors(script, async |world| {
+        let actor = start(&world).await;
+        call(&actor, "start", "[]").await.expect("it works");
+        let deadline = std::time::Instant::now() + crate::hold::DEADLINE;
+        loop {
+            let calls: Vec<_> = (0..50).map(|_| spawn(&actor, "asked")).collect();
+            let mut fired = false;
+            for call in calls {
+                fired |= call.await.expect("no panic").expect("it works") == "true";
+            }
+            if fired {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "the timer never fired");
+        }
     });
 }
 

@@ -2,14 +2,18 @@
 //!
 //! stdout carries data, stderr carries talk. Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
 
+mod actor;
 mod dev;
 mod logs;
+mod output;
 
 use std::{future::Future, process::ExitCode};
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 pub use self::{
+    actor::ActorArgs,
     dev::DevArgs,
     logs::{LogArgs, LogFormat},
 };
@@ -20,6 +24,7 @@ const REFUSED: u8 = 1;
 const EXAMPLES: &str = "\
 Examples:
   lethe dev                                   serve the project in this directory on port 8787
+  lethe dev examples/counter --port 8080      serve another one on another port
   lethe actor call Room lobby say '[\"hi\"]'    call a method of an actor
 
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage. stdout is data, stderr is talk.";
@@ -45,6 +50,9 @@ pub enum Command {
     /// Reads wrangler.jsonc, wrangler.json or wrangler.toml in DIR, serves the worker over HTTP and its actors over
     /// gRPC. A changed file deploys a new version; requests in flight finish on the version they began with.
     Dev(DevArgs),
+    /// Call, destroy, list and show actors of a running node.
+    #[command(after_help = actor::EXAMPLES)]
+    Actor(ActorArgs),
 }
 
 /// Parses the command line and runs it; `dev` is what `lethe dev` does.
@@ -54,25 +62,23 @@ where
     F: Future<Output = anyhow::Result<()>>,
 {
     let cli = Cli::parse();
-    if let Err(error) = cli.logs.init() {
-        return refuse(&error);
-    }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return refuse(&anyhow::Error::new(error).context("cannot start worker threads")),
-    };
-    let done = runtime.block_on(async {
-        match cli.command {
-            Command::Dev(args) => dev(args).await,
-        }
+    let as_json = matches!(&cli.command, Command::Actor(args) if args.json());
+    let done = cli.logs.init().and_then(|()| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.context("cannot start worker threads")?;
+        runtime.block_on(async {
+            match cli.command {
+                Command::Dev(args) => dev(args).await,
+                Command::Actor(args) => args.run(&mut std::io::stdout()).await,
+            }
+        })
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => refuse(&error),
+        Err(error) if output::nobody_reads(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::print_error(&error, as_json);
+            ExitCode::from(REFUSED)
+        }
     }
-}
-
-fn refuse(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
-    ExitCode::from(REFUSED)
 }

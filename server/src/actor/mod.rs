@@ -1,5 +1,17 @@
 //! Host of live actors: mailbox, output gate, storage buffer, activation and eviction.
 
+mod activation;
+mod actors;
+mod buffer;
 mod call;
+mod committer;
+pub(crate) mod error;
+mod host;
+mod live;
+mod logs;
+pub(crate) mod outside;
+mod output_gate;
+mod storage;
 
+pub use actors::{Actors, Config, Deps};
 pub use call::{ActorRef, Call};

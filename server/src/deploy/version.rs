@@ -11,10 +11,10 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{
-    config::Egress,
     ids::{IdError, Ids},
     namespaces::{Namespace, Namespaces},
 };
+use crate::egress::Policy;
 
 /// One deployed version of a worker.
 pub struct Version {
@@ -24,7 +24,7 @@ pub struct Version {
     namespaces: Namespaces,
     /// By namespace name.
     ids: HashMap<String, Ids>,
-    egress: Egress,
+    egress: Policy,
 }
 
 /// Why an actor cannot be named.
@@ -48,7 +48,7 @@ pub enum NameError {
 
 impl Version {
     /// A version of a worker that compiled.
-    pub fn new(name: String, program: Arc<Program>, namespaces: Namespaces, egress: Egress) -> Self {
+    pub fn new(name: String, program: Arc<Program>, namespaces: Namespaces, egress: Policy) -> Self {
         let ids = namespaces.iter().map(|namespace| (namespace.name.clone(), Ids::new(&namespace.unique_key)));
         Self { id: Uuid::now_v7(), name, program, ids: ids.collect(), namespaces, egress }
     }
@@ -74,7 +74,7 @@ impl Version {
     }
 
     /// What its `fetch` may reach beyond public addresses.
-    pub fn egress(&self) -> &Egress {
+    pub fn egress(&self) -> &Policy {
         &self.egress
     }
 

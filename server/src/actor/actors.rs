@@ -1,0 +1,337 @@
+//! All actors of this node: finds the live instance of an id, or starts one; ends those that are idle, old or destroyed.
+//!
+//! ```text
+//! call ── slot of the id ── none: start one (all callers wait for the same start)
+//!              │
+//!              ├─ live, of this version: enter its mailbox
+//!              ├─ live, of an older version or over: drain it, then start anew
+//!              └─ ending (being destroyed): wait, then ActorDestroyed
+//! ```
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use lethe_proto::ActorId;
+use lethe_runtime::{
+    engine::Engine,
+    host::{ActorCall, ActorReply, CallError, CallErrorKind, Outcome},
+};
+use parking_lot::Mutex;
+use tokio_util::task::TaskTracker;
+
+use super::{
+    ActorRef, Call,
+    activation::{self, Activation},
+    error,
+    live::{Live, Refused},
+};
+use crate::{
+    clock,
+    deploy::Deployments,
+    egress::Fetcher,
+    shard::{Applied, Command, ProposeError, Shard, Shards},
+    store::{DestroyReason, Header},
+    vault::Vault,
+};
+
+/// How long a destruction waits for a start that was under way when it began.
+const STARTED_WAIT: Duration = Duration::from_secs(1);
+
+/// Bounds and times of a node's actors.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Calls that may be in one actor at a time; one more is refused.
+    pub calls_max: usize,
+    /// Live actors of the node; one more is refused.
+    pub live_max: usize,
+    /// An actor that does nothing for this long leaves memory.
+    pub idle: Duration,
+    /// How long calls in flight may run on when their actor's code was replaced.
+    pub drain: Duration,
+    /// Longest wait of a Worker or actor for another actor's reply.
+    pub call_timeout: Duration,
+    /// Longest wait for this node to lead a shard.
+    pub leader_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            calls_max: 4_096,
+            live_max: 20_000,
+            idle: Duration::from_secs(10),
+            drain: Duration::from_secs(30),
+            call_timeout: Duration::from_secs(120),
+            leader_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What the actors of a node stand on.
+pub struct Deps {
+    /// Runs their JavaScript.
+    pub engine: Engine,
+    /// Where their writes go.
+    pub shards: Arc<Shards>,
+    /// Their keys.
+    pub vault: Vault,
+    /// Their code.
+    pub deployments: Deployments,
+    /// Their way to the internet.
+    pub fetcher: Fetcher,
+    /// Their way to other actors.
+    pub call: Weak<dyn Call>,
+}
+
+type Start = Shared<BoxFuture<'static, Result<Arc<Live>, CallError>>>;
+
+/// What is known of an id that is in use. `serial` tells one use from the next.
+struct Slot {
+    serial: u64,
+    start: Start,
+}
+
+#[derive(Default)]
+struct Slots {
+    by_id: HashMap<ActorId, Slot>,
+    serial: u64,
+    stopping: bool,
+}
+
+struct Inner {
+    config: Config,
+    deps: Deps,
+    slots: Mutex<Slots>,
+    tasks: TaskTracker,
+}
+
+/// Handle of a node's actors.
+#[derive(Clone)]
+pub struct Actors {
+    inner: Arc<Inner>,
+}
+
+impl Actors {
+    /// Starts with no actor in memory. Idle actors are looked for in the background until the last handle is dropped.
+    pub fn start(config: Config, deps: Deps) -> Self {
+        let inner = Arc::new(Inner { config, deps, slots: Mutex::default(), tasks: TaskTracker::new() });
+        inner.tasks.spawn(sweep(Arc::downgrade(&inner)));
+        Self { inner }
+    }
+
+    /// Calls an actor that this node hosts, starting it if need be.
+    pub async fn call(&self, to: ActorRef, call: ActorCall, deadline: Instant) -> Result<ActorReply, CallError> {
+        if let ActorCall::Destroy = call {
+            let destroy = self.destroy(to, DestroyReason::Caller);
+            let done = tokio::time::timeout_at(deadline.into(), destroy).await.map_err(|_| error::deadline())?;
+            return done.map(|()| ActorReply::Destroyed);
+        }
+        let entered = loop {
+            let live = tokio::time::timeout_at(deadline.into(), self.find(&to)?);
+            let live = live.await.map_err(|_| CallError { outcome: Outcome::NotDone, ..error::deadline() })??;
+            match live.enter() {
+                Ok(entered) => break entered,
+                Err(Refused::Full(reason)) => return Err(reason),
+                Err(Refused::Closed) => tokio::task::yield_now().await,
+            }
+        };
+        tokio::time::timeout_at(deadline.into(), entered.call(call)).await.map_err(|_| error::deadline())?
+    }
+
+    /// Destroys an actor: once this returns, nothing it stored can be read, and every later call is refused. Calls that
+    /// are in it get `ActorDestroyed`. Destroying it again does nothing.
+    pub async fn destroy(&self, target: ActorRef, reason: DestroyReason) -> Result<(), CallError> {
+        let ending = {
+            let mut slots = self.inner.slots.lock();
+            self.replace(&mut slots, target.id, |inner, old| async move { end(&inner, old, target, reason).await })
+        };
+        match ending.await {
+            Err(reason) if reason.kind == CallErrorKind::Destroyed => Ok(()),
+            Err(reason) => Err(reason),
+            Ok(_) => Err(error::internal("a destroyed actor started", Outcome::Unknown)),
+        }
+    }
+
+    /// Whether an instance of `id` is in memory.
+    pub fn is_live(&self, id: ActorId) -> bool {
+        self.inner.slots.lock().by_id.contains_key(&id)
+    }
+
+    /// The name an actor's id was made from, if it was told when the actor was created.
+    pub async fn name_of(&self, header: &Header) -> Option<String> {
+        let (actor, incarnation) = (header.actor, header.incarnation);
+        let sealer = activation::with_vault(&self.inner.deps.vault, move |vault| vault.sealer(actor, incarnation));
+        let sealer = sealer.await.ok()?;
+        activation::opened_name(header, &sealer)
+    }
+
+    /// Ends all actors: calls in flight may finish within the configured grace.
+    pub async fn stop(&self) {
+        let slots: Vec<Slot> = {
+            let mut slots = self.inner.slots.lock();
+            slots.stopping = true;
+            slots.by_id.drain().map(|(_, slot)| slot).collect()
+        };
+        let grace = self.inner.config.drain;
+        futures::future::join_all(slots.into_iter().map(|slot| async move {
+            if let Ok(live) = slot.start.await {
+                live.close();
+                live.drain(grace).await;
+                live.end(error::unavailable("the node is stopping", Outcome::Unknown));
+            }
+        }))
+        .await;
+    }
+
+    /// The instance to call: the live one, or a new one.
+    fn find(&self, to: &ActorRef) -> Result<Start, CallError> {
+        let inner = &self.inner;
+        let current = inner.deps.deployments.current().id();
+        let mut slots = inner.slots.lock();
+        let usable = |slot: &&Slot| match slot.start.peek() {
+            Some(Ok(live)) => !live.is_over() && live.version == current,
+            Some(Err(_)) => false,
+            None => true,
+        };
+        let known = slots.by_id.get(&to.id);
+        if let Some(slot) = known.filter(usable) {
+            return Ok(slot.start.clone());
+        }
+        if slots.stopping {
+            return Err(error::unavailable("the node is stopping", Outcome::NotDone));
+        }
+        if known.is_none() && slots.by_id.len() >= inner.config.live_max {
+            let message = format!("{} actors are live on this node, which is its limit", inner.config.live_max);
+            return Err(error::overloaded(message));
+        }
+        let to = to.clone();
+        Ok(self.replace(&mut slots, to.id, |inner, old| async move { restart(&inner, old, to).await }))
+    }
+
+    /// Puts a new use of `id` in the place of the old one. What it waits for runs on even if no caller waits any more.
+    fn replace<F>(&self, slots: &mut Slots, id: ActorId, begin: impl FnOnce(Arc<Inner>, Option<Start>) -> F) -> Start
+    where
+        F: Future<Output = Result<Arc<Live>, CallError>> + Send + 'static,
+    {
+        slots.serial += 1;
+        let serial = slots.serial;
+        let old = slots.by_id.remove(&id).map(|slot| slot.start);
+        let work = begin(self.inner.clone(), old);
+        let inner = self.inner.clone();
+        let task = self.inner.tasks.spawn(async move { inner.settle(id, serial, work.await) });
+        let failed = |_| Err(error::internal("starting the actor failed", Outcome::Unknown));
+        let start = task.map(move |joined| joined.unwrap_or_else(failed)).boxed().shared();
+        slots.by_id.insert(id, Slot { serial, start: start.clone() });
+        start
+    }
+}
+
+impl Inner {
+    /// The end of a start: it stays only if it succeeded and nothing has taken its place.
+    fn settle(&self, id: ActorId, serial: u64, result: Result<Arc<Live>, CallError>) -> Result<Arc<Live>, CallError> {
+        let mut slots = self.slots.lock();
+        let in_place = slots.by_id.get(&id).is_some_and(|slot| slot.serial == serial);
+        if in_place && result.is_err() {
+            slots.by_id.remove(&id);
+        }
+        let live = result?;
+        if in_place {
+            return Ok(live);
+        }
+        let reason = error::unavailable("the actor ended while it started; call again", Outcome::NotDone);
+        live.end(reason.clone());
+        Err(reason)
+    }
+
+    fn forget(&self, id: ActorId, serial: u64) {
+        let mut slots = self.slots.lock();
+        if slots.by_id.get(&id).is_some_and(|slot| slot.serial == serial) {
+            slots.by_id.remove(&id);
+        }
+    }
+
+    fn activation(self: &Arc<Self>) -> Activation<'_> {
+        let weak = Arc::downgrade(self);
+        let destroy = move |me: ActorRef| {
+            let inner = weak.upgrade();
+            async move {
+                let inner = inner.ok_or_else(|| error::unavailable("the node is stopping", Outcome::NotDone))?;
+                Actors { inner }.destroy(me, DestroyReason::Itself).await
+            }
+            .boxed()
+        };
+        Activation { config: &self.config, deps: &self.deps, destroy: Arc::new(destroy) }
+    }
+}
+
+/// Starts an instance after the old one, if there is one, has ended.
+async fn restart(inner: &Arc<Inner>, old: Option<Start>, to: ActorRef) -> Result<Arc<Live>, CallError> {
+    if let Some(old) = old
+        && let Ok(live) = old.await
+    {
+        live.close();
+        live.drain(inner.config.drain).await;
+        live.end(error::unavailable("the instance was replaced", Outcome::Unknown));
+    }
+    activation::start(&inner.activation(), to).await
+}
+
+/// Destroys, then ends the instance. Never gives an instance: `ActorDestroyed` is its success.
+async fn end(
+    inner: &Arc<Inner>,
+    old: Option<Start>,
+    target: ActorRef,
+    reason: DestroyReason,
+) -> Result<Arc<Live>, CallError> {
+    destroy(inner, target, reason).await?;
+    // A start still under way ends itself when it finds its place taken; one that is through is here at once.
+    if let Some(old) = old
+        && let Ok(Ok(live)) = tokio::time::timeout(STARTED_WAIT, old).await
+    {
+        live.end(error::destroyed(Outcome::Unknown));
+    }
+    Err(error::destroyed(Outcome::NotDone))
+}
+
+/// Proposes the destruction and waits until it is applied.
+async fn destroy(inner: &Arc<Inner>, target: ActorRef, reason: DestroyReason) -> Result<(), CallError> {
+    let shard: Shard = inner.deps.shards.shard(target.id);
+    let epoch = activation::lead(&shard, inner.config.leader_timeout).await?;
+    let command = Command::Destroy { actor: target.id, expected: None, destroyed_at_ms: clock::now_ms(), reason };
+    match shard.propose(epoch, command).await {
+        Ok(Applied::Destroyed { .. }) => Ok(()),
+        Ok(other) => Err(error::internal(format!("destroy was answered with {other:?}"), Outcome::NotDone)),
+        Err(ProposeError::NotDone(reason)) => Err(error::unavailable(reason.to_string(), Outcome::NotDone)),
+        Err(ProposeError::Unknown(reason)) => Err(error::unavailable(reason, Outcome::Unknown)),
+    }
+}
+
+/// Looks for instances that are over, idle, or deposed, until the node's actors are dropped.
+async fn sweep(inner: Weak<Inner>) {
+    loop {
+        let Some(idle) = inner.upgrade().map(|inner| inner.config.idle) else { return };
+        tokio::time::sleep((idle / 4).clamp(Duration::from_millis(10), Duration::from_secs(1))).await;
+        let Some(inner) = inner.upgrade() else { return };
+        let live: Vec<(ActorId, u64, Arc<Live>)> = {
+            let slots = inner.slots.lock();
+            let live = |slot: &Slot| slot.start.peek().and_then(|start| start.as_ref().ok().cloned());
+            slots.by_id.iter().filter_map(|(id, slot)| Some((*id, slot.serial, live(slot)?))).collect()
+        };
+        for (id, serial, live) in live {
+            let leads = *live.proof.shard.leadership().borrow() == Some(live.proof.epoch);
+            if !leads {
+                live.end(error::unavailable("this node no longer leads the actor's shard", Outcome::Unknown));
+            }
+            if live.is_over() || live.close_if_idle(idle) {
+                inner.forget(id, serial);
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Committer: one task per instance that seals its batches and proposes them, in order.
+//!
+//! Batches that gathered while a proposal was under way go out together. A proposal that was refused, or whose fate is
+//! unknown, breaks the output gate: an instance whose memory may differ from the log must never speak again.
+
+use std::sync::Arc;
+
+use lethe_runtime::host::{CallError, Outcome};
+use tokio::sync::mpsc;
+
+use super::{
+    buffer::{BATCH_BYTES_MAX, Batch},
+    error,
+    output_gate::OutputGate,
+    storage::{ActorStorage, Pending, Records},
+};
+use crate::shard::{Applied, Command, Epoch, ProposeError, RecordOp, Rejection};
+
+/// The activation under which an instance writes.
+pub(super) struct Writer {
+    pub epoch: Epoch,
+    pub activation: u64,
+    /// Sequence of the last applied write.
+    pub seq: u64,
+}
+
+/// Commits batches until the storage is dropped or a commit fails.
+pub(super) async fn run(
+    storage: Arc<ActorStorage>,
+    gate: Arc<OutputGate>,
+    mut writer: Writer,
+    mut queue: mpsc::UnboundedReceiver<Pending>,
+) {
+    loop {
+        let first = tokio::select! {
+            biased;
+            _ = gate.until_broken() => return,
+            first = queue.recv() => match first {
+                Some(first) => first,
+                None => return,
+            },
+        };
+        let group = gather(first, &mut queue);
+        if let Err(reason) = commit(&storage, &mut writer, group).await {
+            gate.fail(reason);
+            return;
+        }
+    }
+}
+
+/// Bytes of batches that go out together, beyond which no further one is added.
+const GROUP_BYTES_MAX: usize = BATCH_BYTES_MAX / 6;
+
+fn gather(first: Pending, queue: &mut mpsc::UnboundedReceiver<Pending>) -> Vec<Pending> {
+    let mut bytes = first.batch.bytes();
+    let mut group = vec![first];
+    while bytes < GROUP_BYTES_MAX {
+        let Ok(next) = queue.try_recv() else { break };
+        bytes += next.batch.bytes();
+        group.push(next);
+    }
+    group
+}
+
+async fn commit(storage: &ActorStorage, writer: &mut Writer, group: Vec<Pending>) -> Result<(), CallError> {
+    let mut ops = Vec::new();
+    let mut tickets = Vec::with_capacity(group.len());
+    let (mut number, mut bytes) = (0, 0);
+    for Pending { batch, ticket, mut reads } in group {
+        // Ends with an error once every reader is gone; nothing is ever sent.
+        let _ = reads.changed().await;
+        (number, bytes) = (batch.number, bytes + batch.bytes());
+        seal(&storage.records, batch, &mut ops)?;
+        tickets.extend(ticket);
+    }
+    let Records { shard, actor, incarnation, .. } = &storage.records;
+    let (activation, seq) = (writer.activation, writer.seq + 1);
+    let command = Command::Write { actor: *actor, incarnation: *incarnation, activation, seq, ops };
+    match shard.propose(writer.epoch, command).await {
+        Ok(Applied::Written) => {
+            writer.seq = seq;
+            storage.committed(number, bytes);
+            tickets.into_iter().for_each(|ticket| ticket.release());
+            Ok(())
+        }
+        result => {
+            let reason = refusal(result);
+            tickets.into_iter().for_each(|ticket| ticket.fail(reason.clone()));
+            Err(reason)
+        }
+    }
+}
+
+fn seal(records: &Records, batch: Batch, ops: &mut Vec<RecordOp>) -> Result<(), CallError> {
+    let sealer = &records.sealer;
+    if batch.clear {
+        ops.push(RecordOp::DeleteAll);
+    }
+    for (name, value) in batch.writes {
+        let id = sealer.record_id(name.as_bytes());
+        ops.push(match value {
+            None => RecordOp::Delete { id },
+            Some(value) => {
+                let failed = |_| error::internal("a write could not be sealed", Outcome::NotDone);
+                let name = sealer.seal_name(id, name.as_bytes()).map_err(failed)?;
+                RecordOp::Put { id, name, value: sealer.seal_value(id, &value).map_err(failed)? }
+            }
+        });
+    }
+    Ok(())
+}
+
+/// What becomes of the calls that rest on a batch that was not written.
+fn refusal(result: Result<Applied, ProposeError>) -> CallError {
+    match result {
+        Ok(Applied::Rejected(Rejection::Destroyed)) => error::destroyed(Outcome::NotDone),
+        Ok(Applied::Rejected(rejection)) => {
+            error::unavailable(format!("this instance was replaced: {rejection}"), Outcome::NotDone)
+        }
+        Ok(other) => error::internal(format!("a write was answered with {other:?}"), Outcome::Unknown),
+        Err(ProposeError::NotDone(reason)) => {
+            error::unavailable(format!("the write was not committed: {reason}"), Outcome::NotDone)
+        }
+        Err(ProposeError::Unknown(reason)) => {
+            error::unavailable(format!("it is not known whether the write was committed: {reason}"), Outcome::Unknown)
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The door out of an actor's isolate: everything that leaves waits at the output gate first.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use futures::future::BoxFuture;
+use lethe_runtime::{
+    body::Body,
+    host::{ActorAddress, ActorCall, ActorReply, CallError, Host, IdSource, LogLine, Outcome, Storage},
+};
+
+use super::{
+    ActorRef, error,
+    logs::Logs,
+    output_gate::OutputGate,
+    outside::Outside,
+    storage::{ActorStorage, StorageHandle},
+};
+use crate::shard::{Epoch, Shard};
+
+/// Ends an actor for good, on behalf of the actor itself.
+pub(super) type DestroySelf = Arc<dyn Fn(ActorRef) -> BoxFuture<'static, Result<(), CallError>> + Send + Sync>;
+
+/// Proves that nothing newer than this instance can exist.
+#[derive(Clone)]
+pub(super) struct Proof {
+    pub shard: Shard,
+    pub epoch: Epoch,
+}
+
+impl Proof {
+    /// Confirms that this node still leads in the instance's epoch. Started after what it proves things about.
+    pub async fn confirm(&self) -> Result<(), CallError> {
+        match self.shard.read_index().await {
+            Ok(epoch) if epoch == self.epoch => Ok(()),
+            Ok(_) => Err(error::unavailable("the shard has a new leadership; call again", Outcome::Unknown)),
+            Err(reason) => Err(error::unavailable(reason.to_string(), Outcome::Unknown)),
+        }
+    }
+}
+
+/// Host of one instance.
+pub(super) struct ActorHost {
+    pub me: ActorRef,
+    pub outside: Outside,
+    pub proof: Proof,
+    pub gate: Arc<OutputGate>,
+    pub storage: StorageHandle,
+    pub logs: Logs,
+    pub destroy: DestroySelf,
+    /// How many calls and requests this instance has sent out.
+    pub sent: Arc<AtomicU64>,
+}
+
+impl ActorHost {
+    /// Waits until what the actor did so far is committed, and this node still leads.
+    fn release(&self) -> impl Future<Output = Result<(), CallError>> + Send + 'static {
+        let (gate, proof, sent) = (self.gate.clone(), self.proof.clone(), self.sent.clone());
+        async move {
+            gate.wait_all().await?;
+            proof.confirm().await?;
+            sent.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    fn storage_shared(&self) -> &Arc<ActorStorage> {
+        &self.storage.0
+    }
+}
+
+impl Host for ActorHost {
+    fn actor_id(&self, binding: &str, source: IdSource) -> Result<String, String> {
+        self.outside.actor_id(binding, &source)
+    }
+
+    fn call_actor(&self, to: ActorAddress, call: ActorCall) -> BoxFuture<'static, Result<ActorReply, CallError>> {
+        let (release, outside) = (self.release(), self.outside.clone());
+        Box::pin(async move {
+            release.await?;
+            outside.call_actor(to, call).await
+        })
+    }
+
+    fn fetch(&self, request: http::Request<Body>) -> BoxFuture<'static, Result<http::Response<Body>, String>> {
+        let (release, outside) = (self.release(), self.outside.clone());
+        Box::pin(async move {
+            release.await.map_err(|error| error.to_string())?;
+            outside.fetch(request).await
+        })
+    }
+
+    fn log(&self, line: LogLine) {
+        self.logs.push(self.gate.mark(), line);
+    }
+
+    fn storage(&self) -> Option<&dyn Storage> {
+        Some(&self.storage)
+    }
+
+    fn turn_ended(&self) {
+        self.storage_shared().cut();
+    }
+
+    fn destroy_self(&self) -> BoxFuture<'static, Result<(), CallError>> {
+        let (gate, destroy, me) = (self.gate.clone(), self.destroy.clone(), self.me.clone());
+        Box::pin(async move {
+            gate.wait_all().await?;
+            destroy(me).await
+        })
+    }
+
+    fn aborted(&self, reason: &str) {
+        self.gate.fail(error::reset(reason));
+    }
+}

@@ -1,0 +1,222 @@
+//! A live actor: its isolate, its gates, and the bound on calls that are in it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use http_body_util::BodyExt;
+use lethe_runtime::{
+    body::Body,
+    engine::Instance,
+    host::{ActorCall, ActorReply, CallError, CallErrorKind, Outcome},
+};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::{error, host::Proof, output_gate::OutputGate, storage::ActorStorage};
+
+/// Calls and open response bodies in an instance, and whether it takes more.
+struct Activity {
+    closed: bool,
+    active: usize,
+    idle_since: Instant,
+}
+
+/// One activation of one actor.
+pub(super) struct Live {
+    /// The version of the worker it runs.
+    pub version: Uuid,
+    pub proof: Proof,
+    pub gate: Arc<OutputGate>,
+    pub storage: Arc<ActorStorage>,
+    pub instance: Instance,
+    pub sent: Arc<AtomicU64>,
+    activity: Mutex<Activity>,
+    active: watch::Sender<usize>,
+    calls_max: usize,
+}
+
+/// Keeps an instance from being evicted.
+pub(super) struct Entered(Arc<Live>);
+
+/// Why a call could not enter.
+pub(super) enum Refused {
+    /// The instance has ended or is ending: look again.
+    Closed,
+    /// The mailbox is full.
+    Full(CallError),
+}
+
+impl Live {
+    pub fn new(
+        version: Uuid,
+        proof: Proof,
+        gate: Arc<OutputGate>,
+        storage: Arc<ActorStorage>,
+        instance: Instance,
+        sent: Arc<AtomicU64>,
+        calls_max: usize,
+    ) -> Arc<Self> {
+        let activity = Mutex::new(Activity { closed: false, active: 0, idle_since: Instant::now() });
+        let active = watch::Sender::new(0);
+        Arc::new(Self { version, proof, gate, storage, instance, sent, activity, active, calls_max })
+    }
+
+    /// Takes a place in the mailbox.
+    pub fn enter(self: &Arc<Self>) -> Result<Entered, Refused> {
+        let mut activity = self.activity.lock();
+        if activity.closed || self.gate.broken().is_some() {
+            return Err(Refused::Closed);
+        }
+        if activity.active >= self.calls_max {
+            let message = format!("the actor's mailbox is full: {} calls are in it", self.calls_max);
+            return Err(Refused::Full(error::overloaded(message)));
+        }
+        activity.active += 1;
+        self.active.send_replace(activity.active);
+        Ok(Entered(self.clone()))
+    }
+
+    /// Takes no more calls from now on.
+    pub fn close(&self) {
+        self.activity.lock().closed = true;
+    }
+
+    /// Takes no more calls if it has been doing nothing for `idle`; says whether it closed.
+    pub fn close_if_idle(&self, idle: Duration) -> bool {
+        let mut activity = self.activity.lock();
+        let quiet = activity.active == 0 && activity.idle_since.elapsed() >= idle;
+        if quiet && self.instance.is_idle() && self.storage.is_settled() {
+            activity.closed = true;
+        }
+        activity.closed
+    }
+
+    /// Whether calls can no longer enter, for whatever reason.
+    pub fn is_over(&self) -> bool {
+        self.activity.lock().closed || self.gate.broken().is_some() || self.instance.broken().is_some()
+    }
+
+    /// Waits until no call is in it and every write is committed, or until `grace` is over.
+    pub async fn drain(&self, grace: Duration) {
+        let mut active = self.active.subscribe();
+        let quiet = async {
+            let _ = active.wait_for(|active| *active == 0).await;
+            let _ = self.gate.wait_all().await;
+        };
+        let _ = tokio::time::timeout(grace, quiet).await;
+    }
+
+    /// Ends the instance at once: nothing leaves it any more.
+    pub fn end(&self, reason: CallError) {
+        self.close();
+        let message = reason.error.message.clone();
+        self.gate.fail(reason);
+        self.instance.abort(&message);
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        // Also ends the committer, which waits for batches or for this.
+        self.gate.fail(error::reset("the instance was dropped"));
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut activity = self.0.activity.lock();
+        activity.active -= 1;
+        activity.idle_since = Instant::now();
+        self.0.active.send_replace(activity.active);
+    }
+}
+
+impl Entered {
+    /// Runs one call. What it gives back may be released: the writes it rests on are committed, or, if there are none,
+    /// this node was confirmed to lead after the call arrived.
+    pub async fn call(self, call: ActorCall) -> Result<ActorReply, CallError> {
+        let live = self.0.clone();
+        let effects = || (live.gate.released(), live.sent.load(Ordering::Relaxed));
+        let (arrival, before) = (live.gate.mark(), effects());
+        let (result, proven) = live.run(call).await;
+        let said = live.gate.mark();
+        let released = async {
+            live.gate.wait(said).await?;
+            if said > arrival {
+                // A commit under the instance's epoch proves the leadership as well as a read index does.
+                return Ok(());
+            }
+            match proven {
+                Some(proven) => proven,
+                None => live.proof.confirm().await,
+            }
+        };
+        if let Err(mut reason) = released.await {
+            if reason.outcome == Outcome::NotDone && effects() != before {
+                // Other effects of this call may stand.
+                reason.outcome = Outcome::Unknown;
+            }
+            return Err(reason);
+        }
+        // An instance that was ended meanwhile (destroyed, deposed) says nothing more.
+        live.gate.broken().map_or(Ok(()), Err)?;
+        match result? {
+            ActorReply::Response(response) => Ok(ActorReply::Response(response.map(|body| gated(body, self)))),
+            reply => Ok(reply),
+        }
+    }
+}
+
+impl Live {
+    /// Runs the call and confirms the leadership at the same time.
+    async fn run(&self, call: ActorCall) -> (Result<ActorReply, CallError>, Option<Result<(), CallError>>) {
+        let run = self.dispatch(call);
+        let proof = self.proof.confirm();
+        tokio::pin!(run, proof);
+        let mut proven = None;
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut run => return (result, proven),
+                outcome = &mut proof, if proven.is_none() => proven = Some(outcome),
+            }
+        }
+    }
+
+    async fn dispatch(&self, call: ActorCall) -> Result<ActorReply, CallError> {
+        let result = match call {
+            ActorCall::Method { method, args } => self.instance.call(&method, args).await.map(ActorReply::Value),
+            ActorCall::Fetch(request) => self.instance.fetch(request).await.map(ActorReply::Response),
+            ActorCall::Destroy => return Err(error::internal("destroy is not for the isolate", Outcome::NotDone)),
+        };
+        let error = match result {
+            Ok(reply) => return Ok(reply),
+            Err(error) => error::from_invocation(error),
+        };
+        // What broke the gate says more than the reset that followed from it.
+        match self.gate.broken() {
+            Some(reason) if error.kind == CallErrorKind::Reset => Err(reason),
+            _ => Err(error),
+        }
+    }
+}
+
+/// A response body whose every chunk waits for the writes made before it. It keeps its instance from being evicted.
+fn gated(body: Body, entered: Entered) -> Body {
+    let frames = futures::stream::unfold((body, entered), |(mut body, entered)| async move {
+        let frame = body.frame().await?;
+        let live = &entered.0;
+        let frame = match live.gate.wait(live.gate.mark()).await {
+            Ok(()) => frame,
+            Err(reason) => Err(Box::new(reason) as _),
+        };
+        Some((frame, (body, entered)))
+    });
+    http_body_util::StreamBody::new(frames).boxed_unsync()
+}

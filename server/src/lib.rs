@@ -1,6 +1,8 @@
 //! The Lethe node. Each room may use only those listed below it.
 
 pub mod cli;
+pub mod node;
+pub mod worker;
 pub mod gateway;
 pub mod grpc;
 pub mod routing;
@@ -10,3 +12,5 @@ pub mod egress;
 pub mod shard;
 pub mod vault;
 pub mod store;
+pub mod clock;
+mod journal;

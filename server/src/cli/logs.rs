@@ -1,5 +1,7 @@
 //! Logging to stderr: what is let through, and in which form.
 
+use std::io::IsTerminal;
+
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
@@ -21,7 +23,7 @@ pub struct LogArgs {
         long,
         global = true,
         help_heading = "Logging",
-        default_value = "info",
+        default_value = "info,openraft=warn",
         value_name = "FILTER",
         env = "LETHE_LOG"
     )]
@@ -37,7 +39,9 @@ impl LogArgs {
         let filter = EnvFilter::try_new(&self.log).with_context(|| format!("--log {:?} is not a filter", self.log))?;
         let registry = tracing_subscriber::registry().with(filter);
         let done = match self.log_format {
-            LogFormat::Text => registry.with(fmt::layer().with_writer(std::io::stderr)).try_init(),
+            LogFormat::Text => registry
+                .with(fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr))
+                .try_init(),
             LogFormat::Json => registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init(),
         };
         done.context("cannot start logging")

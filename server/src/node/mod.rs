@@ -1,0 +1,9 @@
+//! The node: builds the rooms bottom-up, reloads what they serve, and stops them top-down.
+
+mod dev;
+mod directory;
+mod reload;
+mod rooms;
+
+pub use dev::dev;
+pub use rooms::{Config, Node};

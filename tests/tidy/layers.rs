@@ -6,8 +6,18 @@ use crate::{
 };
 
 /// Rooms of the server, from the top. A room uses only rooms of later lines; rooms of one line do not know each other.
-const ROOMS: [&[&str]; 8] =
-    [&["gateway", "grpc"], &["routing"], &["actor"], &["deploy"], &["egress"], &["shard"], &["vault"], &["store"]];
+const ROOMS: [&[&str]; 10] = [
+    &["worker"],
+    &["gateway", "grpc"],
+    &["routing"],
+    &["actor"],
+    &["deploy"],
+    &["egress"],
+    &["shard"],
+    &["vault"],
+    &["store"],
+    &["clock", "journal"],
+];
 
 /// What stands above all rooms and may be used by none of them.
 const ABOVE: [&str; 3] = ["main", "node", "cli"];

@@ -1,0 +1,8 @@
+//! Black-box tests: a real `lethe dev` process, a project on disk, requests from outside.
+
+mod actors;
+mod bad_input;
+mod durability;
+mod isolation;
+mod limits;
+mod workers;

@@ -17,7 +17,7 @@ class AbortSignal extends events.EventTarget {
     inner = (signal) => signal.#inner;
   }
 
-  constructor(token) {
+  constructor(token = undefined) {
     if (token !== INTERNAL) throw idl.illegal();
     super();
     // `dependents` follow this signal, `sources` are those it follows; both weak in spirit: an isolate is short-lived.

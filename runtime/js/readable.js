@@ -145,7 +145,10 @@ function setUpFromSource(stream, source, receiver, strategy, where) {
   }
 }
 
-/** A stream of our own making; `algorithms` may have `start` (whose result is awaited), `pull` and `cancel`. */
+/**
+ * A stream of our own making; `algorithms` has `start` (its result is awaited), `pull` and `cancel`,
+ * each a function or undefined. All three must be own properties: a worker may have put a `start` on Object.prototype.
+ */
 function create(algorithms, highWaterMark = 1, size = q.one) {
   const stream = makeStream();
   setUp(makeController(stream, highWaterMark, size), algorithms);
@@ -284,7 +287,7 @@ class ReadableStreamDefaultController {
   static {
     controllerOf = (controller) => controller.#state;
   }
-  constructor(token, state) {
+  constructor(token = undefined, state = undefined) {
     if (token !== INTERNAL) throw idl.illegal();
     this.#state = state;
   }

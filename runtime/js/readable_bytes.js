@@ -417,7 +417,7 @@ class ReadableStreamBYOBRequest {
       request.#view = null;
     };
   }
-  constructor(token, controller, view) {
+  constructor(token = undefined, controller = undefined, view = undefined) {
     if (token !== INTERNAL) throw idl.illegal();
     this.#controller = controller;
     this.#view = view;
@@ -448,7 +448,7 @@ idl.iface(ReadableStreamBYOBRequest, "ReadableStreamBYOBRequest");
 
 class ReadableByteStreamController {
   #state;
-  constructor(token, state) {
+  constructor(token = undefined, state = undefined) {
     if (token !== INTERNAL) throw idl.illegal();
     this.#state = state;
   }

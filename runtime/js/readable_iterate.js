@@ -94,6 +94,7 @@ function from(iterable) {
   };
   const stream = r.create(
     {
+      start: undefined,
       pull: async () => {
         const result = isSync ? p.apply(next, iterator, []) : await p.apply(next, iterator, []);
         if (!idl.isObject(result)) throw new p.TypeError("The iterator's next() did not give an object");

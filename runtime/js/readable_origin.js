@@ -13,6 +13,7 @@ const { ops } = lethe;
 function fromOrigin(body) {
   const { source, rid, failure } = body;
   const stream = b.create({
+    start: undefined,
     pull: source === null ? () => pullNative(stream, rid) : () => pullSource(stream, source),
     cancel: () => {
       if (rid !== null) ops.bodyCancel(rid);
@@ -49,7 +50,7 @@ function finishPull(controller, chunk, last) {
 
 /** The stream of a body that was consumed without one: closed, disturbed and locked. */
 function spent() {
-  const stream = b.create({});
+  const stream = b.create({ start: undefined, pull: undefined, cancel: undefined });
   stream.disturbed = true;
   b.close(stream.controller);
   r.acquire(stream);

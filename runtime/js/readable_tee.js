@@ -57,8 +57,8 @@ function teeDefault(stream, forClone) {
     }
     return p.promiseResolve();
   };
-  branches[0] = r.create({ pull, cancel: (reason) => shared.cancel(0, reason) });
-  branches[1] = r.create({ pull, cancel: (reason) => shared.cancel(1, reason) });
+  branches[0] = r.create({ start: undefined, pull, cancel: (reason) => shared.cancel(0, reason) });
+  branches[1] = r.create({ start: undefined, pull, cancel: (reason) => shared.cancel(1, reason) });
   q.upon(reader.closed.promise, undefined, (reason) => {
     for (let i = 0; i < 2; i++) branches[i].controller.steps.error(branches[i].controller, reason);
     if (!shared.canceled[0] || !shared.canceled[1]) shared.resolve();

@@ -127,8 +127,8 @@ function tee(stream) {
     return p.promiseResolve();
   };
 
-  branches[0] = b.create({ pull: () => pull(0), cancel: (reason) => shared.cancel(0, reason) });
-  branches[1] = b.create({ pull: () => pull(1), cancel: (reason) => shared.cancel(1, reason) });
+  branches[0] = b.create({ start: undefined, pull: () => pull(0), cancel: (reason) => shared.cancel(0, reason) });
+  branches[1] = b.create({ start: undefined, pull: () => pull(1), cancel: (reason) => shared.cancel(1, reason) });
   watch(reader);
   return branches;
 }

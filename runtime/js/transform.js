@@ -250,7 +250,7 @@ function sourceCancel(stream, reason) {
 
 class TransformStreamDefaultController {
   #state;
-  constructor(token, state) {
+  constructor(token = undefined, state = undefined) {
     if (token !== INTERNAL) throw idl.illegal();
     this.#state = state;
   }

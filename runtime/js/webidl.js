@@ -154,9 +154,13 @@ function bufferSource(value, where) {
   return bytes;
 }
 
+// Prototypes of our own interfaces: what `inspect` may read accessors of.
+const interfaces = new p.Set();
+
 /** Gives a class the shape of a WebIDL interface. `constants` go on the class and on its prototype. */
 function iface(Class, name, constants) {
   const proto = Class.prototype;
+  p.setAdd(interfaces, proto);
   const keys = p.ownKeys(proto);
   for (let i = 0; i < keys.length; i++) {
     if (typeof keys[i] === "string" && keys[i] !== "constructor") p.defineProperty(proto, keys[i], ENUMERABLE);
@@ -271,6 +275,7 @@ return {
   bufferSource,
   isArrayBuffer,
   iface,
+  interfaces,
   mixin,
   pairIterable,
   illegal,

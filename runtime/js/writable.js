@@ -336,7 +336,7 @@ class WritableStreamDefaultController {
   static {
     controllerBrand = (value) => value.#state;
   }
-  constructor(token, state) {
+  constructor(token = undefined, state = undefined) {
     if (token !== INTERNAL) throw idl.illegal();
     this.#state = state;
   }

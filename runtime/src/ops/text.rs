@@ -1,0 +1,308 @@
+//! Natives for text: UTF-8 both ways, the legacy encodings, and base64.
+
+use std::collections::HashMap;
+
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose},
+};
+use encoding_rs::{CoderResult, Decoder, DecoderResult, Encoding, UTF_8};
+
+use crate::js::{self, Class};
+
+/// Decoders that are in the middle of a stream of chunks, per isolate.
+const DECODERS_MAX: usize = 10_000;
+
+/// Base64 as the Infra standard forgives it; padding and white space are dealt with before.
+const FORGIVING: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone),
+);
+
+/// Decoders in streaming mode by number, in a slot of the isolate.
+#[derive(Default)]
+struct Decoders {
+    last: u32,
+    open: HashMap<u32, Open>,
+}
+
+struct Open {
+    decoder: Decoder,
+    fatal: bool,
+}
+
+/// An argument as text; what is not a string is the empty one.
+pub(super) fn text_arg(scope: &v8::PinScope, args: &v8::FunctionCallbackArguments, index: i32) -> String {
+    match v8::Local::<v8::String>::try_from(args.get(index)) {
+        Ok(text) => text.to_rust_string_lossy(scope),
+        Err(_) => String::new(),
+    }
+}
+
+/// An argument as bytes; what is not a buffer or a view has none.
+pub(super) fn bytes_arg(args: &v8::FunctionCallbackArguments, index: i32) -> Vec<u8> {
+    js::copy_bytes(args.get(index)).unwrap_or_default()
+}
+
+/// Returns text, or throws a RangeError if it is longer than a string may be.
+pub(super) fn return_text(scope: &v8::PinScope, result: &mut v8::ReturnValue<v8::Value>, text: &str) {
+    match v8::String::new(scope, text) {
+        Some(text) => result.set(text.into()),
+        None => js::throw(scope, Class::RangeError, "the string is too long"),
+    }
+}
+
+/// Returns bytes, or throws a RangeError if the worker's memory has no room for them.
+pub(super) fn return_bytes(scope: &mut v8::PinScope, result: &mut v8::ReturnValue<v8::Value>, bytes: &[u8]) {
+    match js::bytes(scope, bytes) {
+        Some(bytes) => result.set(bytes.into()),
+        None => js::throw(scope, Class::RangeError, "the bytes do not fit into the worker's memory"),
+    }
+}
+
+/// Writes numbers into a `Uint32Array` argument, as far as it reaches.
+pub(super) fn fill_numbers(
+    scope: &v8::PinScope,
+    args: &v8::FunctionCallbackArguments,
+    index: i32,
+    numbers: &[u32],
+) {
+    let Ok(view) = v8::Local::<v8::Uint32Array>::try_from(args.get(index)) else { return };
+    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_ne_bytes()).collect();
+    fill_view(scope, view.into(), &bytes);
+}
+
+fn fill_view(scope: &v8::PinScope, view: v8::Local<v8::ArrayBufferView>, bytes: &[u8]) {
+    let Some(buffer) = view.buffer(scope) else { return };
+    let store = buffer.get_backing_store();
+    let start = view.byte_offset().min(store.len());
+    let end = (start + view.byte_length()).min(store.len());
+    for (cell, byte) in store[start..end].iter().zip(bytes) {
+        cell.set(*byte);
+    }
+}
+
+/// `utf8Encode(string) -> Uint8Array`; lone surrogates become U+FFFD.
+pub(crate) fn utf8_encode<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    let text = text_arg(scope, args, 0);
+    return_bytes(scope, result, text.as_bytes());
+}
+
+/// `utf8EncodeInto(string, Uint8Array, Uint32Array)`: writes whole characters; then UTF-16 units read and bytes written.
+pub(crate) fn utf8_encode_into<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    _: &mut v8::ReturnValue<v8::Value>,
+) {
+    let Ok(text) = v8::Local::<v8::String>::try_from(args.get(0)) else { return };
+    let Ok(view) = v8::Local::<v8::ArrayBufferView>::try_from(args.get(1)) else { return };
+    // A UTF-16 unit takes at most three bytes, so a long view needs no more room than the text.
+    let room = view.byte_length().min(text.length().saturating_mul(3));
+    let mut bytes = vec![0; room];
+    let mut read = 0;
+    let written = text.write_utf8_v2(scope, &mut bytes, v8::WriteFlags::kReplaceInvalidUtf8, Some(&mut read));
+    fill_view(scope, view, &bytes[..written]);
+    let saturated = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    fill_numbers(scope, args, 2, &[saturated(read), saturated(written)]);
+}
+
+/// `utf8Decode(Uint8Array) -> string` without its byte order mark; what is not UTF-8 becomes U+FFFD.
+pub(crate) fn utf8_decode<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    let bytes = bytes_arg(args, 0);
+    let (text, _) = UTF_8.decode_with_bom_removal(&bytes);
+    return_text(scope, result, &text);
+}
+
+/// `encodingFor(label) -> string | undefined`: the lower-case name of the encoding a label stands for.
+pub(crate) fn encoding_for<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    let label = text_arg(scope, args, 0);
+    if let Some(encoding) = Encoding::for_label_no_replacement(label.as_bytes()) {
+        return_text(scope, result, &encoding.name().to_ascii_lowercase());
+    }
+}
+
+fn decoder(name: &str, ignore_bom: bool) -> Decoder {
+    let encoding = Encoding::for_label_no_replacement(name.as_bytes()).unwrap_or(UTF_8);
+    if ignore_bom { encoding.new_decoder_without_bom_handling() } else { encoding.new_decoder_with_bom_removal() }
+}
+
+/// Decodes a chunk; `None` if `fatal` and the bytes are malformed or there is no room.
+fn decode_chunk(decoder: &mut Decoder, bytes: &[u8], last: bool, fatal: bool) -> Option<String> {
+    if !fatal {
+        let mut text = String::with_capacity(decoder.max_utf8_buffer_length(bytes.len())?);
+        let (result, ..) = decoder.decode_to_string(bytes, &mut text, last);
+        return (result == CoderResult::InputEmpty).then_some(text);
+    }
+    let mut text = String::with_capacity(decoder.max_utf8_buffer_length_without_replacement(bytes.len())?);
+    let (result, _) = decoder.decode_to_string_without_replacement(bytes, &mut text, last);
+    (result == DecoderResult::InputEmpty).then_some(text)
+}
+
+/// `decode(encoding, bytes, fatal, ignoreBOM) -> string | undefined`: all of a text; undefined if it is malformed.
+pub(crate) fn decode<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    let name = text_arg(scope, args, 0);
+    let bytes = bytes_arg(args, 1);
+    let mut decoder = decoder(&name, args.get(3).is_true());
+    if let Some(text) = decode_chunk(&mut decoder, &bytes, true, args.get(2).is_true()) {
+        return_text(scope, result, &text);
+    }
+}
+
+/// `decoderOpen(encoding, fatal, ignoreBOM) -> id`: a decoder that remembers what the last chunk left.
+pub(crate) fn decoder_open<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    let name = text_arg(scope, args, 0);
+    if scope.get_slot::<Decoders>().is_none() {
+        scope.set_slot(Decoders::default());
+    }
+    let Some(decoders) = scope.get_slot_mut::<Decoders>() else { return };
+    if decoders.open.len() >= DECODERS_MAX {
+        return js::throw(scope, Class::RangeError, "too many TextDecoders are in the middle of a stream");
+    }
+    decoders.last = decoders.last.wrapping_add(1);
+    let id = decoders.last;
+    decoders.open.insert(id, Open { decoder: decoder(&name, args.get(2).is_true()), fatal: args.get(1).is_true() });
+    result.set_uint32(id);
+}
+
+/// `decoderPush(id, bytes, last) -> string | undefined`: the next chunk. The last one, or a malformed one, closes it.
+pub(crate) fn decoder_push<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    let id = args.get(0).uint32_value(scope).unwrap_or(0);
+    let bytes = bytes_arg(args, 1);
+    let last = args.get(2).is_true();
+    let Some(decoders) = scope.get_slot_mut::<Decoders>() else { return };
+    let Some(open) = decoders.open.get_mut(&id) else { return };
+    let text = decode_chunk(&mut open.decoder, &bytes, last, open.fatal);
+    if last || text.is_none() {
+        decoders.open.remove(&id);
+    }
+    if let Some(text) = text {
+        return_text(scope, result, &text);
+    }
+}
+
+/// The bytes of a string whose characters are all below U+0100.
+fn binary_arg(scope: &v8::PinScope, args: &v8::FunctionCallbackArguments) -> Option<Vec<u8>> {
+    let text = v8::Local::<v8::String>::try_from(args.get(0)).ok()?;
+    if !text.contains_only_onebyte() {
+        return None;
+    }
+    let mut bytes = vec![0; text.length()];
+    text.write_one_byte_v2(scope, 0, &mut bytes, v8::WriteFlags::empty());
+    Some(bytes)
+}
+
+/// `btoa(string) -> string | undefined`
+pub(crate) fn btoa<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    if let Some(bytes) = binary_arg(scope, args) {
+        return_text(scope, result, &general_purpose::STANDARD.encode(bytes));
+    }
+}
+
+/// `atob(string) -> string | undefined`
+pub(crate) fn atob<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    let Some(bytes) = binary_arg(scope, args).and_then(forgiving_decode) else { return };
+    if let Some(text) = v8::String::new_from_one_byte(scope, &bytes, v8::NewStringType::Normal) {
+        result.set(text.into());
+    }
+}
+
+/// "Forgiving-base64 decode" of the Infra standard.
+fn forgiving_decode(mut text: Vec<u8>) -> Option<Vec<u8>> {
+    text.retain(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0c));
+    if text.len().is_multiple_of(4) {
+        for _ in 0..2 {
+            if text.last() == Some(&b'=') {
+                text.pop();
+            }
+        }
+    }
+    FORGIVING.decode(text).ok()
+}
+
+/// `base64UrlEncode(bytes) -> string`, without padding.
+pub(crate) fn base64_url_encode<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    return_text(scope, result, &general_purpose::URL_SAFE_NO_PAD.encode(bytes_arg(args, 0)));
+}
+
+/// `base64UrlDecode(string) -> Uint8Array | undefined`
+pub(crate) fn base64_url_decode<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    let text = text_arg(scope, args, 0);
+    if let Ok(bytes) = general_purpose::URL_SAFE_NO_PAD.decode(text) {
+        return_bytes(scope, result, &bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_forgives_white_space_and_missing_padding_only() {
+        let decode = |text: &str| forgiving_decode(text.as_bytes().to_vec());
+        assert_eq!(decode(" Y\tW J\nj\r\x0c"), Some(b"abc".to_vec()));
+        assert_eq!(decode("YQ"), Some(b"a".to_vec()));
+        assert_eq!(decode("YQ=="), Some(b"a".to_vec()));
+        assert_eq!(decode("YR=="), Some(b"a".to_vec()));
+        assert_eq!(decode("YQ="), None);
+        assert_eq!(decode("Y"), None);
+        assert_eq!(decode("YQ==="), None);
+        assert_eq!(decode("Y-_Q"), None);
+        assert_eq!(decode(""), Some(Vec::new()));
+    }
+
+    #[test]
+    fn decoder_keeps_the_start_of_a_character_for_the_next_chunk() {
+        let mut utf8 = decoder("utf-8", false);
+        assert_eq!(decode_chunk(&mut utf8, b"\xe2\x82", false, true).as_deref(), Some(""));
+        assert_eq!(decode_chunk(&mut utf8, b"\xac", true, true).as_deref(), Some("\u{20ac}"));
+    }
+
+    #[test]
+    fn fatal_decoder_refuses_what_the_other_replaces() {
+        assert_eq!(decode_chunk(&mut decoder("utf-8", false), b"a\xff", true, true), None);
+        assert_eq!(decode_chunk(&mut decoder("utf-8", false), b"a\xff", true, false).as_deref(), Some("a\u{fffd}"));
+    }
+}

@@ -1,0 +1,129 @@
+//! Natives for URLs, over the `url` crate. JavaScript holds a URL as its serialization and eight offsets into it.
+
+use url::{Url, form_urlencoded, quirks};
+
+use crate::{
+    js::{self, Class},
+    ops::text::{fill_numbers, return_text, text_arg},
+};
+
+/// Stands for "there is none" among the offsets.
+const NONE: u32 = u32::MAX;
+
+/// Scheme end, user name end, host start, host end, port, path start, query start, fragment start.
+fn parts(url: &Url) -> [u32; 8] {
+    let inner = quirks::internal_components(url);
+    [
+        inner.scheme_end,
+        inner.username_end,
+        inner.host_start,
+        inner.host_end,
+        inner.port.map_or(NONE, u32::from),
+        inner.path_start,
+        inner.query_start.unwrap_or(NONE),
+        inner.fragment_start.unwrap_or(NONE),
+    ]
+}
+
+fn return_url(
+    scope: &v8::PinScope,
+    args: &v8::FunctionCallbackArguments,
+    index: i32,
+    result: &mut v8::ReturnValue<v8::Value>,
+    url: &Url,
+) {
+    fill_numbers(scope, args, index, &parts(url));
+    return_text(scope, result, url.as_str());
+}
+
+/// `urlParse(input, base | undefined, Uint32Array(8) | undefined) -> href | undefined`
+pub(crate) fn parse<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    let input = text_arg(scope, args, 0);
+    let parsed = if args.get(1).is_undefined() {
+        Url::parse(&input)
+    } else {
+        Url::parse(&text_arg(scope, args, 1)).and_then(|base| base.join(&input))
+    };
+    if let Ok(url) = parsed {
+        return_url(scope, args, 2, result, &url);
+    }
+}
+
+/// `urlSet(href, part, value, Uint32Array(8)) -> href | undefined`: a changed URL, or undefined if the value is ignored.
+pub(crate) fn set<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    let Ok(mut url) = Url::parse(&text_arg(scope, args, 0)) else { return };
+    let part = text_arg(scope, args, 1);
+    let value = text_arg(scope, args, 2);
+    if change(&mut url, &part, &value).is_ok() {
+        return_url(scope, args, 3, result, &url);
+    }
+}
+
+/// The setters of the URL interface.
+fn change(url: &mut Url, part: &str, value: &str) -> Result<(), ()> {
+    match part {
+        "protocol" => quirks::set_protocol(url, value),
+        "username" => quirks::set_username(url, value),
+        "password" => quirks::set_password(url, value),
+        "host" => quirks::set_host(url, value),
+        "hostname" => quirks::set_hostname(url, value),
+        "port" => quirks::set_port(url, value),
+        "pathname" => {
+            quirks::set_pathname(url, value);
+            Ok(())
+        }
+        "search" => {
+            quirks::set_search(url, value);
+            Ok(())
+        }
+        "hash" => {
+            quirks::set_hash(url, value);
+            Ok(())
+        }
+        _ => Err(()),
+    }
+}
+
+/// `formParse(query) -> [name, value, name, value, ...]`
+pub(crate) fn form_parse<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    let query = text_arg(scope, args, 0);
+    let list: Vec<v8::Local<v8::Value>> = form_urlencoded::parse(query.as_bytes())
+        .flat_map(|(name, value)| [name, value])
+        .map(|text| js::string(scope, &text).into())
+        .collect();
+    result.set(v8::Array::new_with_elements(scope, &list).into());
+}
+
+/// `formSerialize([name, value, name, value, ...]) -> query`
+pub(crate) fn form_serialize<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    let Ok(list) = v8::Local::<v8::Array>::try_from(args.get(0)) else {
+        return js::throw(scope, Class::TypeError, "formSerialize needs an array");
+    };
+    let mut output = form_urlencoded::Serializer::new(String::new());
+    for i in (0..list.length().saturating_sub(1)).step_by(2) {
+        let (name, value) = (text_at(scope, list, i), text_at(scope, list, i + 1));
+        output.append_pair(&name, &value);
+    }
+    return_text(scope, result, &output.finish());
+}
+
+fn text_at(scope: &mut v8::PinScope, list: v8::Local<v8::Array>, index: u32) -> String {
+    let text = list.get_index(scope, index).and_then(|value| v8::Local::<v8::String>::try_from(value).ok());
+    text.map(|text| text.to_rust_string_lossy(scope)).unwrap_or_default()
+}

@@ -1,5 +1,5 @@
-"use strict";
 // AbortController and AbortSignal. Inside the runtime, `addAlgorithm` is told of an abort before any listener is.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

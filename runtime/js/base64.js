@@ -1,5 +1,5 @@
-"use strict";
 // atob and btoa: forgiving base64 of the Infra standard, between "binary strings".
+"use strict";
 
 const idl = lethe.use("webidl");
 const { ops } = lethe;

@@ -1,4 +1,3 @@
-"use strict";
 // Bodies of requests and responses. Internally a body is one object:
 //
 // ```text
@@ -12,6 +11,7 @@
 //
 // A string or byte body never becomes a stream unless `.body` is read, and a native body that nobody read goes back
 // out natively: `takeOrigin` gives back what an untouched stream was made from.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

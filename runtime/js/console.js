@@ -1,6 +1,6 @@
-"use strict";
 // console. Printing plain strings needs nothing else; anything that has to be formatted goes through `inspect`, the rarer
 // methods through `console_more`.
+"use strict";
 
 const p = lethe.use("primordials");
 const { ops } = lethe;

@@ -1,5 +1,5 @@
-"use strict";
 // The rarer console methods: assert, count, dir, table, time, trace.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

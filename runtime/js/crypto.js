@@ -1,5 +1,5 @@
-"use strict";
 // crypto: random values. `subtle` is in `crypto_subtle.js`, evaluated when it is first asked for.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

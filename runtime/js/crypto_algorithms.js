@@ -1,6 +1,6 @@
-"use strict";
 // The algorithms of SubtleCrypto, each an object with the operations it supports. Parameters are read and checked
 // here; natives compute.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

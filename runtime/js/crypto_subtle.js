@@ -1,6 +1,6 @@
-"use strict";
 // SubtleCrypto and CryptoKey of the Web Cryptography API: digests, HMAC and AES-GCM. Key material stays in a private
 // field and reaches natives only; what each algorithm does is in `crypto_algorithms.js`.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

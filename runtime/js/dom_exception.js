@@ -1,6 +1,6 @@
-"use strict";
 // DOMException. An instance is a real Error (it has a stack and passes `Error.isError`), but `name` and `message` are
 // accessors of the prototype as WebIDL has it; the values sit in private fields stamped onto the error.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");
@@ -62,9 +62,14 @@ class DOMException {
   constructor(message = "", name = "Error") {
     const text = idl.domString(message);
     const kind = idl.domString(name);
-    const error = p.construct(p.Error, [], new.target);
-    new Slots(error, kind, text);
+    // The stack's first line is made of what `name` and `message` are while it is captured.
+    function Named() {}
+    Named.prototype = { __proto__: null, name: kind };
+    const error = p.construct(p.Error, [text], Named);
     p.captureStackTrace(error, new.target);
+    delete error.message;
+    p.setPrototypeOf(error, new.target.prototype);
+    new Slots(error, kind, text);
     return error;
   }
   get name() {

@@ -2,7 +2,7 @@
 "use strict";
 
 const { ops } = lethe;
-const { newIncomingRequest, describeResponse } = lethe.use("standin");
+const { newIncomingRequest, describeResponse } = lethe.use("fetch");
 const { workerContext, makeEnv, waitUntil } = lethe.use("context");
 const { Promise, TypeError, Uint8Array, String } = globalThis;
 const { isArray } = Array;

@@ -1,5 +1,5 @@
-"use strict";
 // Events that carry something: ErrorEvent, MessageEvent, CloseEvent, PromiseRejectionEvent.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

@@ -1,6 +1,6 @@
-"use strict";
 // Event, CustomEvent and EventTarget of the DOM standard, for targets that have no parents. The global object is a
 // target too: its methods may be called without a receiver.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

@@ -1,6 +1,6 @@
-"use strict";
 // `fetch`, and what the event loop needs of requests and responses. The algorithm itself is in `fetch_send.js`,
 // evaluated by the first call.
+"use strict";
 
 const p = lethe.use("primordials");
 const { Request, isRequest, newIncomingRequest } = lethe.use("request");

@@ -1,8 +1,8 @@
-"use strict";
 // The fetch algorithm as a server needs it: HTTP, redirects, abort. No CORS, no cache, no cookies.
 //
 // A native `ops.fetch` sends one request. A body that is a string or bytes is sent again after a redirect that keeps
 // it; a stream cannot be.
+"use strict";
 
 const p = lethe.use("primordials");
 const header = lethe.use("headers");

@@ -1,8 +1,8 @@
-"use strict";
 // Headers: a list of lower-case names and values. Internally a header list is an array of `[name, value]` pairs in the
 // order they were added; a name may occur more than once, and reading joins its values with ", " (except `set-cookie`).
 //
 // Forbidden header names do not exist here: a server may send what a browser may not.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

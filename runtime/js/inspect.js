@@ -1,6 +1,6 @@
-"use strict";
 // Values as text for console and logs, in the style of node's util.inspect. Getters and proxy traps of a worker never
 // run; size is bounded by depth, items per collection, characters per string and a budget for the whole text.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

@@ -1,10 +1,10 @@
-"use strict";
 // What each kind of object looks like to `inspect`:
 //
 //   { base, prefix, open, close, items, count, columns, skips(key), shows(key) }
 //   base     text that stands for the object itself (an error's stack, a function's name), "" if there is none
 //   items    entries before the properties: { value }, { pair, key, value, label } or { text }; null for plain objects
 //   count    how many entries there are in all; skips/shows say which own properties are hidden or shown regardless
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");
@@ -45,7 +45,7 @@ function brand(getter, object) {
 function shapeOf(object, name) {
   if (typeof object === "function") return functionShape(object, name);
   if (p.isArray(object)) return arrayShape(object, name);
-  if (p.isError(object)) return errorShape(object, name);
+  if (ops.isError(object)) return errorShape(object, name);
   const view = viewShape(object, name);
   if (view !== undefined) return view;
   const collection = collectionShape(object, name);

@@ -1,5 +1,5 @@
-"use strict";
 // navigator and scheduler, as far as Workers have them.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

@@ -1,6 +1,6 @@
-"use strict";
 // performance.now and performance.timeOrigin. Time is in whole milliseconds, as coarse as Workers' clock; it does
 // advance while code runs.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

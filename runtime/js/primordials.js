@@ -1,8 +1,8 @@
-"use strict";
 // The language's own functions as they were before any worker ran. Builtins call these instead of methods that a
 // worker may have replaced, so that a patched `Array.prototype.push` can neither break them nor watch them.
 //
 // `uncurry(f)(self, ...args)` is `f.call(self, ...args)` without looking up `call`.
+"use strict";
 
 const uncurry = Function.prototype.bind.bind(Function.prototype.call);
 const getter = (proto, key) => uncurry(Object.getOwnPropertyDescriptor(proto, key).get);
@@ -36,7 +36,6 @@ return {
   RangeError,
   SyntaxError,
   captureStackTrace: Error.captureStackTrace,
-  isError: Error.isError,
   // V8 keeps an error's stack in an accessor of its own; undefined if it is plain data.
   stackGetter: Object.getOwnPropertyDescriptor(new Error(), "stack")?.get,
 
@@ -129,7 +128,9 @@ return {
   arrayBufferSlice: uncurry(ArrayBuffer.prototype.slice),
   arrayBufferTransfer: uncurry(ArrayBuffer.prototype.transfer),
   arrayBufferResizable: getter(ArrayBuffer.prototype, "resizable"),
-  sharedArrayBufferByteLength: getter(SharedArrayBuffer.prototype, "byteLength"),
+  // An isolate without shared memory has no such constructor.
+  sharedArrayBufferByteLength:
+    typeof SharedArrayBuffer === "function" ? getter(SharedArrayBuffer.prototype, "byteLength") : undefined,
 
   Promise,
   promiseThen: PromiseThen,

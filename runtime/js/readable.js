@@ -1,4 +1,3 @@
-"use strict";
 // ReadableStream, its default reader and default controller, by the Streams standard. Public objects are thin: the
 // standard's internal slots live in plain state objects, and its abstract operations are functions of them.
 //
@@ -8,6 +7,7 @@
 //
 // A read request is { chunk(value), close(value), error(reason) }. Byte streams are in `readable_bytes.js`, `tee` in
 // `readable_tee.js`, `pipeTo` in `readable_pipe.js`, iteration and `from` in `readable_iterate.js`.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

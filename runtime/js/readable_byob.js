@@ -1,5 +1,5 @@
-"use strict";
 // ReadableStreamBYOBReader: reads into memory that the caller brings.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

@@ -1,9 +1,9 @@
-"use strict";
 // Byte streams of the Streams standard: the byte controller, BYOB requests and the BYOB reader's side of a pull.
 //
 // A byte controller is the common controller state plus { pendings, byobRequest, autoAllocateChunkSize }. Its queue
 // holds { buffer, byteOffset, byteLength }. A pending pull-into ("pending") is
 // { buffer, bufferByteLength, byteOffset, byteLength, bytesFilled, minimumFill, elementSize, View, readerType }.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

@@ -1,5 +1,5 @@
-"use strict";
 // Asynchronous iteration of a ReadableStream, and `ReadableStream.from`.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

@@ -1,6 +1,6 @@
-"use strict";
 // Streams that are the `.body` of a message. Such a stream remembers the body it was made from (its origin), so that an
 // untouched one can be taken back: `new Response(upstream.body)` hands the native stream on without reading it.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

@@ -1,5 +1,5 @@
-"use strict";
 // `pipeTo` and `pipeThrough` by the Streams standard.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

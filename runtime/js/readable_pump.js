@@ -1,5 +1,5 @@
-"use strict";
 // Sends a ReadableStream out through a native body: reads a chunk, writes it, waits until it was taken.
+"use strict";
 
 const p = lethe.use("primordials");
 const r = lethe.use("readable");

@@ -1,5 +1,5 @@
-"use strict";
 // `tee`: two branches of one stream, for default streams and for byte streams.
+"use strict";
 
 const p = lethe.use("primordials");
 const q = lethe.use("stream_queue");

@@ -1,6 +1,6 @@
-"use strict";
 // `tee` of byte streams: each chunk goes to both branches, one of them gets a copy; a branch's BYOB read goes straight
 // into its memory.
+"use strict";
 
 const p = lethe.use("primordials");
 const q = lethe.use("stream_queue");

@@ -1,6 +1,6 @@
-"use strict";
 // `reportError`, and where an exception goes that a listener threw: an `error` event at the global object, and if
 // nobody cancels that, the worker's log.
+"use strict";
 
 const idl = lethe.use("webidl");
 const events = lethe.use("events");

@@ -1,6 +1,6 @@
-"use strict";
 // Request. A URL is parsed by native code, so that making a Request does not evaluate the URL builtin; the `signal` is
 // made when it is first asked for.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

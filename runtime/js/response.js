@@ -1,5 +1,5 @@
-"use strict";
 // Response.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

@@ -1,5 +1,5 @@
-"use strict";
 // CountQueuingStrategy and ByteLengthQueuingStrategy.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

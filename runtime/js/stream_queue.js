@@ -1,6 +1,6 @@
-"use strict";
 // The queue-with-sizes of the Streams standard, and what all streams share: strategies' numbers and how an underlying
 // source's or sink's methods are called.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

@@ -1,6 +1,6 @@
-"use strict";
 // TextEncoder and TextDecoder of the Encoding standard; natives do the work. A decoder in streaming mode has a native
 // twin that keeps what an incomplete character left; it is freed when the stream of chunks ends.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

@@ -1,5 +1,5 @@
-"use strict";
 // TextEncoderStream and TextDecoderStream: the Encoding standard's transforms over a pair of our own streams.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

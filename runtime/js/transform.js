@@ -1,8 +1,8 @@
-"use strict";
 // TransformStream by the Streams standard.
 //
 //   stream      { readable, writable, backpressure, change, controller }   `change` is the backpressure-change promise
 //   controller  { stream, transform, flush, cancel, finish }              `finish` is the promise of its one ending
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

@@ -1,4 +1,3 @@
-"use strict";
 // URL of the URL standard. A native parses and changes; here a URL is its serialization and the offsets of its parts:
 //
 //   https://user:pass@example.com:1234/a/b?c=d#e
@@ -8,6 +7,7 @@
 //              user name end      host end            parts[5] path start, [6] query start, [7] fragment start (NONE)
 //
 // `searchParams` is made when it is first asked for.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

@@ -1,5 +1,5 @@
-"use strict";
 // URLSearchParams: a list of `[name, value]` pairs, linked to the URL it came from.
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

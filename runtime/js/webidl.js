@@ -1,6 +1,6 @@
-"use strict";
 // WebIDL in JavaScript: conversions of arguments, and the shape that interfaces have (enumerable members, class names,
 // pair iterators). Error texts name the place they come from: `Failed to construct 'Headers': ...`.
+"use strict";
 
 const p = lethe.use("primordials");
 
@@ -138,7 +138,7 @@ function isArrayBuffer(value) {
 
 function isAnyBuffer(value) {
   if (isArrayBuffer(value)) return true;
-  if (!isObject(value)) return false;
+  if (!isObject(value) || p.sharedArrayBufferByteLength === undefined) return false;
   try {
     p.sharedArrayBufferByteLength(value);
     return true;

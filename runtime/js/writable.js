@@ -1,10 +1,10 @@
-"use strict";
 // WritableStream, its writer and controller, by the Streams standard, in the shape of `readable.js`:
 //
 //   stream      { state, storedError, writer, controller, writing, closing, closeRequest, abortRequest, requests,
 //                 backpressure, object }       `writing` and `closing` are requests in flight
 //   writer      { stream, ready, closed }      each { promise, resolve, reject, pending }
 //   controller  { stream, queue, started, size, highWaterMark, write, close, abort, signal, object }
+"use strict";
 
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");

@@ -89,3 +89,8 @@ async fn check_folder(folder: &str) {
 async fn scripts_print_what_they_must() {
     check_folder("cases").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn web_apis_print_what_they_must() {
+    check_folder("web").await;
+}

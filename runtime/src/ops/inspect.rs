@@ -16,6 +16,15 @@ pub(crate) fn proxy_target<'s>(
     }
 }
 
+/// `isError(value) -> boolean`: whether an Error constructor made it, whatever its prototype is now.
+pub(crate) fn is_error<'s>(
+    _: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    result.set_bool(args.get(0).is_native_error());
+}
+
 /// `promiseState(object) -> { state, value } | undefined`: undefined for no promise.
 pub(crate) fn promise_state<'s>(
     scope: &mut v8::PinScope<'s, '_>,

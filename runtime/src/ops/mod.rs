@@ -8,13 +8,18 @@ pub(crate) mod body;
 pub(crate) mod builtins;
 pub(crate) mod clock;
 pub(crate) mod clone;
+pub(crate) mod crypto;
 pub(crate) mod fetch;
+mod gcm;
+pub(crate) mod inspect;
 pub(crate) mod log;
 pub(crate) mod rejection;
 pub(crate) mod reply;
 pub(crate) mod section;
 pub(crate) mod storage;
+pub(crate) mod text;
 pub(crate) mod timers;
+pub(crate) mod url;
 
 use std::{
     borrow::Cow,

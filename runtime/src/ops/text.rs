@@ -64,12 +64,7 @@ pub(super) fn return_bytes(scope: &mut v8::PinScope, result: &mut v8::ReturnValu
 }
 
 /// Writes numbers into a `Uint32Array` argument, as far as it reaches.
-pub(super) fn fill_numbers(
-    scope: &v8::PinScope,
-    args: &v8::FunctionCallbackArguments,
-    index: i32,
-    numbers: &[u32],
-) {
+pub(super) fn fill_numbers(scope: &v8::PinScope, args: &v8::FunctionCallbackArguments, index: i32, numbers: &[u32]) {
     let Ok(view) = v8::Local::<v8::Uint32Array>::try_from(args.get(index)) else { return };
     let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_ne_bytes()).collect();
     fill_view(scope, view.into(), &bytes);

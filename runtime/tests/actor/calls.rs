@@ -311,7 +311,7 @@ fn bytes_that_are_no_serialized_value_are_an_error_of_the_call_only() {
 fn ctx_and_env_are_what_the_constructor_got() {
     let script = "export class A extends DurableObject {
         constructor(ctx, env) { super(ctx, env); this.same = this.ctx === ctx && this.env === env && ctx.env === env; }
-        run() { console.log(this.same, this.ctx.id, this.ctx.id.name, this.ctx.storage === this.ctx.storage); }
+        run() { console.log(this.same, `${this.ctx.id}`, this.ctx.id.name, this.ctx.storage === this.ctx.storage); }
     }";
     with_actors(script, async |world| {
         let actor = start(&world).await;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::Context;
 
+use futures::task::AtomicWaker;
 use tokio::sync::Notify;
 
 /// Counts a connection's requests.
@@ -17,6 +19,8 @@ pub(super) struct Activity {
     /// A response was given while the client was still sending its request.
     unread: AtomicBool,
     tired: Notify,
+    /// The wire's task, while it waits for the last open request to close.
+    wire: AtomicWaker,
 }
 
 impl Activity {
@@ -31,6 +35,13 @@ impl Activity {
     /// Requests open now.
     pub(super) fn open_count(&self) -> usize {
         self.open.load(Ordering::Acquire)
+    }
+
+    /// Whether no request is open. If one is, the task of `cx` is woken when the last one closes: the HTTP library does
+    /// not read again by itself then, and the wire must begin to count the idle time.
+    pub(super) fn poll_idle(&self, cx: &Context<'_>) -> bool {
+        self.wire.register(cx.waker());
+        self.open_count() == 0
     }
 
     /// Requests ever opened.
@@ -86,6 +97,8 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.activity.open.fetch_sub(1, Ordering::AcqRel);
+        if self.activity.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.activity.wire.wake();
+        }
     }
 }

@@ -79,7 +79,6 @@ pub(super) fn http(limits: &Limits, streams: Streams) -> auto::Builder<Streams> 
         .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
         .max_concurrent_streams(limits.h2_streams_max)
         .max_pending_accept_reset_streams(limits.h2_resets_max)
-        .max_local_error_reset_streams(limits.h2_resets_max)
         .initial_stream_window_size(limits.h2_stream_window_bytes)
         .initial_connection_window_size(limits.h2_connection_window_bytes)
         .max_send_buf_size(limits.h2_stream_window_bytes as usize)

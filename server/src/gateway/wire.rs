@@ -113,7 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// There is nothing to read: whether to wait on. `Ready(Ok)` ends the connection as if the client had closed it.
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.activity.open_count() > 0 {
+        if !self.activity.poll_idle(cx) {
             self.awaiting = Awaiting::Nothing;
             return Poll::Pending;
         }

@@ -61,6 +61,7 @@ async fn a_slow_handler_is_not_taken_for_an_idle_connection() {
     let rig = start(limits, Handler(handler)).await;
     let mut client = Raw::connect(rig.addr).await;
     assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.body, "late");
+    assert_eq!(client.rest().await, "", "and is one afterwards");
 }
 
 #[tokio::test]

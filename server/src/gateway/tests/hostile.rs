@@ -6,13 +6,12 @@ use tokio::io::AsyncWriteExt;
 
 use super::rig::*;
 
-/// Sends bytes, says that no more will come, and reads whatever is answered until the server hangs up.
+/// Sends bytes and reads whatever is answered until the server hangs up.
 async fn answered(rig: &Rig, bytes: &[u8]) -> String {
     let mut client = Raw::connect(rig.addr).await;
     // The server may hang up in the middle.
     drop(soon("send", client.tcp.write_all(bytes)).await);
-    drop(client.tcp.shutdown().await);
-    client.rest().await
+    soon(&format!("the end of {:?}", String::from_utf8_lossy(bytes)), client.rest()).await
 }
 
 #[tokio::test]
@@ -54,8 +53,8 @@ async fn malformed_requests_are_refused_and_the_next_client_is_served() {
         b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
     ];
-    for bytes in table {
-        let answer = answered(&rig, bytes).await;
+    let answers = futures::future::join_all(table.iter().map(|bytes| answered(&rig, bytes))).await;
+    for (bytes, answer) in table.iter().zip(answers) {
         assert!(!answer.starts_with("HTTP/1.1 2"), "{:?} got {answer:?}", String::from_utf8_lossy(bytes));
         assert!(!answer.starts_with("HTTP/1.1 5"), "{:?} got {answer:?}", String::from_utf8_lossy(bytes));
     }
@@ -76,8 +75,8 @@ async fn a_body_is_never_taken_for_the_next_request() {
             "POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n{smuggled}\r\n0\r\n\r\n"
         ),
     ];
-    for request in table {
-        let answer = answered(&rig, request.as_bytes()).await;
+    let answers = futures::future::join_all(table.iter().map(|request| answered(&rig, request.as_bytes()))).await;
+    for answer in answers {
         assert_eq!(answer.matches("x-lethe-request-id: ").count(), 1, "{answer}");
         assert!(!answer.contains("GET http://a/smuggled"), "{answer}");
     }
@@ -92,6 +91,7 @@ async fn damaged_requests_never_kill_or_hang_the_server() {
     let whole: &[u8] =
         b"POST /path?query HTTP/1.1\r\nHost: w.example:80\r\nContent-Type: text/plain\r\nCookie: a=b\r\n\
         Transfer-Encoding: chunked\r\nExpect: 100-continue\r\nConnection: keep-alive\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let mut damaged = Vec::new();
     for _ in 0..300 {
         let mut bytes = whole.to_vec();
         for _ in 0..random.random_range(1..6) {
@@ -104,7 +104,8 @@ async fn damaged_requests_never_kill_or_hang_the_server() {
                 _ => bytes.truncate(at.max(1)),
             }
         }
-        answered(&rig, &bytes).await;
+        damaged.push(bytes);
     }
+    futures::future::join_all(damaged.iter().map(|bytes| answered(&rig, bytes))).await;
     assert_eq!(get(rig.addr, "/").await.status, 200);
 }

@@ -6,6 +6,7 @@ mod hostile;
 mod http1;
 mod http2;
 mod lifecycle;
+mod outward;
 mod rig;
 mod streaming;
 mod tls;

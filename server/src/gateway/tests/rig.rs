@@ -62,7 +62,7 @@ pub async fn echo(request: Request<Body>, _peer: Peer) -> Response<Body> {
 
 /// Small limits and short times, so that tests of time-outs are quick.
 pub fn quick() -> Limits {
-    Limits { header_timeout_ms: 150, idle_timeout_ms: 400, body_stall_timeout_ms: 200, ..Limits::default() }
+    Limits { header_timeout_ms: 250, idle_timeout_ms: 600, body_stall_timeout_ms: 300, ..Limits::default() }
 }
 
 /// A gateway on a free port of loopback.
@@ -110,7 +110,8 @@ impl Raw {
     /// Reads more; false at the end of the stream (a reset counts as one).
     async fn more(&mut self) -> bool {
         let mut space = [0u8; 16 << 10];
-        let read = soon("read", self.tcp.read(&mut space)).await.unwrap_or(0);
+        let what = format!("more than {:?}", String::from_utf8_lossy(&self.unread));
+        let read = soon(&what, self.tcp.read(&mut space)).await.unwrap_or(0);
         self.unread.extend_from_slice(&space[..read]);
         read > 0
     }

@@ -16,13 +16,13 @@ use tokio_rustls::client::TlsStream;
 use super::rig::*;
 use crate::gateway::{Config, Gateway, Limits, Tls};
 
-struct Files {
+pub struct Files {
     directory: tempfile::TempDir,
-    certificate: rcgen::CertifiedKey<rcgen::KeyPair>,
+    pub certificate: rcgen::CertifiedKey<rcgen::KeyPair>,
 }
 
 impl Files {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let certificate = rcgen::generate_simple_self_signed(["w.example".to_owned()]).unwrap();
         Self { directory: tempfile::tempdir().unwrap(), certificate }
     }
@@ -33,7 +33,7 @@ impl Files {
         path
     }
 
-    fn tls(&self) -> Tls {
+    pub fn tls(&self) -> Tls {
         Tls {
             cert_pem_path: self.write("cert.pem", &self.certificate.cert.pem()),
             key_pem_path: self.write("key.pem", &self.certificate.signing_key.serialize_pem()),

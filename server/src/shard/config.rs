@@ -15,7 +15,7 @@ pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
 pub const SLOTS: u32 = 4096;
 
 /// Room of the log that a command's framing takes at most, in bytes.
-const FRAMING_BYTES: u64 = 4096;
+const FRAMING_BYTES: u64 = 64;
 
 /// Sizes and limits. `Config::new` has what a node needs.
 #[derive(Clone)]

@@ -2,6 +2,7 @@
 
 mod fence;
 mod golden;
+mod power;
 mod restart;
 mod suite;
 mod world;

@@ -39,19 +39,29 @@ pub(crate) struct Door<T> {
     /// When the sections that run expire; the outermost first, so the first is the next.
     deadlines: VecDeque<(Section, Instant)>,
     section_timeout: Duration,
+    /// What found the gate broken. It is kept until the isolate ends: dropping a call answers it, and the reason to
+    /// answer with is known only by then.
+    left: Vec<T>,
 }
 
 impl<T> Door<T> {
     /// An open door; a section may run for `section_timeout`.
     pub(crate) fn new(section_timeout: Duration) -> Self {
-        Self { gate: InputGate::new(), turn: None, held: VecDeque::new(), deadlines: VecDeque::new(), section_timeout }
+        Self {
+            gate: InputGate::new(),
+            turn: None,
+            held: VecDeque::new(),
+            deadlines: VecDeque::new(),
+            section_timeout,
+            left: Vec::new(),
+        }
     }
 
-    /// Something wants in. What arrives at a broken gate is dropped.
+    /// Something wants in.
     pub(crate) fn arrive(&mut self, pass: Pass, item: T) {
         match pass {
             Pass::Held(lock) => self.held.push_back((lock, item)),
-            Pass::Waits(section) => drop(self.gate.wait(&section, item)),
+            Pass::Waits(section) => self.left.extend(self.gate.wait(&section, item).err()),
         }
     }
 
@@ -117,9 +127,9 @@ impl<T> Door<T> {
         self.gate.succeed(&section).map(Pass::Held)
     }
 
-    /// Breaks the gate for good. What waited is dropped.
+    /// Breaks the gate for good.
     pub(crate) fn fail(&mut self, reason: impl Into<String>) {
-        drop(self.gate.fail(reason));
+        self.left.extend(self.gate.fail(reason));
         self.deadlines.clear();
     }
 
@@ -129,7 +139,7 @@ impl<T> Door<T> {
         if *when > now {
             return None;
         }
-        drop(self.gate.expire(section)?);
+        self.left.extend(self.gate.expire(section)?);
         self.deadlines.clear();
         self.gate.broken()
     }

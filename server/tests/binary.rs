@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::fake::{ids, serve};
+use crate::fake::{ids, start};
 
 fn lethe(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lethe"));
@@ -123,7 +123,7 @@ fn a_node_that_is_not_there_is_refused_with_its_outcome() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn arguments_of_a_call_are_an_array_or_one_value() {
-    let server = serve().await;
+    let (_, address, _server) = start(|_| {}).await;
     let table: [(&[&str], Value); 6] = [
         (&[], json!([])),
         (&["[]"], json!([])),
@@ -134,39 +134,39 @@ async fn arguments_of_a_call_are_an_array_or_one_value() {
     ];
     for (json, expected) in table {
         let args = [&["call", "chat/Room", "lobby", "echo"], json].concat();
-        let (code, stdout, stderr) = actor(&server.address, &args).await;
+        let (code, stdout, stderr) = actor(&address, &args).await;
         assert_eq!((code, stdout, stderr.as_str()), (0, format!("{expected}\n"), ""), "{json:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn json_output_holds_the_id_and_the_result() {
-    let server = serve().await;
+    let (_, address, _server) = start(|_| {}).await;
     let id = ids().from_name("lobby").unwrap().to_string();
-    let (code, stdout, _) = actor(&server.address, &["call", "chat/Room", "--id", &id, "echo", "1", "--json"]).await;
+    let (code, stdout, _) = actor(&address, &["call", "chat/Room", "--id", &id, "echo", "1", "--json"]).await;
     let value: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((code, value), (0, json!({ "id": id, "result": [1] })));
-    let (code, stdout, _) = actor(&server.address, &["destroy", "chat/Room", "lobby", "--json"]).await;
+    let (code, stdout, _) = actor(&address, &["destroy", "chat/Room", "lobby", "--json"]).await;
     let value: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((code, value), (0, json!({ "id": id, "destroyed": true })));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exception_is_told_with_its_outcome_and_stack() {
-    let server = serve().await;
-    let (code, stdout, stderr) = actor(&server.address, &["call", "chat/Room", "lobby", "fail", "[0, 0]"]).await;
+    let (_, address, _server) = start(|_| {}).await;
+    let (code, stdout, stderr) = actor(&address, &["call", "chat/Room", "lobby", "fail", "[0, 0]"]).await;
     assert_eq!((code, stdout.as_str()), (1, ""));
     assert_eq!(stderr, "error: Oops: Exception (outcome: done)\nat room.js:1:1\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listing_is_a_table_or_json_lines() {
-    let server = serve().await;
-    let (code, stdout, _) = actor(&server.address, &["list", "chat/Room"]).await;
+    let (_, address, _server) = start(|_| {}).await;
+    let (code, stdout, _) = actor(&address, &["list", "chat/Room"]).await;
     let lines: Vec<_> = stdout.lines().collect();
     assert_eq!((code, lines.len()), (0, 6), "{stdout}");
     assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), [&"0".repeat(64), "destroyed", "1970-01-01T00:00:00Z"]);
-    let (_, stdout, _) = actor(&server.address, &["list", "chat/Room", "--json", "--limit", "3"]).await;
+    let (_, stdout, _) = actor(&address, &["list", "chat/Room", "--json", "--limit", "3"]).await;
     let ids: Vec<Value> =
         stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone()).collect();
     assert_eq!(ids, ["00", "01", "02"].map(|byte| json!(byte.repeat(32))));
@@ -174,16 +174,16 @@ async fn a_listing_is_a_table_or_json_lines() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn show_tells_what_is_known() {
-    let server = serve().await;
+    let (_, address, _server) = start(|_| {}).await;
     let id = ids().from_name("lobby").unwrap().to_string();
-    let (code, stdout, _) = actor(&server.address, &["show", "chat/Room", "lobby"]).await;
+    let (code, stdout, _) = actor(&address, &["show", "chat/Room", "lobby"]).await;
     let expected = format!(
         "id           {id}\nnamespace    chat/Room\nstate        destroyed\n\
          incarnation  00000000-0000-0000-0000-000000000000\ncreated      1970-01-01T00:00:00Z\n\
          destroyed    1970-01-01T00:00:00Z\n"
     );
     assert_eq!((code, stdout), (0, expected));
-    let (code, _, stderr) = actor(&server.address, &["show", "chat/Room", "nobody"]).await;
+    let (code, _, stderr) = actor(&address, &["show", "chat/Room", "nobody"]).await;
     assert_eq!(code, 1);
     assert!(stderr.contains("there is no actor "), "{stderr}");
 }

@@ -173,7 +173,9 @@ fn json(name: &str, text: String) -> Result<String, Error> {
         Ok(_) => Ok(text),
         Err(error) => {
             let at = Position { file: name.into(), line: error.line(), column: error.column() };
-            Err(Error::At { at, message: format!("not valid JSON: {error}") })
+            let words = error.to_string();
+            let reason = words.split(" at line ").next().unwrap_or(&words);
+            Err(Error::At { at, message: format!("not valid JSON: {reason}") })
         }
     }
 }

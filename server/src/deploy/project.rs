@@ -15,6 +15,9 @@ use super::{
     namespaces::Namespaces,
 };
 
+#[cfg(test)]
+mod tests;
+
 /// Names a configuration may have.
 const CONFIG_FILES: [&str; 3] = ["wrangler.jsonc", "wrangler.json", "wrangler.toml"];
 /// Largest configuration file.
@@ -94,48 +97,4 @@ impl Project {
 
 pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Error {
     Error::Unreadable { path: path.to_owned(), reason: error.to_string() }
-}
-
-#[cfg(test)]
-mod tests {
-    use lethe_runtime::program::Module;
-
-    use super::*;
-
-    /// A project directory with these files.
-    fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            let path = dir.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        dir
-    }
-
-    const CONFIG: &str = r#"{"name": "w", "main": "src/index.js", "compatibility_date": "2026-11-21"}"#;
-
-    #[test]
-    fn modules_are_found_by_following_imports_and_named_by_their_paths() {
-        let dir = project(&[
-            ("wrangler.json", CONFIG),
-            (
-                "src/index.js",
-                "import './deep/a.mjs'; import '../lib/b.js'; import t from './t.txt'; import 'cloudflare:workers'",
-            ),
-            ("src/deep/a.mjs", "import '../index.js'; import j from './j.json'"),
-            ("src/deep/j.json", "[1]"),
-            ("lib/b.js", "export default 1"),
-            ("src/t.txt", "hi"),
-            ("src/unused.js", "syntax error"),
-        ]);
-        let (project, warnings) = Project::load(dir.path()).unwrap();
-        let source = project.source().unwrap();
-        assert_eq!(warnings, []);
-        assert_eq!(source.main, "src/index.js");
-        let names: Vec<_> = source.modules.keys().map(String::as_str).collect();
-        assert_eq!(names, ["lib/b.js", "src/deep/a.mjs", "src/deep/j.json", "src/index.js", "src/t.txt"]);
-        assert_eq!(source.modules["src/t.txt"], Module::Text("hi".into()));
-        assert_eq!(source.modules["src/deep/j.json"], Module::Json("[1]".into()));
-    }
 }

@@ -12,7 +12,7 @@ use lethe_server::{
 };
 use serde_json::json;
 
-use crate::fake::{ids, serve};
+use crate::{fake::ids, server::serve};
 
 #[tokio::test]
 async fn a_json_call_gets_its_result_and_the_actors_id() {

@@ -16,7 +16,10 @@ use lethe_server::{
 use serde_json::json;
 use tonic::transport::Endpoint;
 
-use crate::fake::{KINDS, OUTCOMES, error, ids, serve, serve_with};
+use crate::{
+    fake::{KINDS, OUTCOMES, error, ids},
+    server::{serve, serve_with},
+};
 
 #[tokio::test]
 async fn every_kind_of_failure_reaches_the_client_with_its_outcome() {

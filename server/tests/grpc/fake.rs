@@ -10,7 +10,6 @@ use std::{
 
 use futures::future::BoxFuture;
 use http_body_util::BodyExt;
-use lethe_client::Client;
 use lethe_proto::ActorId;
 use lethe_runtime::{
     body,
@@ -34,30 +33,15 @@ pub struct Fake {
     pub go: Arc<Notify>,
 }
 
-pub struct Server {
-    pub fake: Fake,
-    pub address: String,
-    pub handle: grpc::Handle,
-}
-
-pub async fn serve() -> Server {
-    serve_with(|_| {}).await
-}
-
-pub async fn serve_with(adjust: impl FnOnce(&mut grpc::Config)) -> Server {
+/// Starts a server on a free port; its address begins with `http://`.
+pub async fn start(adjust: impl FnOnce(&mut grpc::Config)) -> (Fake, String, grpc::Handle) {
     let mut config = grpc::Config::new("127.0.0.1:0".parse().unwrap());
     adjust(&mut config);
     let bound = grpc::bind(config).await.unwrap();
     let address = format!("http://{}", bound.local_addr());
     let fake = Fake::default();
     let handle = bound.serve(Arc::new(fake.clone()), Arc::new(fake.clone()));
-    Server { fake, address, handle }
-}
-
-impl Server {
-    pub async fn client(&self) -> Client {
-        Client::connect(&self.address).await.unwrap()
-    }
+    (fake, address, handle)
 }
 
 pub fn ids() -> Ids {

@@ -19,7 +19,7 @@ use lethe_server::{
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::fake::{ids, serve};
+use crate::{fake::ids, server::serve};
 
 fn post(url: &str) -> http::request::Builder {
     http::Request::post(url).header("x-a", "1").header("x-a", "2")

@@ -10,7 +10,7 @@ use lethe_client::{Client, Code, Id, Outcome};
 use lethe_server::grpc;
 use serde_json::json;
 
-use crate::fake::{Server, serve, serve_with};
+use crate::server::{Server, serve, serve_with};
 
 /// Starts a call and returns once it has arrived.
 async fn under_way(

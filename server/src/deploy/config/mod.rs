@@ -10,6 +10,9 @@ mod actors;
 mod reader;
 mod tree;
 
+#[cfg(test)]
+mod tests;
+
 use std::{cell::RefCell, collections::BTreeMap};
 
 use lethe_runtime::program::Limits;

@@ -112,7 +112,7 @@ fn start(args: &RunArgs) -> anyhow::Result<Judgement> {
         None => std::env::current_exe()?.with_file_name("lethe"),
     };
     let Workload::Register = args.workload;
-    let name = format!("target/jepsen/register-{}-{seed}", format!("{:?}", args.nemesis).to_lowercase());
+    let name = format!("target/jepsen/register-{}-{seed}", args.nemesis.name());
     let time = Duration::from_secs(args.time);
     let config = Config {
         server: server.canonicalize().with_context(|| format!("no server at {}", server.display()))?,

@@ -1,11 +1,12 @@
 //! The nemesis: breaks the server while it is used, and writes down what really happened.
 //!
 //! A fault is `installed` only when there is evidence for it: a kill when the operating system says that signal 9
-//! ended the process. A server that ends by itself, or does not come back, is an incident, and an incident is a
+//! ended the process, a power cut when writes fail after it and what was not synced is gone. A server that ends by itself, or does not come back, is an incident, and an incident is a
 //! violation whatever the history says.
 
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use clap::ValueEnum;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use serde_json::json;
 use tokio::{sync::watch, time::sleep};
 
 use crate::{
-    cluster::{Addresses, Server},
+    cluster::{Addresses, Disk, Server},
     history::Writer,
 };
 
@@ -22,12 +23,25 @@ pub const INCIDENTS: [&str; 2] = ["server-died", "no-restart"];
 
 /// What is done to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Nemesis {
     /// Nothing.
     None,
     /// SIGKILL and a restart on the same data, again and again, sometimes right after the restart.
     Kill,
+    /// Like kill, but all that was not synced is lost, too. Needs root and a few programs (see `cluster::Disk`).
+    PowerCut,
+}
+
+impl Nemesis {
+    /// Its name, as on the command line and in a history.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Kill => "kill",
+            Self::PowerCut => "power-cut",
+        }
+    }
 }
 
 /// How often the server is looked at while nothing is done to it.
@@ -35,12 +49,21 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The last fault leaves this much of the run.
 const CALM_END: Duration = Duration::from_secs(2);
 
+/// What the nemesis works on.
+pub struct Victim {
+    /// The server.
+    pub server: Server,
+    /// Its disk, if its power can be cut.
+    pub disk: Option<Disk>,
+    /// Tells clients where the server is.
+    pub addresses: watch::Sender<Addresses>,
+}
+
 /// Breaks the server until `time` is over. `Ok(false)` after an incident: there is no server any more.
 pub async fn torment(
     nemesis: Nemesis,
-    server: &mut Server,
+    victim: &mut Victim,
     writer: &Writer,
-    addresses: &watch::Sender<Addresses>,
     time: Duration,
     seed: u64,
 ) -> anyhow::Result<bool> {
@@ -50,20 +73,25 @@ pub async fn torment(
         let left = time.saturating_sub(started.elapsed());
         let pause = match nemesis {
             Nemesis::None => left,
-            // One kill in four comes while the server has hardly started.
-            Nemesis::Kill if rng.random_bool(0.25) => Duration::from_millis(rng.random_range(0..200)),
-            Nemesis::Kill => Duration::from_millis(rng.random_range(600..2_500)),
+            // One fault in four comes while the server has hardly started.
+            _ if rng.random_bool(0.25) => Duration::from_millis(rng.random_range(0..200)),
+            Nemesis::Kill | Nemesis::PowerCut => Duration::from_millis(rng.random_range(600..2_500)),
         };
         let last = pause + CALM_END > left;
-        if let Some(why) = watch_for(server, if last { left } else { pause }).await? {
+        if let Some(why) = watch_for(&mut victim.server, if last { left } else { pause }).await? {
             writer.nemesis("server-died", json!({"status": "observed", "why": why}));
             return Ok(false);
         }
         if last {
             return Ok(true);
         }
-        let dead_for = Duration::from_millis(rng.random_range(0..300));
-        if !kill_and_restart(server, writer, addresses, dead_for).await {
+        let broken = match nemesis {
+            Nemesis::None => true,
+            Nemesis::Kill => kill(victim, writer).await,
+            Nemesis::PowerCut => cut_power(victim, writer).await?,
+        };
+        sleep(Duration::from_millis(rng.random_range(0..300))).await;
+        if !broken || !restart(victim, writer).await {
             return Ok(false);
         }
     }
@@ -85,30 +113,40 @@ async fn watch_for(server: &mut Server, time: Duration) -> anyhow::Result<Option
 }
 
 /// `false` after an incident.
-async fn kill_and_restart(
-    server: &mut Server,
-    writer: &Writer,
-    addresses: &watch::Sender<Addresses>,
-    dead_for: Duration,
-) -> bool {
-    let pid = server.pid();
-    match server.kill().await {
+async fn kill(victim: &mut Victim, writer: &Writer) -> bool {
+    let pid = victim.server.pid();
+    match victim.server.kill().await {
         Ok(took) => {
             let took_ms = took.as_millis() as u64;
             writer.nemesis("kill", json!({"status": "installed", "pid": pid, "signal": 9, "took_ms": took_ms}));
+            true
         }
         Err(error) => {
             writer.nemesis("server-died", json!({"status": "observed", "why": format!("{error:#}")}));
-            return false;
+            false
         }
     }
-    sleep(dead_for).await;
+}
+
+/// Fails when there is no evidence that the power was cut.
+async fn cut_power(victim: &mut Victim, writer: &Writer) -> anyhow::Result<bool> {
+    let disk = victim.disk.as_mut().context("there is no disk whose power could be cut")?;
+    disk.cut()?;
+    // A server may end by itself now: its disk answers nothing but errors.
+    victim.server.end().await?;
+    disk.restore()?;
+    writer.nemesis("power-cut", json!({"status": "installed", "evidence": "EIO after it, the canary is gone"}));
+    Ok(true)
+}
+
+/// `false` after an incident.
+async fn restart(victim: &mut Victim, writer: &Writer) -> bool {
     let started = Instant::now();
-    match server.start().await {
+    match victim.server.start().await {
         Ok(new) => {
             let ready_ms = started.elapsed().as_millis() as u64;
-            writer.nemesis("restart", json!({"status": "done", "pid": server.pid(), "ready_ms": ready_ms}));
-            addresses.send_replace(new);
+            writer.nemesis("restart", json!({"status": "done", "pid": victim.server.pid(), "ready_ms": ready_ms}));
+            victim.addresses.send_replace(new);
             true
         }
         Err(error) => {

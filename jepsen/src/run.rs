@@ -14,10 +14,10 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     check::Required,
-    cluster::{Server, write_project},
+    cluster::{DATA_DIR, Disk, Server, write_project},
     door::Door,
     history::Writer,
-    nemesis::{Nemesis, torment},
+    nemesis::{Nemesis, Victim, torment},
     verdict::{HISTORY_FILE, Judgement, RUN_FILE, judge_dir},
     workload::{Clients, Schedule, final_reads, work},
 };
@@ -53,7 +53,7 @@ impl Config {
         let kills = time.as_secs() / 4;
         let faults = match nemesis {
             Nemesis::None => BTreeMap::new(),
-            Nemesis::Kill => BTreeMap::from([("kill".to_string(), kills.max(1))]),
+            Nemesis::Kill | Nemesis::PowerCut => BTreeMap::from([(nemesis.name().to_string(), kills.max(1))]),
         };
         Required {
             ok_per_second: 50.0,
@@ -82,8 +82,14 @@ pub async fn run(config: &Config) -> anyhow::Result<Judgement> {
 
 async fn record(config: &Config, project: &std::path::Path) -> anyhow::Result<()> {
     let writer = Writer::create(Some(&config.out.join(HISTORY_FILE)))?;
+    // The server keeps its data in the folder that the disk is mounted on.
+    let disk = match config.nemesis {
+        Nemesis::None | Nemesis::Kill => None,
+        Nemesis::PowerCut => Some(Disk::create(&config.out.join("disk.img"), &config.out.join(DATA_DIR))?),
+    };
     let mut server = Server::new(&config.server, project, &config.out)?;
     let (addresses, receiver) = watch::channel(server.start().await?);
+    let mut victim = Victim { server, disk, addresses };
     let clients = Arc::new(Clients {
         writer,
         schedule: Schedule::default(),
@@ -97,7 +103,7 @@ async fn record(config: &Config, project: &std::path::Path) -> anyhow::Result<()
         workers.spawn(async move { work(&clients, number, pace, seed).await });
     }
     let (nemesis, time, seed) = (config.nemesis, config.time, config.seed);
-    let alive = torment(nemesis, &mut server, &clients.writer, &addresses, time, seed).await?;
+    let alive = torment(nemesis, &mut victim, &clients.writer, time, seed).await?;
     clients.stopped.store(true, Ordering::Relaxed);
     while let Some(worker) = workers.join_next().await {
         worker.context("a worker panicked")?;
@@ -105,10 +111,10 @@ async fn record(config: &Config, project: &std::path::Path) -> anyhow::Result<()
     if alive {
         let status = if final_reads(&clients, config.final_reads_max).await { "complete" } else { "incomplete" };
         clients.writer.nemesis("final-reads", json!({"status": status}));
-        if let Some(why) = server.died()? {
+        if let Some(why) = victim.server.died()? {
             clients.writer.nemesis("server-died", json!({"status": "observed", "why": why}));
         } else {
-            server.kill().await?;
+            victim.server.kill().await?;
         }
     }
     let clients = Arc::into_inner(clients).context("a worker is still there")?;

@@ -10,6 +10,7 @@ use std::{
 
 use lethe_jepsen::{
     check::Verdict,
+    cluster::can_cut,
     nemesis::Nemesis,
     run::{Config, run},
     verdict::{Judgement, judge_dir},
@@ -45,7 +46,11 @@ async fn judgement_of(name: &str, nemesis: Nemesis) -> (tempfile::TempDir, Judge
 }
 
 async fn assert_caught(name: &str, words: &str) {
-    let (_dir, judgement) = judgement_of(name, Nemesis::Kill).await;
+    assert_caught_by(Nemesis::Kill, name, words).await;
+}
+
+async fn assert_caught_by(nemesis: Nemesis, name: &str, words: &str) {
+    let (_dir, judgement) = judgement_of(name, nemesis).await;
     let Verdict::Violation(why) = &judgement.verdict else { panic!("{name} passed\n{judgement}") };
     assert!(why.contains(words), "{name}: {why}");
 }
@@ -62,6 +67,18 @@ async fn an_honest_server_is_valid_under_kills_and_stays_valid_when_judged_again
 #[tokio::test]
 async fn a_server_that_answers_before_it_writes_is_caught() {
     assert_caught("forgetful", "not linearizable").await;
+}
+
+/// Cutting power takes root and a few programs; without them this says so, and shows nothing.
+#[tokio::test]
+async fn a_server_that_syncs_survives_power_cuts_and_one_that_does_not_is_caught() {
+    if !can_cut() {
+        eprintln!("skipped: this machine cannot cut the power of a disk (root, e2fsprogs, xfsprogs)");
+        return;
+    }
+    let (_dir, judgement) = judgement_of("durable", Nemesis::PowerCut).await;
+    assert_eq!(judgement.verdict, Verdict::Valid, "{judgement}");
+    assert_caught_by(Nemesis::PowerCut, "honest", "not linearizable").await;
 }
 
 #[tokio::test]

@@ -17,8 +17,10 @@ use tokio::time::sleep;
 /// Which promise is broken.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Lie {
-    /// None.
+    /// None: what it answered survives a kill. It does not sync, so a power cut is too much for it.
     Honest,
+    /// None, and it syncs.
+    Durable,
     /// An answer comes before the file has the write.
     Forgetful,
     /// One read in twenty answers with the value before the last.
@@ -41,6 +43,7 @@ impl Lie {
     pub fn by_name(name: &str) -> anyhow::Result<Self> {
         Ok(match name {
             "honest" => Self::Honest,
+            "durable" => Self::Durable,
             "forgetful" => Self::Forgetful,
             "stale" => Self::Stale,
             "resurrecting" => Self::Resurrecting,
@@ -97,6 +100,8 @@ impl Registers {
             register.destroyed = record["destroyed"] == true;
         }
         let file = OpenOptions::new().create(true).append(true).open(path)?;
+        file.sync_all()?;
+        File::open(dir)?.sync_all()?;
         let inner = Mutex::new(Inner { registers, file, waiting: Vec::new(), calls: 0 });
         Ok(Self { lie, inner })
     }
@@ -117,31 +122,31 @@ impl Registers {
         let reply = match (method, args) {
             _ if self.lie == Lie::Deaf => Reply::NotDone,
             ("cas", [expected, new]) if self.lie == Lie::Torn => {
-                let seen = self.read(key)?;
+                let seen = self.read(key);
                 pause().await;
                 match seen {
                     Reply::Value(seen) if seen == json!(expected) => {
-                        self.change(key, *new)?;
+                        self.change(key, *new);
                         Reply::Value(json!({"swapped": true, "seen": seen}))
                     }
                     Reply::Value(seen) => Reply::Value(json!({"swapped": false, "seen": seen})),
                     other => other,
                 }
             }
-            ("read", []) => self.read(key)?,
-            ("write", [new]) => match self.change(key, *new)? {
+            ("read", []) => self.read(key),
+            ("write", [new]) => match self.change(key, *new) {
                 Reply::Value(_) if self.lie == Lie::Denying && new % 20 == 0 => Reply::NotDone,
                 reply => reply,
             },
-            ("cas", [expected, new]) => self.swap(key, *expected, *new)?,
-            ("destroy", []) => self.destroy(key)?,
+            ("cas", [expected, new]) => self.swap(key, *expected, *new),
+            ("destroy", []) => self.destroy(key),
             _ => bail!("{method} with {} arguments", args.len()),
         };
         pause().await;
         Ok(reply)
     }
 
-    fn read(&self, key: &str) -> anyhow::Result<Reply> {
+    fn read(&self, key: &str) -> Reply {
         let mut inner = self.inner.lock();
         inner.calls += 1;
         if self.lie == Lie::Mortal && inner.calls > MORTAL_CALLS {
@@ -149,55 +154,63 @@ impl Registers {
         }
         let register = inner.registers.entry(key.into()).or_default();
         let stale = self.lie == Lie::Stale && rand::rng().random_ratio(1, 20);
-        Ok(match register {
+        match register {
             Register { destroyed: true, .. } => Reply::Destroyed,
             _ if self.lie == Lie::Babbling => Reply::Value(json!("banana")),
             Register { before, .. } if stale => Reply::Value(json!(before)),
             Register { held, .. } => Reply::Value(json!(held)),
-        })
+        }
     }
 
-    fn change(&self, key: &str, new: i64) -> anyhow::Result<Reply> {
+    fn change(&self, key: &str, new: i64) -> Reply {
         let mut inner = self.inner.lock();
-        self.set(&mut inner, key, new).map(|done| if done { Reply::Value(json!(new)) } else { Reply::Destroyed })
+        if self.set(&mut inner, key, new) { Reply::Value(json!(new)) } else { Reply::Destroyed }
     }
 
-    fn swap(&self, key: &str, expected: i64, new: i64) -> anyhow::Result<Reply> {
+    fn swap(&self, key: &str, expected: i64, new: i64) -> Reply {
         let mut inner = self.inner.lock();
         let register = inner.registers.entry(key.into()).or_default().clone();
         let swapped = register.held == Some(expected);
-        if register.destroyed || (swapped && !self.set(&mut inner, key, new)?) {
-            return Ok(Reply::Destroyed);
+        if register.destroyed || (swapped && !self.set(&mut inner, key, new)) {
+            return Reply::Destroyed;
         }
-        Ok(Reply::Value(json!({"swapped": swapped, "seen": register.held})))
+        Reply::Value(json!({"swapped": swapped, "seen": register.held}))
     }
 
-    fn destroy(&self, key: &str) -> anyhow::Result<Reply> {
+    fn destroy(&self, key: &str) -> Reply {
         let mut inner = self.inner.lock();
         inner.registers.entry(key.into()).or_default().destroyed = true;
         if self.lie != Lie::Resurrecting {
-            self.write(&mut inner, &json!({"key": key, "destroyed": true}))?;
+            self.write(&mut inner, &json!({"key": key, "destroyed": true}));
         }
-        Ok(Reply::Value(Value::Null))
+        Reply::Value(Value::Null)
     }
 
-    fn set(&self, inner: &mut Inner, key: &str, new: i64) -> anyhow::Result<bool> {
+    fn set(&self, inner: &mut Inner, key: &str, new: i64) -> bool {
         let register = inner.registers.entry(key.into()).or_default();
         if register.destroyed {
-            return Ok(false);
+            return false;
         }
         (register.before, register.held) = (register.held, Some(new));
-        self.write(inner, &json!({"key": key, "held": new}))?;
-        Ok(true)
+        self.write(inner, &json!({"key": key, "held": new}));
+        true
     }
 
-    fn write(&self, inner: &mut Inner, record: &Value) -> anyhow::Result<()> {
+    /// A server whose disk failed can promise nothing more: it ends.
+    fn write(&self, inner: &mut Inner, record: &Value) {
         let line = format!("{record}\n");
-        match self.lie {
-            Lie::Forgetful => inner.waiting.extend_from_slice(line.as_bytes()),
-            _ => inner.file.write_all(line.as_bytes())?,
+        let written = match self.lie {
+            Lie::Forgetful => {
+                inner.waiting.extend_from_slice(line.as_bytes());
+                Ok(())
+            }
+            Lie::Durable => inner.file.write_all(line.as_bytes()).and_then(|()| inner.file.sync_data()),
+            _ => inner.file.write_all(line.as_bytes()),
+        };
+        if let Err(error) = written {
+            eprintln!("{error}");
+            std::process::exit(1);
         }
-        Ok(())
     }
 }
 

@@ -1,7 +1,9 @@
 //! Real server processes: started, killed and started again on the same data.
 
+mod disk;
 mod project;
 mod server;
 
+pub use disk::{Disk, can_cut};
 pub use project::write_project;
-pub use server::{Addresses, Server};
+pub use server::{Addresses, DATA_DIR, Server};

@@ -22,6 +22,8 @@ const READY_MAX: Duration = Duration::from_secs(60);
 /// Bytes of the log shown when a start fails.
 const LOG_TAIL_BYTES: usize = 4096;
 const SIGKILL: i32 = 9;
+/// Folder of a server's data, in the folder of its run.
+pub const DATA_DIR: &str = "data";
 
 /// Where a running server can be reached. Ports change with each start.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -50,7 +52,7 @@ struct Running {
 impl Server {
     /// A server that is not running yet; `dir` gets its data and its log.
     pub fn new(binary: &Path, project: &Path, dir: &Path) -> anyhow::Result<Self> {
-        let data = dir.join("data");
+        let data = dir.join(DATA_DIR);
         std::fs::create_dir_all(&data).with_context(|| format!("cannot create {}", data.display()))?;
         let (binary, project, log) = (binary.into(), project.into(), dir.join("server.log"));
         Ok(Self { binary, project, data, log, running: None })
@@ -96,6 +98,15 @@ impl Server {
         };
         self.running = None;
         Ok(Some(format!("the server ended by itself: {status}\n{}", self.log_tail())))
+    }
+
+    /// SIGKILL, for a server that may have ended by itself because its disk is gone.
+    pub async fn end(&mut self) -> anyhow::Result<()> {
+        if let Some(mut running) = self.running.take() {
+            running.child.start_kill().context("cannot kill the server")?;
+            running.child.wait().await.context("cannot wait for the server")?;
+        }
+        Ok(())
     }
 
     /// SIGKILL. Returns how long it took to be gone; fails if it was something else that ended the process.

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use super::connect::{Connector, bare_host};
 use super::incoming::ResponseBody;
-use super::{Config, Error, Policy, Resolve, SystemResolver, hop};
+use super::{Config, Error, Policy, Resolve, SystemResolver, gunzip, hop};
 
 type Pool = Client<Connector, Body>;
 
@@ -55,12 +55,13 @@ impl Fetcher {
         Ok(Self { shared: Arc::new(Shared { config, resolver, tls, requests, sockets, pools }) })
     }
 
-    /// Sends one request and returns when the response's head is there. Follows no redirects. Dropping the future, or
-    /// the response's body, ends the exchange.
+    /// Sends one request and returns when the response's head is there. Follows no redirects. A gzip body is decoded and
+    /// loses the headers that describe its coded form. Dropping the future, or the response's body, ends the exchange.
     pub async fn fetch(&self, request: Request<Body>, policy: &Policy) -> Result<Response<Body>, Error> {
         let config = &self.shared.config;
         let request = outgoing(request)?;
         let host = bare_host(request.uri()).unwrap_or_default().to_owned();
+        let method = request.method().clone();
         let waiting = tokio::time::timeout(config.connect_timeout(), self.shared.requests.clone().acquire_owned());
         let permit = waiting.await.map_err(|_| Error::Busy)?.map_err(|_| Error::Busy)?;
         let bound = config.connect_timeout() + config.response_timeout();
@@ -73,7 +74,9 @@ impl Fetcher {
         hop::strip(&mut parts.headers);
         parts.extensions.clear();
         let stall_timeout = std::time::Duration::from_millis(config.body_stall_timeout_ms);
-        Ok(Response::from_parts(parts, ResponseBody::new(incoming, stall_timeout, permit).boxed_unsync()))
+        let body = ResponseBody::new(incoming, stall_timeout, permit).boxed_unsync();
+        let body = gunzip::decoded(&method, parts.status, &mut parts.headers, body);
+        Ok(Response::from_parts(parts, body))
     }
 
     /// The pool of a policy; made when it is first asked for.
@@ -148,6 +151,7 @@ fn outgoing(request: Request<Body>) -> Result<Request<Body>, Error> {
     hop::strip(&mut parts.headers);
     parts.headers.remove(header::HOST);
     parts.headers.remove(header::EXPECT);
+    gunzip::offer(&mut parts.headers);
     if let Some(bytes) = body.size_hint().exact() {
         parts.headers.remove(header::CONTENT_LENGTH);
         // A body of nothing is worth a header only where one is expected.

@@ -13,6 +13,7 @@ mod address;
 mod config;
 mod connect;
 mod fetcher;
+mod gunzip;
 pub(crate) mod hop;
 mod incoming;
 mod policy;

@@ -34,7 +34,7 @@ async fn host_comes_from_the_url_and_hop_by_hop_headers_stay_home() {
     let mut lines: Vec<_> = head.split("\r\n").collect();
     lines[1..].sort_unstable();
     let host = format!("host: {}", server.addr);
-    assert_eq!(lines, ["post /p?q=1 http/1.1", "content-length: 4", &host, "x-kept: 1"]);
+    assert_eq!(lines, ["post /p?q=1 http/1.1", "accept-encoding: gzip", "content-length: 4", &host, "x-kept: 1"]);
 }
 
 #[tokio::test]

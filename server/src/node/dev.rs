@@ -7,7 +7,11 @@ use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::rooms::{Addresses, Config, Node};
-use crate::{cli::DevArgs, deploy::Project, gateway};
+use crate::{
+    cli::DevArgs,
+    deploy::{Project, WatchError, Watcher},
+    gateway,
+};
 
 /// Runs `lethe dev`; returns when it was stopped and everything in flight is done.
 pub async fn dev(args: DevArgs) -> Result<()> {
@@ -24,17 +28,36 @@ pub async fn dev(args: DevArgs) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let node = Node::start(config, &project).await?;
+    let mut watcher = match args.no_watch {
+        true => None,
+        false => Some(Watcher::start(&project.root, args.data_dir.as_deref())?),
+    };
     announce(&project.config.name, node.addresses(), args.json)?;
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
+            change = changed(&mut watcher) => match change {
+                Ok(()) => node.reload(&args.dir).await,
+                Err(reason) => {
+                    tracing::error!("the project is no longer watched: {reason}");
+                    watcher = None;
+                }
+            },
         }
     }
     tracing::info!("stopping: requests in flight finish first");
     tokio::select! {
         stopped = node.stop() => stopped,
         _ = interrupt.recv() => anyhow::bail!("interrupted again: stopped without waiting"),
+    }
+}
+
+/// Resolves at the next change of the project; never, if it is not watched.
+async fn changed(watcher: &mut Option<Watcher>) -> Result<(), WatchError> {
+    match watcher {
+        Some(watcher) => watcher.changed().await,
+        None => std::future::pending().await,
     }
 }
 

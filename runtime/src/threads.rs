@@ -11,7 +11,10 @@ use std::{
 };
 
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, oneshot},
+};
 
 /// Stack of one thread. V8 stops recursion at `--stack-size` (900 KiB) of it; the rest is room for native code.
 const STACK_BYTES: usize = 4 << 20;
@@ -34,6 +37,8 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     threads_max: usize,
+    /// Entered by every thread: a host's future that is first polled under an isolate's lock finds its runtime.
+    tokio: Handle,
 }
 
 #[derive(Default)]
@@ -54,10 +59,10 @@ impl Drop for Closer {
 }
 
 impl Threads {
-    /// Makes the pool; no thread is started yet.
+    /// Makes the pool; no thread is started yet. Must be called inside a tokio runtime.
     pub(crate) fn new(threads_max: usize) -> Self {
-        let shared =
-            Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), threads_max: threads_max.max(1) });
+        let (queue, wake, tokio) = (Mutex::default(), Condvar::new(), Handle::current());
+        let shared = Arc::new(Shared { queue, wake, threads_max: threads_max.max(1), tokio });
         let permits = Arc::new(Semaphore::new(shared.threads_max));
         Self { _closer: Arc::new(Closer(shared.clone())), shared, permits }
     }
@@ -96,6 +101,7 @@ impl Threads {
 }
 
 fn work(shared: &Shared) {
+    let _entered = shared.tokio.enter();
     let mut queue = shared.queue.lock();
     loop {
         if let Some(job) = queue.jobs.pop_front() {

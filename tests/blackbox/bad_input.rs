@@ -48,7 +48,7 @@ fn a_missing_entry_file_is_named() {
 fn a_syntax_error_shows_file_line_and_caret() {
     let project = Project::new("export default {\n  fetch( { }\n};", &[]);
     let said = refusal(&project, &[]);
-    assert!(said.contains("SyntaxError") && said.contains("index.js:2") && said.contains('^'), "{said}");
+    assert!(said.contains("SyntaxError") && said.contains("index.js:3") && said.contains('^'), "{said}");
 }
 
 #[test]

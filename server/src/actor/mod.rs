@@ -13,5 +13,8 @@ pub(crate) mod outside;
 mod output_gate;
 mod storage;
 
+#[cfg(test)]
+mod tests;
+
 pub use actors::{Actors, Config, Deps};
 pub use call::{ActorRef, Call};

@@ -1,0 +1,212 @@
+//! A node's lower half for tests: engine, shards, vault and actors over a temporary directory.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use futures::future::BoxFuture;
+use lethe_proto::ActorId;
+use lethe_runtime::{
+    engine::{self, Engine},
+    host::{ActorCall, ActorReply, CallError, IdSource, Payload},
+    program::{Binding, Limits, Module, Source},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::{
+    actor::{ActorRef, Actors, Call, Config, Deps},
+    deploy::{Deployments, Project, Version},
+    egress::{self, Fetcher, Policy},
+    shard::{self, Applied, Command, EffectError, Effects, Shards},
+    store::{DestroyReason, HeaderOrTombstone, vfs::StdVfs},
+    vault::{TableConfig, Vault},
+};
+
+const ACTOR: &str = include_str!("actor.js");
+const NAMESPACE: &str = "test/Actor";
+
+pub struct Rig {
+    pub actors: Actors,
+    pub vault: Vault,
+    shards: Arc<Shards>,
+    engine: Engine,
+    deployments: Deployments,
+    dir: TempDir,
+    call: Arc<Local>,
+}
+
+/// Calls actors of this process.
+struct Local(Actors);
+
+impl Call for Local {
+    fn call(&self, to: ActorRef, call: ActorCall, until: Instant) -> BoxFuture<'static, Result<ActorReply, CallError>> {
+        let actors = self.0.clone();
+        Box::pin(async move { actors.call(to, call, until).await })
+    }
+}
+
+struct Erase(Vault);
+
+impl Effects for Erase {
+    fn destroyed(&self, actor: ActorId, incarnation: Uuid) -> Result<(), EffectError> {
+        self.0.erase(actor, incarnation)?;
+        Ok(())
+    }
+}
+
+/// Waits for a condition, for at most 20 s.
+pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "gave up waiting for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Files below `dir` that hold `bytes`.
+pub fn files_with(dir: &Path, bytes: &[u8]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_with(&path, bytes));
+        } else if fs::read(&path).unwrap().windows(bytes.len()).any(|window| window == bytes) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+impl Rig {
+    pub async fn start(config: Config) -> Self {
+        let dir = TempDir::new().unwrap();
+        let engine = Engine::start(engine::Config::default());
+        let deployments = Deployments::new(version(&engine, "one").await);
+        let vfs = Arc::new(StdVfs::default());
+        let vault = Vault::open(vfs.clone(), &dir.path().join("keys"), TableConfig::new(Uuid::nil())).unwrap();
+        let deps = shard::Deps {
+            vfs,
+            data_dir: dir.path().join("data"),
+            state_dir: dir.path().join("data/state"),
+            effects: Arc::new(Erase(vault.clone())),
+        };
+        let mut config_of_shards = shard::Config::new(1);
+        (config_of_shards.command_bytes_max, config_of_shards.wal_segment_bytes) = (1 << 20, 8 << 20);
+        // A test that ends without `stop` takes its tasks away from under the shards.
+        config_of_shards.on_fatal = Arc::new(|reason| eprintln!("shards ended: {reason}"));
+        let shards = Arc::new(Shards::start(config_of_shards, deps).await.unwrap());
+        let call = Arc::new_cyclic(|call: &Weak<Local>| {
+            let deps = Deps {
+                engine: engine.clone(),
+                shards: shards.clone(),
+                vault: vault.clone(),
+                deployments: deployments.clone(),
+                fetcher: Fetcher::new(egress::Config::default()).unwrap(),
+                call: call.clone(),
+            };
+            Local(Actors::start(config, deps))
+        });
+        Self { actors: call.0.clone(), vault, shards, engine, deployments, dir, call }
+    }
+
+    pub fn id(&self, name: &str) -> ActorId {
+        self.deployments.current().actor_id(NAMESPACE, &IdSource::Name(name.to_owned())).unwrap()
+    }
+
+    fn actor(&self, name: &str) -> ActorRef {
+        ActorRef { namespace: NAMESPACE.to_owned(), id: self.id(name), name: Some(name.to_owned()) }
+    }
+
+    pub async fn call(&self, name: &str, method: &str, args: Value) -> Result<Value, CallError> {
+        self.call_until(name, method, args, Instant::now() + Duration::from_secs(30)).await
+    }
+
+    pub async fn call_until(&self, name: &str, method: &str, args: Value, until: Instant) -> Result<Value, CallError> {
+        call(self.actors.clone(), self.actor(name), method.to_owned(), args, until).await
+    }
+
+    pub fn spawn(&self, name: &str, method: &str, args: Value) -> JoinHandle<Result<Value, CallError>> {
+        let until = Instant::now() + Duration::from_secs(30);
+        tokio::spawn(call(self.actors.clone(), self.actor(name), method.to_owned(), args, until))
+    }
+
+    pub async fn destroy(&self, name: &str) -> Result<(), CallError> {
+        self.actors.destroy(self.actor(name), DestroyReason::Caller).await
+    }
+
+    /// Waits until the actors called `mark(text)` this often.
+    pub async fn until_printed(&self, text: &str, times: u64) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.call("marks", "count", serde_json::json!([text])).await.unwrap() != serde_json::json!(times) {
+            assert!(Instant::now() < deadline, "gave up waiting for {times} marks {text:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub async fn deploy(&self, name: &str) {
+        self.deployments.replace(version(&self.engine, name).await);
+    }
+
+    /// How often the actor was activated.
+    pub async fn activation(&self, name: &str) -> u64 {
+        let id = self.id(name);
+        match self.shards.shard(id).header(id).await.unwrap() {
+            Some(HeaderOrTombstone::Header(header)) => header.activation,
+            other => panic!("no header: {other:?}"),
+        }
+    }
+
+    /// Activates the actor behind its instance's back, as another node would.
+    pub async fn activate_elsewhere(&self, name: &str) {
+        let id = self.id(name);
+        let shard = self.shards.shard(id);
+        let epoch = shard.read_index().await.unwrap();
+        let command = Command::Activate { actor: id, namespace: NAMESPACE.to_owned(), create: None };
+        assert!(matches!(shard.propose(epoch, command).await, Ok(Applied::Activated(_))));
+    }
+
+    /// Stops everything; gives the directory.
+    pub async fn stop(self) -> TempDir {
+        let Self { actors, shards, dir, call, .. } = self;
+        actors.stop().await;
+        drop((actors, call));
+        if let Some(shards) = Arc::into_inner(shards) {
+            shards.shutdown().await.unwrap();
+        }
+        dir
+    }
+}
+
+async fn call(actors: Actors, to: ActorRef, method: String, args: Value, until: Instant) -> Result<Value, CallError> {
+    let call = ActorCall::Method { method, args: Payload::Json(args.to_string()) };
+    match actors.call(to, call, until).await? {
+        ActorReply::Value(Payload::Json(text)) => Ok(serde_json::from_str(&text).unwrap()),
+        _ => panic!("a JSON call is answered in JSON"),
+    }
+}
+
+async fn version(engine: &Engine, name: &str) -> Version {
+    let config = r#"{"name": "test", "main": "index.js", "compatibility_date": "2026-11-01",
+        "durable_objects": {"bindings": [{"name": "ACTOR", "class_name": "Actor"}]},
+        "migrations": [{"tag": "v1", "new_classes": ["Actor"]}]}"#;
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("wrangler.json"), config).unwrap();
+    fs::write(dir.path().join("index.js"), "").unwrap();
+    let (project, _) = Project::load(dir.path()).unwrap();
+    let source = Source {
+        name: "test".into(),
+        main: "index.js".into(),
+        modules: BTreeMap::from([("index.js".into(), Module::Es(ACTOR.replace("VERSION", name)))]),
+        env: BTreeMap::from([("ACTOR".into(), Binding::ActorNamespace { class_name: "Actor".into() })]),
+        limits: Limits::default(),
+    };
+    let program = engine.compile(source).await.unwrap();
+    Version::new("test".into(), program, project.namespaces, Policy::default())
+}

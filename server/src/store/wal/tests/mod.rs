@@ -1,8 +1,12 @@
 //! Tests of the log against real files and against a file system that fails.
 
 mod basic;
+mod corrupt;
+mod fail;
 mod model;
 mod power;
+mod random;
+mod share;
 
 use std::{
     path::Path,

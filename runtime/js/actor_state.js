@@ -1,7 +1,7 @@
-"use strict";
 // `ctx` of an actor: its identity, its storage, and the ways to keep others out, to give up and to end.
+"use strict";
 
-const p = lethe.use("actor_base");
+const p = lethe.use("primordials");
 const { newId } = lethe.use("actors");
 const { section } = lethe.use("section");
 const { ops } = lethe;

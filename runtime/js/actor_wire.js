@@ -1,8 +1,8 @@
-"use strict";
 // What actors and their callers say to one another: arguments and results as bytes of V8's serializer, failures as
 // records that become errors again on the other side.
+"use strict";
 
-const p = lethe.use("actor_base");
+const p = lethe.use("primordials");
 const { ops } = lethe;
 
 /** Largest serialized arguments or result of one call. */

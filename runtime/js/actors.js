@@ -1,11 +1,11 @@
-"use strict";
 // Actor namespaces as a worker sees them in `env`: ids, stubs, and calls over them.
 //
 // A stub has no list of the actor's methods. Every name that neither the stub's class nor Object.prototype knows is a
 // method of the actor: the last prototype of a stub is a Proxy that makes it. `then` is not one, or `await stub` would
 // be a call.
+"use strict";
 
-const p = lethe.use("actor_base");
+const p = lethe.use("primordials");
 const { encodeArgs, settle } = lethe.use("actor_wire");
 const { ops } = lethe;
 

@@ -18,7 +18,10 @@ const NULL_BODY = [101, 103, 204, 205, 304];
 
 let lastId = 0;
 
-async function send(request) {
+/**
+ * Sends a request and follows its redirects. `wire` sends one request on its way: to the outside, or to one actor.
+ */
+async function send(request, wire = ops.fetch) {
   const { method, url, list, body, redirect, source, signal } = stateOf(request);
   const follows = signal ?? source;
   const abort = follows === null ? null : lethe.use("abort");
@@ -29,6 +32,7 @@ async function send(request) {
   }
   const call = {
     id: ++lastId,
+    wire,
     method,
     url,
     list: p.arraySlice(list),
@@ -100,7 +104,7 @@ async function sendOnce(call) {
   if (header.getFrom(list, "accept") === null) list[list.length] = ["accept", "*/*"];
   const { id, method, url } = call;
   try {
-    return await ops.fetch({ id, method, url, headers: list, body: wireBody(call) });
+    return await call.wire({ id, method, url, headers: list, body: wireBody(call) });
   } catch (error) {
     throw call.failed === null ? error : call.failed.reason;
   }

@@ -1,5 +1,5 @@
-"use strict";
 // Critical sections over the input gate: while one runs, only events that it began itself enter the actor.
+"use strict";
 
 const { ops } = lethe;
 

@@ -1,11 +1,11 @@
-"use strict";
 // `ctx.storage`: an actor's records, and transactions over them.
 //
 // Arguments become exactly what `Storage` takes: lists of names, lists of serialized values. Natives check the limits
 // in bytes, keep the input gate shut while a read is away, and give records in the UTF-8 order of their names. Writes
 // take effect at once; the promise they return is already resolved.
+"use strict";
 
-const p = lethe.use("actor_base");
+const p = lethe.use("primordials");
 const { encode } = lethe.use("actor_wire");
 const { ops } = lethe;
 const { keys: ownKeys } = Object;

@@ -227,6 +227,18 @@ fn messages_over_32_mib_are_refused_with_their_size() {
 }
 
 #[test]
+fn a_stub_fetches_with_a_request_or_a_url() {
+    says(
+        "const stub = env.A.getByName('a');
+         say(await (await stub.fetch('http://do/path')).text());
+         say(await (await stub.fetch(new Request('http://do/other', { method: 'PUT' }))).text());
+         const response = await stub.fetch('http://do/x', { method: 'POST', body: 'text' });
+         say(response instanceof Response, response.status, await response.text());",
+        &["GET /path", "PUT /other", "true 200 POST /x"],
+    );
+}
+
+#[test]
 fn a_destroyed_actor_answers_nothing_any_more() {
     says(
         "const stub = env.A.getByName('a');
@@ -234,12 +246,14 @@ fn a_destroyed_actor_answers_nothing_any_more() {
          say(await stub.destroy());
          const error = await attempt(() => stub.next());
          say(error.remote, error.outcome);
+         await attempt(() => stub.fetch('http://do/'));
          await attempt(() => env.A.getByName('a').next());
          say(await env.A.getByName('b').next());",
         &[
             "undefined",
             "ActorDestroyed: the actor was destroyed",
             "undefined not done",
+            "ActorDestroyed: the actor was destroyed",
             "ActorDestroyed: the actor was destroyed",
             "1",
         ],

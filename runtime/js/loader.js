@@ -17,7 +17,9 @@ lethe.use = (name) => {
   if (typeof body !== "function") throw new Error(`there is no builtin ${name}`);
   evaluating[name] = true;
   try {
-    return loaded[name] = body(lethe);
+    const made = loaded[name] = body(lethe);
+    markInterfaces(made);
+    return made;
   } finally {
     delete evaluating[name];
   }
@@ -28,6 +30,22 @@ lethe.use = (name) => {
 const unclonables = lethe.unclonables = new Set();
 const setAdd = Function.prototype.call.bind(Set.prototype.add);
 lethe.unclonable = (interface_) => setAdd(unclonables, interface_.prototype);
+
+// An exported interface is one of them, unless the standards say how its objects are cloned.
+const CLONABLE = { __proto__: null, DOMException: true, CryptoKey: true, Blob: true, File: true };
+const { getOwnPropertyDescriptor, ownKeys } = Reflect;
+const { hasOwn } = Object;
+const tag = Symbol.toStringTag;
+
+function markInterfaces(exports) {
+  const keys = ownKeys(exports);
+  for (let i = 0; i < keys.length; i++) {
+    const { value } = getOwnPropertyDescriptor(exports, keys[i]);
+    if (typeof value !== "function" || CLONABLE[keys[i]] === true) continue;
+    const { prototype } = value;
+    if (prototype !== undefined && hasOwn(prototype, tag)) setAdd(unclonables, prototype);
+  }
+}
 
 lethe.names = () => Object.keys(loaded);
 

@@ -203,6 +203,9 @@ fn objects_that_mean_something_here_only_are_refused_and_not_taken_for_plain_one
          for (const value of [stub, stub.id, env.A, [{ deep: stub }], new RpcTarget(), new (class T extends RpcTarget {})]) {
              await attempt(() => stub.echo(value));
          }
+         const platform = [new Request('http://x/'), new Response(), new Headers(), new URL('http://x/'),
+             new ReadableStream(), new Event('e'), new AbortController().signal, new TextDecoder(), new Response('x').body];
+         for (const value of platform) await attempt(() => stub.echo(value));
          say(JSON.stringify(await stub.echo(new (class Point { x = 1; }), Object.create(null))));",
         &[
             "DataCloneError: argument 1 of echo(): #<DurableObject> could not be cloned.",
@@ -211,6 +214,15 @@ fn objects_that_mean_something_here_only_are_refused_and_not_taken_for_plain_one
             "DataCloneError: argument 1 of echo(): #<DurableObject> could not be cloned.",
             "DataCloneError: argument 1 of echo(): #<RpcTarget> could not be cloned.",
             "DataCloneError: argument 1 of echo(): #<T> could not be cloned.",
+            "DataCloneError: argument 1 of echo(): #<Request> could not be cloned.",
+            "DataCloneError: argument 1 of echo(): #<Response> could not be cloned.",
+            "DataCloneError: argument 1 of echo(): #<Headers> could not be cloned.",
+            "DataCloneError: argument 1 of echo(): #<URL> could not be cloned.",
+            "DataCloneError: argument 1 of echo(): #<ReadableStream> could not be cloned.",
+            "DataCloneError: argument 1 of echo(): #<Event> could not be cloned.",
+            "DataCloneError: argument 1 of echo(): #<AbortSignal> could not be cloned.",
+            "DataCloneError: argument 1 of echo(): #<TextDecoder> could not be cloned.",
+            "DataCloneError: argument 1 of echo(): #<ReadableStream> could not be cloned.",
             "[{\"x\":1},{}]",
         ],
     );
@@ -236,6 +248,59 @@ fn a_stub_fetches_with_a_request_or_a_url() {
          say(response instanceof Response, response.status, await response.text());",
         &["GET /path", "PUT /other", "true 200 POST /x"],
     );
+}
+
+#[test]
+fn bodies_stream_to_an_actor_and_back() {
+    let script = "export class A extends DurableObject {
+            async fetch(request) {
+                const reader = request.body.getReader();
+                const { writable, readable } = new TransformStream();
+                const writer = writable.getWriter();
+                this.ctx.waitUntil((async () => {
+                    for (;;) {
+                        const { done, value } = await reader.read();
+                        if (done) break;
+                        await writer.write(value.map((byte) => byte + 1));
+                    }
+                    await writer.close();
+                })());
+                return new Response(readable, { status: 201, headers: { 'x-a': 'b' } });
+            }
+        }
+        export default {
+            async fetch(request, env) {
+                let pull;
+                const body = new ReadableStream({
+                    async pull(controller) {
+                        pull = (pull ?? 0) + 1;
+                        if (pull > 3) controller.close();
+                        else controller.enqueue(new Uint8Array([96 + pull]));
+                    },
+                });
+                const response = await env.A.getByName('a').fetch('http://do/', { method: 'POST', body, duplex: 'half' });
+                return new Response(`${response.status} ${response.headers.get('x-a')} ${await response.text()}`);
+            }
+        }";
+    with_actors(script, async |world| {
+        assert_eq!(request(&world, "http://example.com/").await, Ok("201 b bcd".into()));
+    });
+}
+
+#[test]
+fn a_fetch_of_an_actor_can_be_aborted() {
+    let body = "const stub = env.A.getByName('a');
+        const controller = new AbortController();
+        const fetching = attempt(() => stub.fetch('http://do/slow', { signal: controller.signal }));
+        await stub.next();
+        controller.abort();
+        await fetching;
+        say(await stub.next());";
+    with_actors(&worker(body), async |world| {
+        world.holds.hold("call GET http://do/slow");
+        let text = request(&world, "http://example.com/").await.unwrap_or_else(|error| panic!("{error:?}"));
+        assert_eq!(text.lines().collect::<Vec<_>>(), ["AbortError: The operation was aborted", "2"]);
+    });
 }
 
 #[test]

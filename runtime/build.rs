@@ -196,6 +196,10 @@ fn build_caches(sources: &Sources, snapshot: v8::StartupData) -> BTreeMap<String
     let context = v8::Context::new(scope, Default::default());
     let scope = &mut v8::ContextScope::new(scope, context);
     let lethe = make_lethe(scope, sources);
+    // V8 adds this global to a context that it makes from a snapshot; it is not in the snapshot.
+    let global = context.global(scope);
+    let wasm = get(scope, global, "WebAssembly");
+    set(scope, lethe, "WebAssembly", wasm);
     let compiled = get(scope, lethe, "compiled").cast::<v8::Object>();
     let mut caches = BTreeMap::new();
     for name in sources.keys().filter(|name| *name != "loader") {

@@ -18,10 +18,11 @@ use crate::{
     isolate::Isolate,
     kill::Kill,
     platform,
-    program::Program,
+    program::{Limits, Program},
     state,
     threads::Threads,
     turn::{self, Completion, Report},
+    watchdog::Watchdog,
 };
 
 /// Completions that may wait at an actor's input gate before further events are left in the mailbox.
@@ -36,6 +37,10 @@ pub(crate) struct Driver {
     isolate: Arc<Isolate>,
     kill: Kill,
     threads: Threads,
+    watchdog: Watchdog,
+    /// CPU time of one invocation, and what this one has used. Each event of an actor starts anew.
+    cpu_max: Duration,
+    cpu_used: Duration,
     pending: FuturesUnordered<BoxFuture<'static, Completion>>,
     next_timer: Option<Instant>,
     at_door: usize,
@@ -56,11 +61,14 @@ enum Wake {
 
 impl Driver {
     /// Takes over a pristine isolate.
-    pub(crate) fn new(isolate: Isolate, threads: Threads) -> Self {
+    pub(crate) fn new(isolate: Isolate, limits: &Limits, threads: Threads, watchdog: Watchdog) -> Self {
         Self {
             kill: isolate.kill(),
             isolate: Arc::new(isolate),
             threads,
+            watchdog,
+            cpu_max: Duration::from_millis(limits.cpu_ms),
+            cpu_used: Duration::ZERO,
             pending: FuturesUnordered::new(),
             next_timer: None,
             at_door: 0,
@@ -82,26 +90,40 @@ impl Driver {
         host: Arc<dyn Host>,
         event: Event,
     ) -> Result<(), InvocationError> {
-        let (isolate, kill) = (self.isolate.clone(), self.kill.clone());
-        let job = move || {
-            isolate.enter(|scope| match turn::boot(scope, &program, Some(host)) {
-                Ok(()) => Ok(run_batch(scope, vec![Completion::Event(Box::new(event))])),
-                Err(error) => {
-                    let error = kill.reason().unwrap_or(InvocationError::Exception(error));
-                    event.refuse(error.clone());
-                    Err(error)
-                }
-            })
-        };
-        let report = self.threads.run(job).await.unwrap_or_else(|_| Err(lost()))?;
+        let kill = self.kill.clone();
+        let report = self.enter(move |scope| match turn::boot(scope, &program, Some(host)) {
+            Ok(()) => Ok(run_batch(scope, vec![Completion::Event(Box::new(event))])),
+            Err(error) => {
+                let error = kill.reason().unwrap_or(InvocationError::Exception(error));
+                event.refuse(error.clone());
+                Err(error)
+            }
+        });
+        let report = report.await??;
         self.take(report)
     }
 
     /// Delivers completions in one turn.
     async fn turn(&mut self, batch: Vec<Completion>) -> Result<(), InvocationError> {
-        let isolate = self.isolate.clone();
-        let report = self.threads.run(move || isolate.enter(|scope| run_batch(scope, batch))).await;
-        self.take(report.map_err(|_| lost())?)
+        if matches!(batch.first(), Some(Completion::Event(_))) {
+            self.cpu_used = Duration::ZERO;
+        }
+        let report = self.enter(move |scope| run_batch(scope, batch)).await?;
+        self.take(report)
+    }
+
+    /// Enters the isolate on a JavaScript thread, within what is left of its CPU time.
+    async fn enter<R: Send + 'static>(
+        &mut self,
+        turn: impl FnOnce(&mut v8::PinScope) -> R + Send + 'static,
+    ) -> Result<R, InvocationError> {
+        let (isolate, watchdog) = (self.isolate.clone(), self.watchdog.clone());
+        let budget = self.cpu_max.saturating_sub(self.cpu_used);
+        let job = move || watchdog.guard(isolate.guard(), budget, || isolate.enter(turn));
+        let abandoned = self.kill.abandoned();
+        let (result, used) = self.threads.run_or_abandon(job, abandoned).await.map_err(|_| self.lost())?;
+        self.cpu_used += used;
+        Ok(result)
     }
 
     fn take(&mut self, report: Report) -> Result<(), InvocationError> {
@@ -112,6 +134,12 @@ impl Driver {
         self.wait_until = report.wait_until;
         self.streams = report.streams;
         self.kill.reason().map_or(Ok(()), Err)
+    }
+
+    /// The error of a turn that never came back.
+    fn lost(&self) -> InvocationError {
+        let internal = || InvocationError::exception("the isolate was lost to an internal error");
+        self.kill.reason().unwrap_or_else(internal)
     }
 
     /// Runs a Worker's isolate to its end: answer given, body written, `waitUntil` settled.
@@ -225,7 +253,7 @@ impl Driver {
             }
         };
         // A lost job means that its replies were dropped, which their receivers see as an error.
-        let _ = self.threads.run(job).await;
+        let _ = self.threads.run_or_abandon(job, self.kill.abandoned()).await;
     }
 }
 
@@ -249,10 +277,6 @@ async fn until(when: Option<Instant>) {
         Some(when) => tokio::time::sleep_until(when.into()).await,
         None => std::future::pending().await,
     }
-}
-
-fn lost() -> InvocationError {
-    InvocationError::exception("the isolate was lost to an internal error")
 }
 
 fn hung() -> InvocationError {

@@ -28,6 +28,7 @@ use crate::{
     program::Source,
     tasks::Tasks,
     threads::Threads,
+    watchdog::Watchdog,
 };
 
 pub use crate::{
@@ -35,6 +36,9 @@ pub use crate::{
     instance::Instance,
     program::Program,
 };
+
+/// CPU time a worker's top level may use when it is compiled.
+const STARTUP_CPU_MS_MAX: u64 = 5_000;
 
 /// Sizes of an engine.
 #[derive(Clone, Debug)]
@@ -72,6 +76,7 @@ pub struct Engine {
     threads: Threads,
     pool: Pool,
     tasks: Tasks,
+    watchdog: Watchdog,
     isolates: Arc<Semaphore>,
     section_timeout: Duration,
 }
@@ -87,6 +92,7 @@ impl Engine {
             threads,
             pool,
             tasks,
+            watchdog: Watchdog::start(),
             isolates: Arc::new(Semaphore::new(config.isolates_max)),
             section_timeout: Duration::from_millis(config.section_timeout_ms),
         }
@@ -96,7 +102,10 @@ impl Engine {
     pub async fn compile(&self, source: Source) -> Result<Arc<Program>, CompileError> {
         let lost = || CompileError("internal error: the compiler's isolate was lost".into());
         let isolate = self.pool.take(source.limits.memory_mb).await.ok_or_else(lost)?;
-        self.threads.run(move || compile::compile(&isolate, source)).await.map_err(|_| lost())?
+        let watchdog = self.watchdog.clone();
+        let budget = Duration::from_millis(source.limits.cpu_ms.min(STARTUP_CPU_MS_MAX));
+        let job = move || watchdog.guard(isolate.guard(), budget, || compile::compile(&isolate, source)).0;
+        self.threads.run(job).await.map_err(|_| lost())?
     }
 
     /// Runs the worker's `fetch` handler in an isolate that never saw a request and dies after this one.
@@ -195,7 +204,7 @@ impl Engine {
     async fn driver(&self, program: &Program) -> Result<Driver, InvocationError> {
         let isolate = self.pool.take(program.limits.memory_mb).await;
         let isolate = isolate.ok_or_else(|| InvocationError::Overloaded("no thread can make an isolate".into()))?;
-        Ok(Driver::new(isolate, self.threads.clone()))
+        Ok(Driver::new(isolate, &program.limits, self.threads.clone(), self.watchdog.clone()))
     }
 }
 

@@ -1,7 +1,6 @@
 //! A live actor: one isolate that serves calls until it is dropped, aborted or exceeds a limit.
 
 use std::{
-    future::Future,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -132,14 +131,20 @@ impl Instance {
 pub(crate) async fn answer_within<T>(
     wall: Option<Duration>,
     kill: &Kill,
-    answer: impl Future<Output = Result<Result<T, InvocationError>, oneshot::error::RecvError>>,
+    answer: oneshot::Receiver<Result<T, InvocationError>>,
 ) -> Option<Result<T, InvocationError>> {
-    let Some(wall) = wall else { return answer.await.ok() };
-    match tokio::time::timeout(wall, answer).await {
-        Ok(answer) => answer.ok(),
-        Err(_) => {
+    let wall_passed = async {
+        match wall {
+            Some(wall) => tokio::time::sleep(wall).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        answer = answer => answer.ok(),
+        () = kill.abandoned() => kill.reason().map(Err),
+        () = wall_passed => {
             kill.kill(InvocationError::Limit(Limit::Wall));
-            Some(Err(kill.reason().unwrap_or(InvocationError::Limit(Limit::Wall))))
+            kill.reason().map(Err)
         }
     }
 }

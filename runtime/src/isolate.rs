@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::{
     bodies::Bodies,
-    builtins,
+    builtins, js,
     kill::Kill,
-    memory::{self, Buffers},
+    memory::{self, Buffers, HeapGuard},
     modules::{self, Modules},
     ops,
     pending::Pending,
@@ -19,8 +19,8 @@ use crate::{
 /// An isolate with its context. It belongs to no thread; whoever drives it enters it.
 pub(crate) struct Isolate {
     shared: Option<v8::SharedIsolate>,
-    /// Shared because V8 holds its address for the heap limit's callback.
-    kill: Arc<Kill>,
+    /// Shared because V8 holds its address.
+    guard: Arc<HeapGuard>,
     threads: Threads,
 }
 
@@ -36,24 +36,30 @@ impl Isolate {
             .allow_atomics_wait(false)
             .heap_limits(0, bytes_max);
         let mut isolate = v8::Isolate::new(params);
-        let kill = Arc::new(Kill::new(isolate.thread_safe_handle()));
-        memory::guard_heap(&mut isolate, &kill);
+        let kill = Kill::new(isolate.thread_safe_handle());
+        let guard = Arc::new(HeapGuard::new(kill, buffers.clone(), bytes_max));
+        guard.install(&mut isolate);
         isolate.set_microtasks_policy(v8::MicrotasksPolicy::Explicit);
         isolate.set_promise_reject_callback(ops::rejection::rejected);
         isolate.set_allow_wasm_code_generation_callback(modules::wasm_allowed);
         isolate.set_host_import_module_dynamically_callback(modules::import);
         isolate.set_capture_stack_trace_for_uncaught_exceptions(false, 0);
-        let state = make_state(&mut isolate, (*kill).clone(), buffers, tasks);
+        let state = make_state(&mut isolate, guard.clone(), buffers, tasks);
         isolate.set_slot(state);
         // SAFETY: everything attached to the isolate is Send: the state holds Send values and handles, the callbacks
         // are functions, the allocator's handle is an atomic counter and the snapshot is static.
         let shared = unsafe { isolate.try_into_shared() }.unwrap_or_else(|error| panic!("share an isolate: {error}"));
-        Self { shared: Some(shared), kill, threads }
+        Self { shared: Some(shared), guard, threads }
+    }
+
+    /// What watches its limits.
+    pub(crate) fn guard(&self) -> Arc<HeapGuard> {
+        self.guard.clone()
     }
 
     /// Handle to end this isolate.
     pub(crate) fn kill(&self) -> Kill {
-        (*self.kill).clone()
+        self.guard.kill().clone()
     }
 
     /// Enters the isolate on this thread and runs `turn`. Only the isolate's one driver calls this, so the lock is free.
@@ -72,15 +78,15 @@ impl Drop for Isolate {
     fn drop(&mut self) {
         let Some(shared) = self.shared.take() else { return };
         // The heap guard's address must stay valid until the isolate is gone.
-        let kill = self.kill.clone();
+        let guard = self.guard.clone();
         self.threads.push(Box::new(move || {
             drop(shared);
-            drop(kill);
+            drop(guard);
         }));
     }
 }
 
-fn make_state(isolate: &mut v8::OwnedIsolate, kill: Kill, buffers: Arc<Buffers>, tasks: Tasks) -> State {
+fn make_state(isolate: &mut v8::OwnedIsolate, guard: Arc<HeapGuard>, buffers: Arc<Buffers>, tasks: Tasks) -> State {
     v8::scope!(let scope, isolate);
     let context = v8::Context::new(scope, Default::default());
     let scope = &mut v8::ContextScope::new(scope, context);
@@ -89,6 +95,7 @@ fn make_state(isolate: &mut v8::OwnedIsolate, kill: Kill, buffers: Arc<Buffers>,
     let entry = scope.get_context_data_from_snapshot_once::<v8::Object>(1).expect(data);
     let key = crate::js::string(scope, "unclonables");
     let unclonables = lethe.get(scope, key.into()).expect(data).cast::<v8::Set>();
+    count_wasm(scope, lethe);
     State {
         context: v8::Global::new(scope, context),
         lethe: v8::Global::new(scope, lethe),
@@ -96,7 +103,8 @@ fn make_state(isolate: &mut v8::OwnedIsolate, kill: Kill, buffers: Arc<Buffers>,
         unclonables: v8::Global::new(scope, unclonables),
         program: None,
         host: None,
-        kill,
+        kill: guard.kill().clone(),
+        heap_guard: guard,
         door: None,
         buffers,
         modules: Modules::default(),
@@ -114,6 +122,28 @@ fn make_state(isolate: &mut v8::OwnedIsolate, kill: Kill, buffers: Arc<Buffers>,
         rejections: Vec::new(),
         log_bytes_left: state::LOG_BYTES_MAX,
         subrequests_left: state::SUBREQUESTS_MAX,
+        last_collection: None,
+        wasm_bytes: 0,
         wasm_allowed: false,
     }
+}
+
+/// Moves V8's `WebAssembly` to `lethe.WebAssembly` and puts the lazy builtin `wasm` in its place. V8 adds that global to
+/// contexts itself, so it cannot be done in the snapshot.
+fn count_wasm(scope: &mut v8::PinScope, lethe: v8::Local<v8::Object>) {
+    let global = scope.get_current_context().global(scope);
+    let name = js::string(scope, "WebAssembly");
+    let Some(original) = global.get(scope, name.into()) else { return };
+    js::set(scope, lethe, "WebAssembly", original);
+    global.delete(scope, name.into());
+    let builtin = js::string(scope, "wasm").into();
+    global.set_lazy_data_property_with_data(
+        scope,
+        name.into(),
+        ops::builtins::lazy_global,
+        builtin,
+        v8::PropertyAttribute::DONT_ENUM,
+        v8::SideEffectType::HasSideEffect,
+        v8::SideEffectType::HasSideEffect,
+    );
 }

@@ -1,11 +1,22 @@
 //! What Rust keeps per isolate: everything the natives and the event loop share. It lives in a slot of the isolate and is
 //! touched only under its lock.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use crate::{
-    bodies::Bodies, gate::Door, host::Host, invocation::Reply, kill::Kill, memory::Buffers, modules::Modules,
-    ops::fetch::Fetches, pending::Pending, program::Program, tasks::Tasks, timers::Timers, turn::Completion,
+    bodies::Bodies,
+    gate::Door,
+    host::Host,
+    invocation::Reply,
+    kill::Kill,
+    memory::{Buffers, HeapGuard},
+    modules::Modules,
+    ops::fetch::Fetches,
+    pending::Pending,
+    program::Program,
+    tasks::Tasks,
+    timers::Timers,
+    turn::Completion,
 };
 
 /// Console output of one invocation (of an actor: between two incoming events), bytes.
@@ -31,6 +42,8 @@ pub(crate) struct State {
     pub(crate) kill: Kill,
     /// An actor's input gate; none in a Worker, whose one event needs no protection.
     pub(crate) door: Option<Door<Completion>>,
+    /// Watches the heap's limit.
+    pub(crate) heap_guard: Arc<HeapGuard>,
     /// Array buffer accounting.
     pub(crate) buffers: Arc<Buffers>,
     /// Loaded modules.
@@ -63,6 +76,10 @@ pub(crate) struct State {
     pub(crate) log_bytes_left: usize,
     /// Requests left.
     pub(crate) subrequests_left: u32,
+    /// When the memory check last asked for a garbage collection.
+    pub(crate) last_collection: Option<Instant>,
+    /// Bytes of the WebAssembly memories that JavaScript knows, when it last looked.
+    pub(crate) wasm_bytes: usize,
     /// Whether WebAssembly may be compiled now: only while the runtime compiles a module of the program.
     pub(crate) wasm_allowed: bool,
 }

@@ -4,9 +4,14 @@
 //! nobody but itself; the operating system shares the processors.
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
+    future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -18,6 +23,9 @@ use tokio::{
 
 /// Stack of one thread. V8 stops recursion at `--stack-size` (900 KiB) of it; the rest is room for native code.
 const STACK_BYTES: usize = 4 << 20;
+
+/// Turns that may be abandoned and replaced at a time; more of them take threads from everybody.
+const ABANDONED_MAX: usize = 64;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -46,6 +54,8 @@ struct Queue {
     jobs: VecDeque<Job>,
     idle: usize,
     threads: usize,
+    /// Turns that nobody waits for any longer and that still run.
+    abandoned: usize,
     closed: bool,
 }
 
@@ -69,21 +79,51 @@ impl Threads {
 
     /// Runs `job` on a thread when a permit is free.
     pub(crate) async fn run<R: Send + 'static>(&self, job: impl FnOnce() -> R + Send + 'static) -> Result<R, Lost> {
+        self.run_or_abandon(job, std::future::pending()).await
+    }
+
+    /// Runs `job`; when `abandon` ends first nobody waits for the job any longer, and another thread may take its place.
+    pub(crate) async fn run_or_abandon<R: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> R + Send + 'static,
+        abandon: impl Future<Output = ()>,
+    ) -> Result<R, Lost> {
         let permit = self.permits.clone().acquire_owned().await.map_err(|_| Lost)?;
         let (done, result) = oneshot::channel();
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let (shared, job_abandoned) = (self.shared.clone(), abandoned.clone());
         self.push(Box::new(move || {
             let value = job();
-            drop(permit);
+            if job_abandoned.load(Ordering::SeqCst) {
+                permit.forget();
+                shared.queue.lock().abandoned -= 1;
+            }
             let _ = done.send(value);
         }));
-        result.await.map_err(|_| Lost)
+        tokio::select! {
+            result = result => result.map_err(|_| Lost),
+            () = abandon => {
+                self.replace(&abandoned);
+                Err(Lost)
+            }
+        }
+    }
+
+    fn replace(&self, job: &AtomicBool) {
+        let mut queue = self.shared.queue.lock();
+        if queue.abandoned < ABANDONED_MAX {
+            job.store(true, Ordering::SeqCst);
+            queue.abandoned += 1;
+            self.permits.add_permits(1);
+        }
+        tracing::error!(abandoned = queue.abandoned, "a turn does not stop; it goes on at idle priority");
     }
 
     /// Runs `job` some time later, without a permit. For short work that nobody waits for, like ending an isolate.
     pub(crate) fn push(&self, job: Job) {
         let mut queue = self.shared.queue.lock();
         queue.jobs.push_back(job);
-        if queue.idle < queue.jobs.len() && queue.threads < self.shared.threads_max {
+        if queue.idle < queue.jobs.len() && queue.threads < self.shared.threads_max + queue.abandoned {
             let shared = self.shared.clone();
             let started = thread::Builder::new().name("js".into()).stack_size(STACK_BYTES).spawn(move || work(&shared));
             match started {
@@ -100,6 +140,15 @@ impl Threads {
     }
 }
 
+thread_local! {
+    static RETIRED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Makes the current thread end after its job, because it runs at idle priority and cannot get its old one back.
+pub(crate) fn retire() {
+    RETIRED.set(true);
+}
+
 fn work(shared: &Shared) {
     let _entered = shared.tokio.enter();
     let mut queue = shared.queue.lock();
@@ -110,6 +159,10 @@ fn work(shared: &Shared) {
                 tracing::error!("a JavaScript thread's job panicked; its isolate is abandoned");
             }
             queue = shared.queue.lock();
+            if RETIRED.get() {
+                queue.threads -= 1;
+                return;
+            }
         } else if queue.closed {
             queue.threads -= 1;
             return;

@@ -20,6 +20,7 @@ pub(crate) mod storage;
 pub(crate) mod text;
 pub(crate) mod timers;
 pub(crate) mod url;
+pub(crate) mod wasm;
 
 use std::{
     borrow::Cow,

@@ -1,0 +1,192 @@
+//! The watchdog: one thread that looks at all running turns every few milliseconds, and ends those over their limits.
+//!
+//! CPU time is that of the thread a turn runs on. Memory is checked by an interrupt, on the turn's own thread.
+
+use std::{
+    collections::HashMap,
+    mem::MaybeUninit,
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::{
+    error::{InvocationError, Limit},
+    footprint::Footprint,
+    memory::{self, HeapGuard},
+    threads,
+};
+
+/// Time between two looks.
+const TICK: Duration = Duration::from_millis(5);
+/// Ticks without a running turn after which the thread sleeps until there is one.
+const IDLE_TICKS_MAX: u32 = 200;
+
+/// Ticks after its kill at which a turn is in native code that does not stop, and loses its priority.
+const OVERDUE_TICKS_MAX: u32 = 100;
+
+/// Handle of the watchdog. Its thread ends when the last handle is dropped.
+#[derive(Clone)]
+pub(crate) struct Watchdog {
+    shared: Arc<Shared>,
+    _closer: Arc<Closer>,
+}
+
+#[derive(Default)]
+struct Shared {
+    turns: Mutex<Turns>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Turns {
+    next_id: u64,
+    running: HashMap<u64, Running>,
+    asleep: bool,
+    closed: bool,
+}
+
+/// A turn that runs.
+struct Running {
+    clock: libc::clockid_t,
+    /// The thread's CPU time at which the turn must have ended.
+    end: Duration,
+    guard: Arc<HeapGuard>,
+    /// Where the process stood when the turn was first looked at, if it may have WebAssembly memories.
+    footprint: Option<Footprint>,
+    thread: libc::pid_t,
+    /// Looks at which the turn was killed already and still ran.
+    overdue_ticks: u32,
+}
+
+struct Closer(Arc<Shared>);
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        self.0.turns.lock().closed = true;
+        self.0.wake.notify_all();
+    }
+}
+
+impl Watchdog {
+    /// Starts the thread.
+    pub(crate) fn start() -> Self {
+        let shared = Arc::new(Shared::default());
+        let watched = shared.clone();
+        let started = thread::Builder::new().name("js-watchdog".into()).spawn(move || watch(&watched));
+        // Without its watchdog the engine would keep no limit at all, so it must not start.
+        started.unwrap_or_else(|error| panic!("start the watchdog's thread: {error}"));
+        Self { _closer: Arc::new(Closer(shared.clone())), shared }
+    }
+
+    /// Runs `turn` on this thread with at most `budget` of CPU time; returns its result and what it used.
+    pub(crate) fn guard<R>(&self, guard: Arc<HeapGuard>, budget: Duration, turn: impl FnOnce() -> R) -> (R, Duration) {
+        let (clock, start) = (thread_clock(), thread_time());
+        let thread = thread_id();
+        let end = start + budget;
+        let id = self.enter(Running { clock, end, guard, footprint: None, thread, overdue_ticks: 0 });
+        let result = turn();
+        let running = self.shared.turns.lock().running.remove(&id);
+        if running.is_some_and(|running| running.overdue_ticks >= OVERDUE_TICKS_MAX) {
+            threads::retire();
+        }
+        (result, thread_time().saturating_sub(start))
+    }
+
+    fn enter(&self, running: Running) -> u64 {
+        let mut turns = self.shared.turns.lock();
+        turns.next_id += 1;
+        let id = turns.next_id;
+        turns.running.insert(id, running);
+        if turns.asleep {
+            turns.asleep = false;
+            drop(turns);
+            self.shared.wake.notify_one();
+        }
+        id
+    }
+}
+
+fn watch(shared: &Shared) {
+    let mut turns = shared.turns.lock();
+    let mut idle_ticks = 0;
+    while !turns.closed {
+        if turns.running.is_empty() {
+            idle_ticks += 1;
+        } else {
+            idle_ticks = 0;
+            check(&mut turns);
+        }
+        if idle_ticks > IDLE_TICKS_MAX {
+            turns.asleep = true;
+            while turns.asleep && !turns.closed {
+                shared.wake.wait(&mut turns);
+            }
+            idle_ticks = 0;
+        } else {
+            shared.wake.wait_until(&mut turns, Instant::now() + TICK);
+        }
+    }
+}
+
+fn check(turns: &mut Turns) {
+    for running in turns.running.values_mut() {
+        let kill = running.guard.kill();
+        if kill.reason().is_some() {
+            running.overdue_ticks = running.overdue_ticks.saturating_add(1);
+            if running.overdue_ticks == OVERDUE_TICKS_MAX {
+                demote(running.thread);
+            }
+            continue;
+        }
+        match clock_time(running.clock) {
+            Some(now) if now < running.end => kill.interrupt(memory::check),
+            Some(_) => kill.kill(InvocationError::Limit(Limit::Cpu)),
+            None => {}
+        }
+        if running.guard.wasm_used.load(Ordering::Relaxed)
+            && let Some(now) = Footprint::now(running.thread)
+            && now.has_grown(*running.footprint.get_or_insert(now), running.guard.max())
+        {
+            kill.kill(InvocationError::Limit(Limit::Memory));
+        }
+    }
+}
+
+/// Lets a thread run only when nobody else wants its processor.
+fn demote(thread: libc::pid_t) {
+    let priority = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the thread is one of ours: its turn is registered, so it has not ended.
+    if unsafe { libc::sched_setscheduler(thread, libc::SCHED_IDLE, &raw const priority) } != 0 {
+        tracing::warn!(thread, "a turn that does not stop keeps its priority");
+    }
+}
+
+fn thread_id() -> libc::pid_t {
+    // SAFETY: the call has no arguments and cannot fail.
+    unsafe { libc::gettid() }
+}
+
+/// The clock that counts this thread's CPU time, readable from other threads while this one lives.
+fn thread_clock() -> libc::clockid_t {
+    let mut clock = MaybeUninit::uninit();
+    // SAFETY: the thread is this one, and the clock's place is written when the result is 0.
+    match unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), clock.as_mut_ptr()) } {
+        // SAFETY: as above.
+        0 => unsafe { clock.assume_init() },
+        _ => libc::CLOCK_THREAD_CPUTIME_ID,
+    }
+}
+
+fn thread_time() -> Duration {
+    clock_time(libc::CLOCK_THREAD_CPUTIME_ID).unwrap_or_default()
+}
+
+fn clock_time(clock: libc::clockid_t) -> Option<Duration> {
+    let mut time = MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: the place is valid and written when the result is 0.
+    let time = unsafe { (libc::clock_gettime(clock, time.as_mut_ptr()) == 0).then(|| time.assume_init()) }?;
+    Some(Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?))
+}

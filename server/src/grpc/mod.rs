@@ -7,6 +7,7 @@
 //! The service is `lethe.v1.Actors`; `proto/lethe/v1/actors.proto` is its documentation. Every error carries its code
 //! and its outcome in a trailer; `error.rs` is the one table for that.
 
+mod accept;
 mod directory;
 mod error;
 mod fetch;
@@ -18,7 +19,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use lethe_proto::{MESSAGE_BYTES_MAX, v1::actors_server::ActorsServer};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::transport::Server;
 
 use self::service::Service;
 use crate::actor::Call;
@@ -33,6 +34,10 @@ pub use self::{
 pub struct Config {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Connections at the same time; one more is closed at once.
+    pub connections_max: usize,
+    /// A new connection must speak HTTP/2 within this time.
+    pub preface_timeout_ms: u64,
     /// Calls under way at the same time; one more is refused with `OVERLOADED`.
     pub calls_max: usize,
     /// Calls under way at the same time on one connection; one more waits at the client.
@@ -50,6 +55,8 @@ impl Config {
     pub fn new(listen: SocketAddr) -> Self {
         Self {
             listen,
+            connections_max: 1_024,
+            preface_timeout_ms: 10_000,
             calls_max: 10_000,
             connection_calls_max: 1_000,
             keepalive_interval_ms: 20_000,
@@ -109,11 +116,11 @@ impl Bound {
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let server = Server::builder()
-            .tcp_nodelay(true)
             .max_concurrent_streams(config.connection_calls_max)
             .http2_keepalive_interval(Some(Duration::from_millis(config.keepalive_interval_ms)))
             .http2_keepalive_timeout(Some(Duration::from_millis(config.keepalive_timeout_ms)));
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let preface_timeout = Duration::from_millis(config.preface_timeout_ms);
+        let incoming = accept::incoming(listener, config.connections_max, preface_timeout);
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
             let stopped = async move { stopped.cancelled().await };

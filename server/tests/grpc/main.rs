@@ -3,6 +3,7 @@
 mod fake;
 mod server;
 mod calls;
+mod connections;
 mod errors;
 mod fetch;
 mod shutdown;

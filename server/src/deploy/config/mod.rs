@@ -22,6 +22,7 @@ use super::{
     error::{Error, Position, Warning},
     rules::{ModuleKind, Rule},
 };
+use crate::egress::Pattern;
 
 pub use self::actors::{ActorBinding, Migration};
 
@@ -265,10 +266,8 @@ fn read_lethe(document: &Document<'_>, table: &mut Table<'_>) -> Result<Egress, 
     if let Some(mut table) = lethe.table("egress")? {
         egress.allow_private = table.flag("allow_private")?.unwrap_or(false);
         for (pattern, at) in table.texts("allow")? {
-            if pattern.is_empty() || pattern.contains(char::is_whitespace) || pattern.contains("://") {
-                let expected = "a host name, an address or a range like \"10.0.0.0/8\"";
-                let message = format!("`{}` must hold {expected}, not {pattern:?}", table.name("allow"));
-                return Err(document.error(at, message));
+            if let Err(error) = pattern.parse::<Pattern>() {
+                return Err(document.error(at, format!("`{}`: {error}", table.name("allow"))));
             }
             egress.allow.push(pattern.to_owned());
         }

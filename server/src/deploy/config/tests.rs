@@ -239,7 +239,7 @@ fn a_value_of_the_wrong_type_or_size_is_an_error_with_what_was_expected() {
         ("\"lethe\": {\"egress\": 1}", "4:21: `lethe.egress` must be a table, not 1"),
         (
             "\"lethe\": {\"egress\": {\"allow\": [\"http://x\"]}}",
-            "4:32: `lethe.egress.allow` must hold a host name, an address or a range like \"10.0.0.0/8\", not \"http://x\"",
+            "4:32: `lethe.egress.allow`: `http://x` is not a host name, an address or a CIDR range: an address is expected before the `/`",
         ),
     ];
     for (line, expected) in table {

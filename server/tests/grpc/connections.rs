@@ -1,0 +1,90 @@
+//! Connections that are too many, silent, or not HTTP/2.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    sync::atomic::Ordering,
+    time::Duration,
+};
+
+use lethe_client::{Client, Id};
+use serde_json::json;
+
+use crate::server::{Server, serve_with};
+
+fn raw(server: &Server) -> TcpStream {
+    let stream = TcpStream::connect(server.address.trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+}
+
+/// Waits until the server has closed the connection.
+async fn closed(mut stream: TcpStream) {
+    let end = tokio::task::spawn_blocking(move || stream.read_to_end(&mut Vec::new()));
+    match end.await.unwrap() {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_over_the_limit_is_closed_and_its_place_can_be_taken_later() {
+    let server = serve_with(|config| config.connections_max = 1).await;
+    let first = server.client().await;
+    first.actor("chat/Room", Id::name("a")).call_json("echo", &json!([])).await.unwrap();
+    closed(raw(&server)).await;
+    drop(first);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Ok(client) = Client::connect(&server.address).await
+            && client.actor("chat/Room", Id::name("a")).call_json("echo", &json!([])).await.is_ok()
+        {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "the place was never given back");
+    }
+    assert_eq!(server.fake.calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_says_nothing_or_too_little_is_closed_in_time() {
+    let server = serve_with(|config| config.preface_timeout_ms = 100).await;
+    closed(raw(&server)).await;
+    let mut hesitant = raw(&server);
+    hesitant.write_all(b"PRI * HTTP/2").unwrap();
+    closed(hesitant).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rubbish_closes_its_own_connection_and_no_other() {
+    let server = serve_with(|_| {}).await;
+    let room = server.client().await.actor("chat/Room", Id::name("a"));
+    for rubbish in
+        [&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], &[0xff; 100], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nrubbish rubbish"]
+    {
+        let mut stream = raw(&server);
+        stream.write_all(rubbish).unwrap();
+        closed(stream).await;
+        room.call_json("echo", &json!([])).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_over_the_limit_of_one_connection_waits_for_a_place() {
+    let server = serve_with(|config| config.connection_calls_max = 1).await;
+    let client = server.client().await;
+    let room = client.actor("chat/Room", Id::name("a"));
+    // The limit reaches the client with its first answer.
+    room.call_json("echo", &json!([0])).await.unwrap();
+    let waiting = {
+        let room = room.clone();
+        tokio::spawn(async move { room.call_json("wait", &json!([1])).await })
+    };
+    while server.fake.calls.load(Ordering::SeqCst) < 2 {
+        tokio::task::yield_now().await;
+    }
+    let queued = tokio::spawn(async move { room.call_json("echo", &json!([2])).await });
+    server.fake.go.notify_one();
+    assert_eq!(waiting.await.unwrap(), Ok(json!([1])));
+    assert_eq!(queued.await.unwrap(), Ok(json!([2])));
+}

@@ -15,7 +15,7 @@ pub struct Config {
     pub body_stall_timeout_ms: u64,
     /// Requests under way, bodies included; one more waits up to the connect time-out and is then refused.
     pub requests_max: usize,
-    /// Open sockets, idle ones included; the same.
+    /// Open sockets; idle ones are closed when one more is needed, and then the same.
     pub connections_max: usize,
     /// Idle connections kept for one host.
     pub idle_per_host_max: usize,
@@ -25,8 +25,8 @@ pub struct Config {
     pub header_bytes_max: usize,
     /// Header lines of a response.
     pub headers_max: usize,
-    /// Different policies whose connections are kept apart in memory; more, and the oldest pool is closed.
-    pub policies_max: usize,
+    /// Hosts whose idle connections are kept; more, and the one asked least recently is forgotten.
+    pub pools_max: usize,
 }
 
 impl Default for Config {
@@ -42,7 +42,7 @@ impl Default for Config {
             idle_timeout_ms: 30_000,
             header_bytes_max: 128 << 10,
             headers_max: 256,
-            policies_max: 256,
+            pools_max: 1024,
         }
     }
 }
@@ -50,6 +50,14 @@ impl Default for Config {
 impl Config {
     pub(super) fn connect_timeout(&self) -> Duration {
         Duration::from_millis(self.connect_timeout_ms)
+    }
+
+    pub(super) fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms)
+    }
+
+    pub(super) fn body_stall_timeout(&self) -> Duration {
+        Duration::from_millis(self.body_stall_timeout_ms)
     }
 
     pub(super) fn response_timeout(&self) -> Duration {

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::pools::Pools;
 use super::{Error, Policy, Resolve};
 
 /// Addresses of one name that are tried.
@@ -34,6 +35,8 @@ pub(super) struct Connector {
     pub(super) resolver: Arc<dyn Resolve>,
     pub(super) tls: Arc<ClientConfig>,
     pub(super) sockets: Arc<Semaphore>,
+    /// Where sockets can be taken from.
+    pub(super) pools: Weak<Pools>,
     pub(super) timeout: Duration,
 }
 
@@ -70,8 +73,16 @@ impl Connector {
         let host = bare_host(&target).ok_or(Error::Request("the URL has no host"))?.to_owned();
         let port = target.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let addresses = self.allowed(&host, port).await?;
-        // The time-out around this bounds the wait.
-        let permit = self.sockets.clone().acquire_owned().await.map_err(|_| Error::Busy)?;
+        let permit = match self.sockets.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                if let Some(pools) = self.pools.upgrade() {
+                    pools.make_room();
+                }
+                // The time-out around this bounds the wait.
+                self.sockets.clone().acquire_owned().await.map_err(|_| Error::Busy)?
+            }
+        };
         let tcp = first_that_answers(&host, port, &addresses).await?;
         // Failing is harmless: small writes are then sent a little later.
         drop(tcp.set_nodelay(true));

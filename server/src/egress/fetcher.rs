@@ -1,6 +1,5 @@
 //! The HTTP client: one pool per policy, all under the same bounds.
 
-use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::sync::Arc;
 
@@ -9,35 +8,24 @@ use http::uri::Scheme;
 use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use lethe_runtime::body::Body;
-use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::Semaphore;
 
-use super::connect::{Connector, bare_host};
-use super::incoming::ResponseBody;
+use super::connect::bare_host;
+use super::incoming::{Held, ResponseBody};
+use super::pools::Pools;
 use super::{Config, Error, Policy, Resolve, SystemResolver, gunzip, hop};
 
-type Pool = Client<Connector, Body>;
-
-/// Sends requests to the outside. Cheap to clone; all clones share pools and bounds.
+/// Sends requests to the outside. Cheap to clone; all clones share connections and bounds. When the last clone and
+/// the last response are dropped, every connection is closed.
 #[derive(Clone)]
 pub struct Fetcher {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    config: Config,
-    resolver: Arc<dyn Resolve>,
-    tls: Arc<ClientConfig>,
+    config: Arc<Config>,
     requests: Arc<Semaphore>,
-    sockets: Arc<Semaphore>,
-    /// Least recently made first. A connection made under one policy is never used under another.
-    pools: Mutex<VecDeque<(Arc<Policy>, Pool)>>,
+    pools: Arc<Pools>,
 }
 
 impl Fetcher {
@@ -49,23 +37,24 @@ impl Fetcher {
     /// With another way to find addresses than the operating system's.
     pub fn with_resolver(config: Config, resolver: Arc<dyn Resolve>) -> Result<Self, Error> {
         let tls = Arc::new(client_tls(config.extra_roots_pem.as_deref())?);
+        let config = Arc::new(config);
         let requests = Arc::new(Semaphore::new(config.requests_max.min(Semaphore::MAX_PERMITS)));
-        let sockets = Arc::new(Semaphore::new(config.connections_max.min(Semaphore::MAX_PERMITS)));
-        let pools = Mutex::new(VecDeque::new());
-        Ok(Self { shared: Arc::new(Shared { config, resolver, tls, requests, sockets, pools }) })
+        let pools = Pools::new(config.clone(), resolver, tls);
+        Ok(Self { config, requests, pools })
     }
 
     /// Sends one request and returns when the response's head is there. Follows no redirects. A gzip body is decoded and
     /// loses the headers that describe its coded form. Dropping the future, or the response's body, ends the exchange.
     pub async fn fetch(&self, request: Request<Body>, policy: &Policy) -> Result<Response<Body>, Error> {
-        let config = &self.shared.config;
+        let config = &self.config;
         let request = outgoing(request)?;
         let host = bare_host(request.uri()).unwrap_or_default().to_owned();
         let method = request.method().clone();
-        let waiting = tokio::time::timeout(config.connect_timeout(), self.shared.requests.clone().acquire_owned());
+        let waiting = tokio::time::timeout(config.connect_timeout(), self.requests.clone().acquire_owned());
         let permit = waiting.await.map_err(|_| Error::Busy)?.map_err(|_| Error::Busy)?;
+        let pool = self.pools.get(request.uri(), policy);
         let bound = config.connect_timeout() + config.response_timeout();
-        let response = match tokio::time::timeout(bound, self.pool(policy).request(request)).await {
+        let response = match tokio::time::timeout(bound, pool.request(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(explained(&error, host)),
             Err(_) => return Err(Error::ResponseTimeout { host, ms: config.response_timeout_ms }),
@@ -73,45 +62,10 @@ impl Fetcher {
         let (mut parts, incoming) = response.into_parts();
         hop::strip(&mut parts.headers);
         parts.extensions.clear();
-        let stall_timeout = std::time::Duration::from_millis(config.body_stall_timeout_ms);
-        let body = ResponseBody::new(incoming, stall_timeout, permit).boxed_unsync();
+        let held = Held { _permit: permit, _pools: self.pools.clone() };
+        let body = ResponseBody::new(incoming, config.body_stall_timeout(), held).boxed_unsync();
         let body = gunzip::decoded(&method, parts.status, &mut parts.headers, body);
         Ok(Response::from_parts(parts, body))
-    }
-
-    /// The pool of a policy; made when it is first asked for.
-    fn pool(&self, policy: &Policy) -> Pool {
-        let mut pools = self.shared.pools.lock();
-        if let Some((_, pool)) = pools.iter().find(|(known, _)| **known == *policy) {
-            return pool.clone();
-        }
-        if pools.len() >= self.shared.config.policies_max.max(1) {
-            pools.pop_front();
-        }
-        let policy = Arc::new(policy.clone());
-        let pool = self.new_pool(policy.clone());
-        pools.push_back((policy, pool.clone()));
-        pool
-    }
-
-    fn new_pool(&self, policy: Arc<Policy>) -> Pool {
-        let config = &self.shared.config;
-        let connector = Connector {
-            policy,
-            resolver: self.shared.resolver.clone(),
-            tls: self.shared.tls.clone(),
-            sockets: self.shared.sockets.clone(),
-            timeout: config.connect_timeout(),
-        };
-        Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .pool_idle_timeout(std::time::Duration::from_millis(config.idle_timeout_ms))
-            .pool_max_idle_per_host(config.idle_per_host_max)
-            .http1_max_buf_size(config.header_bytes_max.max(8 << 10))
-            .http1_max_headers(config.headers_max)
-            .http2_max_header_list_size(u32::try_from(config.header_bytes_max).unwrap_or(u32::MAX))
-            .build(connector)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use lethe_runtime::body::BodyError;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
+use super::pools::Pools;
+
 /// See the module's text.
 pub(super) struct ResponseBody {
     incoming: Incoming,
@@ -19,12 +22,18 @@ pub(super) struct ResponseBody {
     stall: Option<Pin<Box<Sleep>>>,
     waiting: bool,
     failed: bool,
-    _permit: OwnedSemaphorePermit,
+    _held: Held,
+}
+
+/// What a response keeps until its body is dropped: its place among the requests under way, and its connection.
+pub(super) struct Held {
+    pub(super) _permit: OwnedSemaphorePermit,
+    pub(super) _pools: Arc<Pools>,
 }
 
 impl ResponseBody {
-    pub(super) fn new(incoming: Incoming, stall_timeout: Duration, permit: OwnedSemaphorePermit) -> Self {
-        Self { incoming, stall_timeout, stall: None, waiting: false, failed: false, _permit: permit }
+    pub(super) fn new(incoming: Incoming, stall_timeout: Duration, held: Held) -> Self {
+        Self { incoming, stall_timeout, stall: None, waiting: false, failed: false, _held: held }
     }
 
     fn fail<T>(&mut self, text: &'static str) -> Poll<Option<Result<T, BodyError>>> {

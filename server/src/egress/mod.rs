@@ -1,7 +1,7 @@
 //! HTTP(S) out: what a worker's `fetch` does, and which addresses it may reach.
 //!
 //! ```text
-//!  Fetcher ── one client and pool per Policy ── Connector: resolve ─ check ─ connect ─ TLS
+//!  Fetcher ── one pool per policy and host ── Connector: resolve ─ check ─ connect ─ TLS
 //! ```
 //!
 //! The promise: without leave in its [`Policy`], no byte of a worker's request goes to a loopback, private, link-local or
@@ -17,6 +17,7 @@ mod gunzip;
 pub(crate) mod hop;
 mod incoming;
 mod policy;
+mod pools;
 mod resolve;
 
 #[cfg(test)]

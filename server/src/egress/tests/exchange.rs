@@ -9,6 +9,8 @@ use tokio::net::TcpListener;
 use super::rig::*;
 use crate::egress::{Config, Error, Fetcher, Policy};
 
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
 #[tokio::test]
 async fn host_comes_from_the_url_and_hop_by_hop_headers_stay_home() {
     let mut server =
@@ -112,4 +114,39 @@ async fn one_request_over_the_bound_waits_and_is_then_refused() {
     assert_eq!(soon("fetch", fetcher.fetch(get(&url), &open())).await.err(), Some(Error::Busy));
     drop(held);
     assert!(soon("fetch", fetcher.fetch(get(&url), &open())).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_idle_connection_gives_up_its_socket_when_another_needs_one() {
+    let (first, second) = (canned(OK).await, canned(OK).await);
+    let fetcher = Fetcher::new(Config { connections_max: 1, connect_timeout_ms: 10_000, ..quick() }).unwrap();
+    for addr in [first.addr, second.addr, first.addr] {
+        let response = soon("fetch", fetcher.fetch(get(format!("http://{addr}/")), &open())).await.unwrap();
+        assert_eq!(text(response.into_body()).await.unwrap(), "ok");
+    }
+    assert_eq!(first.connections.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn connections_in_use_are_never_more_than_the_bound() {
+    let server = canned("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await;
+    let fetcher = Fetcher::new(Config { connections_max: 1, ..quick() }).unwrap();
+    let url = format!("http://{}/", server.addr);
+    let held = soon("fetch", fetcher.fetch(get(&url), &open())).await.unwrap();
+    let error = soon("fetch", fetcher.fetch(get(&url), &open())).await.err();
+    assert_eq!(error, Some(Error::ConnectTimeout { host: "127.0.0.1".into(), ms: 300 }));
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+    drop(held);
+    assert!(soon("fetch", fetcher.fetch(get(&url), &open())).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_closed_while_idle_is_not_an_error() {
+    let server = canned("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok").await;
+    let fetcher = fetcher();
+    for _ in 0..5 {
+        let response = soon("fetch", fetcher.fetch(get(format!("http://{}/", server.addr)), &open())).await.unwrap();
+        assert_eq!(text(response.into_body()).await.unwrap(), "ok");
+    }
+    assert_eq!(server.connections.load(Ordering::SeqCst), 5);
 }

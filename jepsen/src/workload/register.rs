@@ -21,8 +21,10 @@ use crate::{
     model::{RegisterIn, RegisterOut},
 };
 
-/// After a refusal a worker waits this long, so that a server that is down is not asked thousands of times.
-const PAUSE_AFTER_REFUSAL: Duration = Duration::from_millis(50);
+/// After a refusal a worker waits this long, after the next twice as long, and so on up to the maximum: a server that
+/// is down is not asked thousands of times, and one that is back is soon found.
+const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_millis(400);
 
 /// What all clients of a run share.
 pub struct Clients {
@@ -41,6 +43,7 @@ pub async fn work(clients: &Clients, number: usize, pace: Duration, seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed.wrapping_add(number as u64));
     let mut door = Door::for_worker(number);
     let mut process = clients.writer.new_process();
+    let mut pause = PAUSE;
     sleep(pace.mul_f64(rng.random())).await;
     let mut ticks = interval(pace);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -48,9 +51,12 @@ pub async fn work(clients: &Clients, number: usize, pace: Duration, seed: u64) {
         ticks.tick().await;
         let (key, input) = clients.schedule.next(&mut rng);
         match ask(clients, process, &mut door, &key, input).await {
-            Kind::Ok => {}
+            Kind::Ok => pause = PAUSE,
             Kind::Info => process = clients.writer.new_process(),
-            Kind::Fail | Kind::Invoke => sleep(PAUSE_AFTER_REFUSAL).await,
+            Kind::Fail | Kind::Invoke => {
+                sleep(pause).await;
+                pause = PAUSE_MAX.min(2 * pause);
+            }
         }
     }
 }
@@ -66,7 +72,7 @@ pub async fn final_reads(clients: &Clients, time_max: Duration) -> bool {
                 match ask(clients, process, &mut door, &key, RegisterIn::Read).await {
                     Kind::Ok => break,
                     Kind::Info => process = clients.writer.new_process(),
-                    Kind::Fail | Kind::Invoke => sleep(PAUSE_AFTER_REFUSAL).await,
+                    Kind::Fail | Kind::Invoke => sleep(PAUSE).await,
                 }
                 if started.elapsed() > time_max {
                     return false;

@@ -1,0 +1,49 @@
+//! The register workload against the real server: about twenty seconds of reads, writes, compare-and-sets and
+//! destructions while the server is killed and restarted.
+//!
+//! It needs the `lethe` binary beside the tests, which `cargo test --workspace` or `cargo build` makes.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use lethe_jepsen::{
+    check::{Required, Verdict},
+    nemesis::Nemesis,
+    run::{Config, run},
+};
+
+#[tokio::test]
+async fn registers_stay_linearizable_while_the_server_is_killed() {
+    let test = std::env::current_exe().expect("a test knows where it is");
+    let server = test.parent().and_then(Path::parent).expect("target/debug/deps/").join("lethe");
+    assert!(server.exists(), "there is no {}: run `cargo build` first", server.display());
+    let dir = tempfile::tempdir().unwrap();
+    let (nemesis, time, seed) = (Nemesis::Kill, Duration::from_secs(20), rand::random());
+    println!("seed {seed}");
+    // A debug build may share its machine with other tests: less is asked of it than of a run by hand.
+    let required = Required {
+        ok_per_second: 20.0,
+        ok_share: 0.4,
+        faults: BTreeMap::from([("kill".to_string(), 3)]),
+        ..Config::required(nemesis, time)
+    };
+    let config = Config {
+        server,
+        out: dir.path().join("run"),
+        nemesis,
+        time,
+        final_reads_max: Duration::from_secs(60),
+        workers: 12,
+        rate: 400.0,
+        seed,
+        required,
+    };
+    let judgement = match run(&config).await {
+        Ok(judgement) => judgement,
+        Err(error) => panic!("the harness failed: {error:#}"),
+    };
+    println!("{judgement}");
+    if judgement.verdict != Verdict::Valid {
+        // The evidence must outlive the test.
+        panic!("{:?}\neverything is in {}", judgement.verdict, dir.keep().display());
+    }
+}

@@ -246,6 +246,13 @@ function interfaceShape(object, proto, name) {
     }
     return shape(`${name} `, { items, count: items.length });
   }
+  for (let at = proto; at !== null && p.setHas(idl.interfaces, at); at = p.getPrototypeOf(at)) {
+    addAccessors(items, object, at, name);
+  }
+  return shape(`${name} `, { items, count: items.length });
+}
+
+function addAccessors(items, object, proto, name) {
   const keys = p.ownKeys(proto);
   for (let i = 0; i < keys.length; i++) {
     const { get } = p.getOwnPropertyDescriptor(proto, keys[i]);
@@ -259,7 +266,6 @@ function interfaceShape(object, proto, name) {
     }
     items[items.length] = { pair: true, label: keys[i], value };
   }
-  return shape(`${name} `, { items, count: items.length });
 }
 
 /** A text of several lines with all but the first moved to the right. */

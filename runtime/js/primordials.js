@@ -92,6 +92,7 @@ return {
   trunc: Math.trunc,
   min: Math.min,
   max: Math.max,
+  dateNow: Date.now,
   dateToISOString: uncurry(Date.prototype.toISOString),
   dateValue: uncurry(Date.prototype.getTime),
   regExpSource: getter(RegExp.prototype, "source"),

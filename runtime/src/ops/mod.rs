@@ -13,6 +13,7 @@ pub(crate) mod fetch;
 mod gcm;
 pub(crate) mod inspect;
 pub(crate) mod log;
+pub(crate) mod multipart;
 pub(crate) mod rejection;
 pub(crate) mod reply;
 pub(crate) mod section;

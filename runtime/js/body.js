@@ -1,12 +1,14 @@
 // Bodies of requests and responses. Internally a body is one object:
 //
 // ```text
-// { source, rid, stream, used, failure }
+// { source, rid, stream, root, used, failure }
 //   source   string | Uint8Array | Blob | null    bytes we hold; they can be sent again
 //   rid      number | null                        native stream: chunks come from `ops.bodyRead`
 //   stream   ReadableStream | null                made by the worker, or by us when `.body` was first read
+//   root     ReadableStream | null                the one we made; `stream` may have become a branch of it
 //   used     true once somebody took the bytes while no stream existed
-//   failure  null | { reason }                    why a native stream was cut (an aborted fetch)
+//   failure  null | { failed, reason }            of a native stream: whether it was cut (an aborted fetch); shared by
+//                                                 all bodies that the content moves through
 // ```
 //
 // A string or byte body never becomes a stream unless `.body` is read, and a native body that nobody read goes back
@@ -19,7 +21,8 @@ const evaluated = lethe.use("evaluated");
 const { ops } = lethe;
 
 function make(source, rid, stream) {
-  return { source, rid, stream, used: false, failure: null };
+  const failure = rid === null ? null : { failed: false, reason: undefined };
+  return { source, rid, stream, root: null, used: false, failure };
 }
 
 /** "Extract a body": `[body, content type or null]` of a `BodyInit`. */
@@ -70,7 +73,7 @@ function assertUsable(body, where) {
 function streamOf(body) {
   if (body.stream === null) {
     const { fromOrigin, spent } = lethe.use("readable_origin");
-    body.stream = body.used ? spent() : fromOrigin(body);
+    body.stream = body.root = body.used ? spent() : fromOrigin(body);
   }
   return body.stream;
 }
@@ -80,7 +83,6 @@ function clone(body) {
   if (body.stream === null && body.source !== null) return make(body.source, null, null);
   const [mine, other] = lethe.use("readable_origin").teeForClone(streamOf(body));
   body.stream = mine;
-  body.rid = null;
   return make(body.source, null, other);
 }
 
@@ -92,7 +94,7 @@ function move(body, where) {
     return { ...body, used: false };
   }
   const origin = evaluated.readable.takeOrigin(body.stream);
-  if (origin !== null) return { ...origin, stream: null, used: false };
+  if (origin !== null) return { ...origin, stream: null, root: null, used: false };
   return make(body.source, null, lethe.use("readable_origin").proxy(body.stream));
 }
 
@@ -112,24 +114,28 @@ function outgoing(body, where) {
 
 /** Cuts a body whose bytes come from the network: readers see `reason`. */
 function fail(body, reason) {
-  body.failure = { reason };
-  if (body.stream !== null) evaluated.readable.errorOrigin(body.stream, reason);
-  if (body.rid !== null) ops.bodyCancel(body.rid);
+  body.failure.failed = true;
+  body.failure.reason = reason;
+  if (body.root !== null) evaluated.readable.errorOrigin(body.root, reason);
+  ops.bodyCancel(body.rid);
 }
 
-async function readNative(body) {
+/** Reads a native body to its end. */
+async function readNative({ rid, failure }) {
   const chunks = [];
   for (;;) {
     let chunk;
     try {
-      chunk = await ops.bodyRead(body.rid);
+      chunk = await ops.bodyRead(rid);
     } catch (error) {
-      throw body.failure === null ? error : body.failure.reason;
+      throw failure.failed ? failure.reason : error;
     }
-    if (body.failure !== null) throw body.failure.reason;
-    if (chunk === undefined) return concat(chunks);
+    if (failure.failed) throw failure.reason;
+    if (chunk === undefined) break;
     chunks[chunks.length] = chunk;
   }
+  // Not the chunks themselves: a promise looks for `then` on objects, where a worker may have put one.
+  return () => concat(chunks);
 }
 
 function concat(chunks) {
@@ -144,19 +150,39 @@ function concat(chunks) {
   return bytes;
 }
 
-/** All of a body as a string (of a string body) or bytes that the caller must not change. */
-async function consume(body, where) {
-  if (body === null) return "";
-  // The failure of an abort is recorded on the body itself, so a native body is read in place.
-  if (body.stream === null && body.rid !== null) {
-    assertUsable(body, where);
-    body.used = true;
-    return readNative(body);
+/**
+ * All of a body, as a promise of `convert(content)`; the content is a string or bytes that `convert` must not change.
+ * What is known to fail is rejected at once.
+ */
+function consume(body, where, convert) {
+  const { promise, resolve, reject } = p.promiseWithResolvers();
+  const done = (content) => {
+    try {
+      resolve(convert(content));
+    } catch (error) {
+      reject(error);
+    }
+  };
+  const doneLater = (content) => done(content());
+  try {
+    if (body === null) {
+      done("");
+    } else if (body.failure?.failed) {
+      reject(body.failure.reason);
+    } else {
+      const content = take(body, where);
+      if (typeof content === "string" || p.isView(content)) done(content);
+      else if (isStream(content)) evaluated.readable.readAllBytes(content, (chunks) => done(concat(chunks)), reject);
+      else p.promiseThen(readNative(content), doneLater, reject);
+    }
+  } catch (error) {
+    reject(error);
   }
-  const content = take(body, where);
-  if (typeof content === "string" || p.isView(content)) return content;
-  if (evaluated.readable?.isReadableStream(content)) return concat(await evaluated.readable.readAllBytes(content));
-  return readNative(content);
+  return promise;
+}
+
+function isStream(content) {
+  return evaluated.readable?.isReadableStream(content) === true;
 }
 
 function asText(content) {
@@ -173,7 +199,15 @@ function asBytes(content) {
  * `self`; `typeOf(self)` is its Content-Type header or null.
  */
 function mixin(Class, name, bodyOf, typeOf) {
-  const read = (self, method) => consume(bodyOf(self), `Failed to execute '${method}' on '${name}'`);
+  const read = (self, method, convert) => {
+    let body;
+    try {
+      body = bodyOf(self);
+    } catch (error) {
+      return p.promiseReject(error);
+    }
+    return consume(body, `Failed to execute '${method}' on '${name}'`, convert);
+  };
   idl.mixin(Class, {
     get body() {
       const body = bodyOf(this);
@@ -183,27 +217,28 @@ function mixin(Class, name, bodyOf, typeOf) {
       const body = bodyOf(this);
       return body !== null && isDisturbed(body);
     },
-    async arrayBuffer() {
-      return p.typedArrayBuffer(asBytes(await read(this, "arrayBuffer")));
+    arrayBuffer() {
+      return read(this, "arrayBuffer", (content) => p.typedArrayBuffer(asBytes(content)));
     },
-    async blob() {
-      const bytes = asBytes(await read(this, "blob"));
-      return lethe.use("blob").fromBytes(bytes, lethe.use("mime").normalized(typeOf(this)));
+    blob() {
+      return read(this, "blob", (content) => {
+        const type = lethe.use("mime").normalized(typeOf(this));
+        return lethe.use("blob").fromBytes(asBytes(content), type);
+      });
     },
-    async bytes() {
-      return asBytes(await read(this, "bytes"));
+    bytes() {
+      return read(this, "bytes", asBytes);
     },
-    async formData() {
-      const content = await read(this, "formData");
-      return lethe.use("form_data_parse").parse(asBytes(content), typeOf(this));
+    formData() {
+      return read(this, "formData", (content) => lethe.use("form_data_parse").parse(asBytes(content), typeOf(this)));
     },
-    async json() {
-      return p.jsonParse(asText(await read(this, "json")));
+    json() {
+      return read(this, "json", (content) => p.jsonParse(asText(content)));
     },
-    async text() {
-      return asText(await read(this, "text"));
+    text() {
+      return read(this, "text", asText);
     },
   });
 }
 
-return { make, extract, isUnusable, assertUsable, clone, move, outgoing, fail, mixin };
+return { make, extract, isUnusable, isStream, assertUsable, clone, move, outgoing, fail, mixin };

@@ -119,8 +119,8 @@ class SubtleCrypto {
     const { algorithm: found, params } = normalize(algorithm, "generateKey");
     const read = found.generateParams(params);
     checkUsages(found, usages);
-    if (usages.length === 0) throw new DOMException("A secret key needs at least one usage", "SyntaxError");
     const { bits, keyAlgorithm } = found.generate(read);
+    if (usages.length === 0) throw new DOMException("A secret key needs at least one usage", "SyntaxError");
     const bytes = new p.Uint8Array(p.ceil(bits / 8));
     ops.randomFill(bytes);
     if (bits % 8 !== 0) bytes[bytes.length - 1] &= 0xff << (8 - (bits % 8));

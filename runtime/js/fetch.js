@@ -3,13 +3,18 @@
 "use strict";
 
 const p = lethe.use("primordials");
+const idl = lethe.use("webidl");
 const { Request, isRequest, newIncomingRequest } = lethe.use("request");
 const { Response, isResponse, describeResponse } = lethe.use("response");
 const { Headers } = lethe.use("headers");
 
-async function fetch(input, init = undefined) {
-  if (arguments.length === 0) throw new p.TypeError("Failed to execute 'fetch': 1 argument required, but only 0 present");
-  return lethe.use("fetch_send").send(new Request(input, init));
+function fetch(input, init = undefined) {
+  try {
+    idl.required(arguments, 1, "Failed to execute 'fetch'");
+    return lethe.use("fetch_send").send(new Request(input, init));
+  } catch (error) {
+    return p.promiseReject(error);
+  }
 }
 
 return { fetch, Headers, Request, Response, isRequest, isResponse, newIncomingRequest, describeResponse };

@@ -19,16 +19,17 @@ const NULL_BODY = [101, 103, 204, 205, 304];
 let lastId = 0;
 
 /**
- * Sends a request and follows its redirects. `wire` sends one request on its way: to the outside, or to one actor.
+ * Sends a request, whose body is used from now on, and follows its redirects; a promise of the response. `wire` sends
+ * one request on its way: to the outside, or to one actor.
  */
-async function send(request, wire = ops.fetch) {
+function send(request, wire = ops.fetch) {
   const { method, url, list, body, redirect, source, signal } = stateOf(request);
   const follows = signal ?? source;
   const abort = follows === null ? null : lethe.use("abort");
   if (follows !== null && abort.isAborted(follows)) {
     const reason = abort.reasonOf(follows);
     if (body !== null) dropBody(body, reason);
-    throw reason;
+    return p.promiseReject(reason);
   }
   const call = {
     id: ++lastId,
@@ -42,14 +43,14 @@ async function send(request, wire = ops.fetch) {
     aborted: null,
     failed: null,
     reject: null,
+    settled: p.nothing,
   };
   if (follows === null) return follow(call);
   const { promise, reject } = p.promiseWithResolvers();
+  const algorithm = (reason) => cut(call, reason);
   call.reject = reject;
   call.settled = () => abort.removeAlgorithm(follows, algorithm);
-  const algorithm = (reason) => cut(call, reason);
   abort.addAlgorithm(follows, algorithm);
-  p.markHandled(promise);
   const sent = follow(call);
   p.promiseThen(sent, undefined, call.settled);
   return race(sent, promise);
@@ -121,22 +122,20 @@ function wireBody(call) {
   if (call.body.source !== null) return bodies.outgoing(bodies.make(call.body.source, null, null), "fetch");
   const content = bodies.outgoing(call.body, "fetch");
   if (p.isView(content)) return content;
-  if (isStream(content)) {
-    return lethe.use("readable_pump").pump(content, (reason) => {
-      call.failed = { reason };
+  if (bodies.isStream(content)) {
+    return lethe.use("readable_pump").pump(content, {
+      failed: (reason) => {
+        call.failed = { reason };
+      },
+      unwanted: (error) => (call.aborted === null ? error : call.aborted.reason),
     });
   }
   return content.rid;
 }
 
-function isStream(content) {
-  return lethe.use("evaluated").readable?.isReadableStream(content) === true;
-}
-
 /** "HTTP-redirect fetch": the next URL, method, headers and body. */
 function redirectTo(call, status, location) {
-  const parts = new p.Uint32Array(8);
-  const next = ops.urlParse(location, call.url, parts);
+  const next = ops.urlParse(escaped(location), call.url, undefined);
   if (next === undefined) throw new p.TypeError(`fetch failed: cannot redirect to '${location}'`);
   const target = p.stringIndexOf(next, "#") === -1 ? next + fragmentOf(call.url) : next;
   checkScheme(target);
@@ -157,6 +156,17 @@ function redirectTo(call, status, location) {
   call.url = target;
 }
 
+/** Header bytes above 0x7f percent-encoded: a header is no text in a known encoding. */
+function escaped(location) {
+  let text = "";
+  for (let i = 0; i < location.length; i++) {
+    const code = p.charCodeAt(location, i);
+    text += code < 0x80 ? location[i] : `%${HEX[code >> 4]}${HEX[code & 15]}`;
+  }
+  return text;
+}
+const HEX = "0123456789ABCDEF";
+
 function fragmentOf(url) {
   const at = p.stringIndexOf(url, "#");
   return at === -1 ? "" : p.stringSlice(url, at);
@@ -171,9 +181,10 @@ function originOf(url) {
 function respond(call, head, redirected) {
   const empty = call.method === "HEAD" || p.arrayIncludes(NULL_BODY, head.status);
   if (empty && head.rid !== null) ops.bodyCancel(head.rid);
-  const body = empty || head.rid === null ? null : bodies.make(null, head.rid, null);
-  call.response = body;
-  if (body === null) call.settled?.();
+  // A response that may have a body has one, if only of no bytes.
+  const body = empty ? null : bodies.make(head.rid === null ? new p.Uint8Array(0) : null, head.rid, null);
+  if (head.rid !== null && body !== null) call.response = body;
+  else call.settled();
   const at = p.stringIndexOf(call.url, "#");
   return fromNetwork(head, at === -1 ? call.url : p.stringSlice(call.url, 0, at), redirected, body);
 }

@@ -16,7 +16,7 @@ function parse(bytes, contentType) {
     return fromEntries(entriesOf(parts));
   }
   if (type?.essence === "application/x-www-form-urlencoded") {
-    const flat = ops.formParse(ops.utf8Decode(bytes));
+    const flat = ops.formParse(ops.decode("utf-8", bytes, false, true));
     const entries = [];
     for (let i = 0; i < flat.length; i += 2) entries[i >> 1] = [flat[i], flat[i + 1]];
     return fromEntries(entries);

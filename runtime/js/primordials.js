@@ -129,9 +129,6 @@ return {
   arrayBufferSlice: uncurry(ArrayBuffer.prototype.slice),
   arrayBufferTransfer: uncurry(ArrayBuffer.prototype.transfer),
   arrayBufferResizable: getter(ArrayBuffer.prototype, "resizable"),
-  // An isolate without shared memory has no such constructor.
-  sharedArrayBufferByteLength:
-    typeof SharedArrayBuffer === "function" ? getter(SharedArrayBuffer.prototype, "byteLength") : undefined,
 
   Promise,
   promiseThen: PromiseThen,

@@ -475,7 +475,7 @@ const exports = {
   cancelObject: (object, reason) => cancel(stateOf(object), reason),
   takeOrigin: (object) => lethe.use("readable_origin").takeOrigin(stateOf(object)),
   errorOrigin: (object, reason) => lethe.use("readable_origin").errorOrigin(stateOf(object), reason),
-  readAllBytes: (object) => lethe.use("readable_origin").readAllBytes(stateOf(object)),
+  readAllBytes: (object, done, failed) => lethe.use("readable_origin").readAllBytes(stateOf(object), done, failed),
 };
 lethe.use("evaluated").readable = exports;
 return exports;

@@ -14,20 +14,25 @@ function fromOrigin(body) {
   const { source, rid, failure } = body;
   const stream = b.create({
     start: undefined,
-    pull: source === null ? () => pullNative(stream, rid) : () => pullSource(stream, source),
+    pull: source === null ? () => pullNative(stream, rid, failure) : () => pullSource(stream, source),
     cancel: () => {
       if (rid !== null) ops.bodyCancel(rid);
       return p.promiseResolve();
     },
   });
   stream.origin = { source, rid, failure, used: false };
-  if (failure !== null) b.error(stream.controller, failure.reason);
+  if (failure?.failed) b.error(stream.controller, failure.reason);
   return r.wrap(stream);
 }
 
-async function pullNative(stream, rid) {
+async function pullNative(stream, rid, failure) {
   stream.origin = null;
-  const chunk = await ops.bodyRead(rid);
+  let chunk;
+  try {
+    chunk = await ops.bodyRead(rid);
+  } catch (error) {
+    throw failure.failed ? failure.reason : error;
+  }
   finishPull(stream.controller, chunk, chunk === undefined);
 }
 
@@ -68,6 +73,7 @@ function takeOrigin(stream) {
   return origin;
 }
 
+/** Ends a stream whose native source was cut. */
 function errorOrigin(stream, reason) {
   stream.controller.steps.error(stream.controller, reason);
 }
@@ -88,28 +94,26 @@ function proxy(object) {
   return readable;
 }
 
-/** All chunks of a stream; each must be a Uint8Array. */
-function readAllBytes(stream) {
+/** Calls `done(chunks)` with all chunks of a stream, each a Uint8Array, or `failed(reason)`. */
+function readAllBytes(stream, done, failed) {
   const reader = r.acquire(stream);
   const chunks = [];
-  const { promise, resolve, reject } = p.promiseWithResolvers();
   const request = {
     chunk: (chunk) => {
       if (p.typedArrayTag(chunk) !== "Uint8Array") {
         const reason = new p.TypeError("A body's stream must give Uint8Array chunks");
         p.markHandled(r.cancel(stream, reason));
-        reject(reason);
+        failed(reason);
         return;
       }
       chunks[chunks.length] = chunk;
       // A microtask later: a stream that answers at once must not make this recursive.
       q.microtask(() => r.read(reader, request));
     },
-    close: () => resolve(chunks),
-    error: reject,
+    close: () => done(chunks),
+    error: failed,
   };
   r.read(reader, request);
-  return promise;
 }
 
 return { fromOrigin, spent, takeOrigin, errorOrigin, teeForClone, proxy, readAllBytes };

@@ -7,17 +7,17 @@ const { ops } = lethe;
 
 /**
  * Opens a native body, feeds it from `object` and returns its resource id at once. If the stream fails, the body fails
- * and `failed(reason)` is called; if the taker goes away, the stream is canceled.
+ * and `failed(reason)` is called; if the taker goes away, the stream is canceled with `unwanted(error)`.
  */
-function pump(object, failed) {
+function pump(object, { failed, unwanted }) {
   const rid = ops.bodyOpen();
   const stream = r.stateOf(object);
   const reader = r.acquire(stream);
-  p.markHandled(run(rid, stream, reader, failed));
+  p.markHandled(run(rid, stream, reader, failed, unwanted));
   return rid;
 }
 
-async function run(rid, stream, reader, failed) {
+async function run(rid, stream, reader, failed, unwanted) {
   for (;;) {
     let step;
     try {
@@ -38,8 +38,8 @@ async function run(rid, stream, reader, failed) {
     }
     try {
       await ops.bodyWrite(rid, step.value);
-    } catch (reason) {
-      p.markHandled(r.cancel(stream, reason));
+    } catch (error) {
+      p.markHandled(r.cancel(stream, unwanted(error)));
       return;
     }
   }

@@ -131,10 +131,11 @@ function constructed(input, init, where) {
 /** Reads a `RequestInit` in WebIDL's order (members by name). */
 function requestInit(init, where) {
   const read = {};
-  const { body, cache, cf, headers, integrity, keepalive, method, redirect, signal } = init;
+  const { body, cache, cf, duplex, headers, integrity, keepalive, method, redirect, signal } = init;
   if (body !== undefined) read.body = body;
   if (cache !== undefined) read.cache = idl.enumeration(cache, CACHE_MODES, `${where}: cache`);
   if (cf !== undefined) read.cf = cf;
+  if (duplex !== undefined) idl.enumeration(duplex, ["half"], `${where}: duplex`);
   if (headers !== undefined) read.headers = headers;
   if (integrity !== undefined) read.integrity = idl.domString(integrity);
   if (keepalive !== undefined) read.keepalive = !!keepalive;

@@ -136,11 +136,12 @@ function isArrayBuffer(value) {
   }
 }
 
+/** An ArrayBuffer or SharedArrayBuffer; the startup snapshot has no SharedArrayBuffer to take a brand check from. */
 function isAnyBuffer(value) {
   if (isArrayBuffer(value)) return true;
-  if (!isObject(value) || p.sharedArrayBufferByteLength === undefined) return false;
+  if (!isObject(value)) return false;
   try {
-    p.sharedArrayBufferByteLength(value);
+    new p.DataView(value);
     return true;
   } catch {
     return false;

@@ -8,7 +8,7 @@
 const { ops } = lethe;
 const { WebAssembly } = lethe;
 const { Memory, Instance, instantiate } = WebAssembly;
-const { Map, Number, RangeError, WeakRef } = globalThis;
+const { Map, Number, RangeError, TypeError, WeakRef } = globalThis;
 const { apply, construct } = Reflect;
 const { defineProperty, getOwnPropertyDescriptor, values } = Object;
 const { grow } = Memory.prototype;
@@ -51,6 +51,7 @@ function registerExports(instance) {
 
 function CountedMemory(descriptor) {
   if (new.target === undefined) return Memory(descriptor);
+  if (descriptor?.shared) throw new TypeError("workers have no shared memory");
   claim(Number(descriptor?.initial ?? 0) * PAGE_BYTES);
   const memory = construct(Memory, [descriptor], new.target);
   register(memory);

@@ -1,5 +1,7 @@
 //! Tests of the vault and its key table on real files.
 
+mod power;
+
 use std::path::Path;
 
 use super::*;

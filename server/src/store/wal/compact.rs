@@ -5,7 +5,7 @@
 //! has to snapshot and purge the groups that [`Wal::pins`](super::Wal::pins) names.
 
 use super::{
-    Error, GroupId, WalConfig, WalEntry, group::read_slot, record, segment::Segment, shared::State, track::Slot,
+    Error, GroupId, WalConfig, WalEntry, group::read_slots, record, segment::Segment, shared::State, track::Slot,
 };
 
 /// Most bytes that one slice copies.
@@ -91,6 +91,12 @@ pub fn plan(state: &State, config: &WalConfig) -> Option<(Segment, Vec<Run>)> {
 
 /// Reads a run's entries with their checksums.
 pub fn read(segment: &Segment, run: &Run) -> Result<Vec<(WalEntry, u32)>, Error> {
-    let numbered = (run.first..).zip(&run.slots);
-    numbered.map(|(index, slot)| Ok((read_slot(index, slot, segment)?, slot.crc))).collect()
+    let mut entries = Vec::with_capacity(run.slots.len());
+    let mut first = run.first;
+    // A run may stand in several records, with other things between them.
+    for part in run.slots.chunk_by(|one, two| one.end() + record::ENTRY_HEADER == u64::from(two.offset)) {
+        read_slots(first, part, segment, &mut entries)?;
+        first += part.len() as u64;
+    }
+    Ok(entries.into_iter().zip(run.slots.iter().map(|slot| slot.crc)).collect())
 }

@@ -166,7 +166,8 @@ pub fn zero_sectors(bytes: &[u8]) -> u32 {
 
 /// Whether all bytes are zero.
 pub fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
+    const ZEROS: [u8; SECTOR as usize] = [0; SECTOR as usize];
+    bytes.chunks(ZEROS.len()).all(|part| part == &ZEROS[..part.len()])
 }
 
 /// What stands at an offset where a frame could begin.

@@ -125,13 +125,17 @@ impl GroupLog {
     /// The first entries of the range that exist, at least one if there is one, at most about `bytes_max` bytes.
     pub fn read_up_to(&self, range: Range<u64>, bytes_max: u64) -> Result<Vec<WalEntry>, Error> {
         let sources = self.locate(range, bytes_max)?;
-        sources
-            .into_iter()
-            .map(|source| match source {
-                Source::Memory(entry) => Ok(entry),
-                Source::Disk { index, slot, segment } => read_slot(index, &slot, &segment),
-            })
-            .collect()
+        let mut entries = Vec::with_capacity(sources.len());
+        for part in sources.chunk_by(Source::is_followed_by) {
+            match &part[0] {
+                Source::Memory(entry) => entries.push(entry.clone()),
+                Source::Disk { index, segment, .. } => {
+                    let slots: Vec<Slot> = part.iter().filter_map(Source::slot).collect();
+                    read_slots(*index, &slots, segment, &mut entries)?;
+                }
+            }
+        }
+        Ok(entries)
     }
 
     /// Everything but the entries.
@@ -239,16 +243,40 @@ impl GroupLog {
     }
 }
 
-/// Reads an entry from its place and checks it.
-pub(super) fn read_slot(index: u64, slot: &Slot, segment: &Segment) -> Result<WalEntry, Error> {
-    let mut bytes = vec![0; slot.bytes as usize];
-    let read = segment.file.read_exact_at(&mut bytes, u64::from(slot.offset));
-    read.map_err(Error::io("read", &segment.path))?;
-    if crc32fast::hash(&bytes) != slot.crc {
-        let reason = format!("entry {index} does not match its checksum");
-        return Err(Error::Corrupt { path: segment.path.clone(), offset: u64::from(slot.offset), reason });
+impl Source {
+    fn slot(&self) -> Option<Slot> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Disk { slot, .. } => Some(*slot),
+        }
     }
-    Ok(WalEntry { index, term: slot.term, bytes: bytes.into() })
+
+    /// Whether the other one stands right behind this one on disk, so that one read fetches both.
+    fn is_followed_by(&self, other: &Self) -> bool {
+        let (Some(one), Some(two)) = (self.slot(), other.slot()) else { return false };
+        one.segment == two.segment && one.end() + record::ENTRY_HEADER == u64::from(two.offset)
+    }
+}
+
+/// Reads entries that follow each other in one record, the first with this index, and checks them.
+pub(super) fn read_slots(first: u64, slots: &[Slot], segment: &Segment, into: &mut Vec<WalEntry>) -> Result<(), Error> {
+    let (Some(start), Some(end)) = (slots.first().map(|slot| u64::from(slot.offset)), slots.last().map(Slot::end))
+    else {
+        return Ok(());
+    };
+    let mut bytes = vec![0; (end - start) as usize];
+    segment.file.read_exact_at(&mut bytes, start).map_err(Error::io("read", &segment.path))?;
+    let bytes = Bytes::from(bytes);
+    for (index, slot) in (first..).zip(slots) {
+        let at = (u64::from(slot.offset) - start) as usize;
+        let data = bytes.slice(at..at + slot.bytes as usize);
+        if crc32fast::hash(&data) != slot.crc {
+            let reason = format!("entry {index} does not match its checksum");
+            return Err(Error::Corrupt { path: segment.path.clone(), offset: u64::from(slot.offset), reason });
+        }
+        into.push(WalEntry { index, term: slot.term, bytes: data });
+    }
+    Ok(())
 }
 
 impl std::fmt::Debug for GroupLog {

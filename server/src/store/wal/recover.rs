@@ -87,6 +87,9 @@ fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<Segment>, Error> {
 impl Recovery<'_> {
     /// Reads one segment; `false` when it was never completely made, and is removed.
     fn read(&mut self, segment: &Segment, is_last: bool) -> Result<bool, Error> {
+        if self.is_untouched(segment)? {
+            return Ok(true);
+        }
         let bytes = match segment.file.read_whole(self.config.segment_bytes) {
             Ok(bytes) => Bytes::from(bytes),
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
@@ -96,7 +99,7 @@ impl Recovery<'_> {
         };
         self.summary.bytes += bytes.len() as u64;
         let place = Place { node: self.config.node, segment: segment.number };
-        if let Err(error) = self.check_header(segment, &bytes) {
+        if let Err(error) = self.check_header(segment, &bytes, bytes.len() as u64) {
             // Made only in part: the zeros are synced before the header is written, and both before the next is begun.
             if is_last && frame::is_zero(&bytes) {
                 self.vfs.remove(&segment.path).map_err(Error::io("remove", &segment.path))?;
@@ -108,7 +111,24 @@ impl Recovery<'_> {
         Ok(true)
     }
 
-    fn check_header(&self, segment: &Segment, bytes: &[u8]) -> Result<(), Error> {
+    /// Whether a segment is a spare that was never written to. Only the one right behind the end can have been touched, by a
+    /// frame that was not synced, so the others need not be read whole.
+    fn is_untouched(&mut self, segment: &Segment) -> Result<bool, Error> {
+        if self.end.is_none_or(|end| segment.number <= end.segment + 1) {
+            return Ok(false);
+        }
+        let size = segment.file.size().map_err(Error::io("measure", &segment.path))?;
+        let mut start = [0; (SEGMENT_HEADER + SECTOR) as usize];
+        if size != self.config.segment_bytes {
+            return Ok(false);
+        }
+        segment.file.read_exact_at(&mut start, 0).map_err(Error::io("read", &segment.path))?;
+        self.summary.bytes += start.len() as u64;
+        let (header, first) = start.split_at(SEGMENT_HEADER as usize);
+        Ok(frame::is_zero(first) && self.check_header(segment, header, size).is_ok())
+    }
+
+    fn check_header(&self, segment: &Segment, bytes: &[u8], size: u64) -> Result<(), Error> {
         let Some(header) = SegmentHeader::decode(bytes) else {
             return Err(corrupt(segment, 0, "the segment header is damaged"));
         };
@@ -122,9 +142,9 @@ impl Recovery<'_> {
         if header.segment != segment.number {
             return Err(corrupt(segment, 0, format!("the file is segment {} under another name", header.segment)));
         }
-        if header.bytes != bytes.len() as u64 {
-            let reason = format!("the file has {} bytes, its header says {}", bytes.len(), header.bytes);
-            return Err(corrupt(segment, bytes.len() as u64, reason));
+        if header.bytes != size {
+            let reason = format!("the file has {size} bytes, its header says {}", header.bytes);
+            return Err(corrupt(segment, size, reason));
         }
         if header.bytes != self.config.segment_bytes {
             return Err(Error::Config(format!(

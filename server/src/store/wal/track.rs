@@ -30,6 +30,11 @@ pub struct Slot {
 
 impl Slot {
     const UNSEEN: Self = Self { term: 0, segment: 0, offset: 0, bytes: 0, crc: 0 };
+
+    /// Offset behind the data.
+    pub fn end(&self) -> u64 {
+        u64::from(self.offset) + u64::from(self.bytes)
+    }
 }
 
 /// Live entries in one segment.

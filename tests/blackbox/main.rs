@@ -3,6 +3,7 @@
 mod actors;
 mod bad_input;
 mod durability;
+mod examples;
 mod isolation;
 mod limits;
 mod workers;

@@ -40,7 +40,8 @@ pub async fn get(base: &str, path: &str) -> Result<Reply> {
     send(base, Request::get(path).body(Full::default())?).await
 }
 
-async fn open(base: &str, mut request: Request<Full<Bytes>>) -> Result<Response<hyper::body::Incoming>> {
+/// Sends one request and gives the response as soon as its head is there, with its body still streaming.
+pub async fn open(base: &str, mut request: Request<Full<Bytes>>) -> Result<Response<hyper::body::Incoming>> {
     let host = base.strip_prefix("http://").context("only http:// here")?;
     let stream = TcpStream::connect(host).await.with_context(|| format!("connecting to {host}"))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;

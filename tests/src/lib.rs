@@ -4,6 +4,6 @@ mod http;
 mod project;
 mod server;
 
-pub use http::{Reply, get, send};
+pub use http::{Reply, get, open, send};
 pub use project::Project;
 pub use server::{Options, Server, Signal, lethe, wait_for};

@@ -20,6 +20,9 @@ function encode(value, what) {
     bytes = ops.serialize(value);
   } catch (error) {
     if (error?.name !== "DataCloneError") throw error;
+    if (p.stringEndsWith(`${error.message}`, "out of memory.")) {
+      throw new p.RangeError(`${what}: too large when serialized, the limit is ${MESSAGE_BYTES_MAX} bytes`);
+    }
     throw lethe.use("entry").dataCloneError(`${what}: ${error.message}`);
   }
   const size = p.typedArrayByteLength(bytes);
@@ -70,4 +73,13 @@ async function settle(promise) {
   return value;
 }
 
-return { encode, encodeArgs, settle };
+/** JSON of a result. `undefined` has none and becomes `null`. */
+function encodeJson(value, what) {
+  const text = p.jsonStringify(value) ?? "null";
+  if (text.length > MESSAGE_BYTES_MAX) {
+    throw new p.RangeError(`${what}: ${text.length} characters of JSON, the limit is ${MESSAGE_BYTES_MAX}`);
+  }
+  return text;
+}
+
+return { encode, encodeArgs, encodeJson, settle };

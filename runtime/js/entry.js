@@ -9,7 +9,7 @@ const { isArray } = Array;
 const { getPrototypeOf, hasOwn, prototype: objectPrototype } = Object;
 const { apply, construct, get } = Reflect;
 const { then } = Promise.prototype;
-const { parse, stringify } = JSON;
+const { parse } = JSON;
 const resolve = Promise.resolve.bind(Promise);
 
 const HOLD_STREAM = 1;
@@ -103,7 +103,10 @@ function method(name) {
   throw new NoHandler(`the actor has no method ${name}`);
 }
 
-const encodeResult = (name, value) => lethe.use("actor_wire").encode(value, `the result of ${name}()`);
+function encodeResult(name, value, json) {
+  const { encode, encodeJson } = lethe.use("actor_wire");
+  return (json ? encodeJson : encode)(value, `the result of ${name}()`);
+}
 
 return {
   waitUntil,
@@ -147,7 +150,7 @@ return {
       const list = json ? parse(args) : ops.deserialize(args);
       if (!isArray(list)) throw new TypeError("the arguments of a call must be an array");
       return apply(method(name), instance, list);
-    }, (id, value) => ops.replyValue(id, json ? stringify(value) ?? "null" : encodeResult(name, value)));
+    }, (id, value) => ops.replyValue(id, encodeResult(name, value, json)));
   },
 
   actorFetch(invocation, request) {

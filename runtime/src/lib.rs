@@ -12,6 +12,7 @@ pub mod engine;
 pub mod host;
 pub mod program;
 
+mod allocator;
 mod bodies;
 mod builtins;
 mod compile;

@@ -3,12 +3,18 @@
 use v8::{ValueDeserializerHelper, ValueSerializerHelper};
 
 use crate::{
+    allocator,
     js::{self, Class},
+    program::Limits,
     state,
 };
 
 /// Prototypes of an object that are looked at to tell whether it can be cloned.
 const PROTOTYPES_MAX: usize = 16;
+
+/// Largest buffer the serializer may use for what leaves the isolate. V8 doubles it as it grows, so this is enough for
+/// every message of `actor_wire.js`.
+const BUFFER_BYTES_MAX: usize = 96 << 20;
 
 struct Delegate;
 
@@ -68,7 +74,7 @@ pub(crate) fn serialize<'s>(
     args: &v8::FunctionCallbackArguments<'s>,
     result: &mut v8::ReturnValue<v8::Value>,
 ) {
-    let Some(bytes) = write(scope, args.get(0), &[]) else { return };
+    let Some(bytes) = write(scope, args.get(0), &[], BUFFER_BYTES_MAX) else { return };
     match js::bytes(scope, &bytes) {
         Some(bytes) => result.set(bytes.into()),
         None => js::throw(scope, Class::RangeError, "the value does not fit into the worker's memory"),
@@ -96,7 +102,9 @@ pub(crate) fn structured_clone<'s>(
     result: &mut v8::ReturnValue<v8::Value>,
 ) {
     let Some(buffers) = transfer_list(scope, args.get(1)) else { return };
-    let Some(bytes) = write(scope, args.get(0), &buffers) else { return };
+    let memory_mb = state::get(scope).program.as_ref().map_or(Limits::default(), |program| program.limits).memory_mb;
+    let buffer_bytes_max = usize::try_from(memory_mb << 21).unwrap_or(usize::MAX).max(BUFFER_BYTES_MAX);
+    let Some(bytes) = write(scope, args.get(0), &buffers, buffer_bytes_max) else { return };
     let mut moved = Vec::with_capacity(buffers.len());
     for buffer in &buffers {
         let store = buffer.get_backing_store();
@@ -133,6 +141,7 @@ fn write<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     value: v8::Local<'s, v8::Value>,
     transfer: &[v8::Local<'s, v8::ArrayBuffer>],
+    buffer_bytes_max: usize,
 ) -> Option<Vec<u8>> {
     let context = scope.get_current_context();
     let serializer = v8::ValueSerializer::new(scope, Box::new(Delegate));
@@ -140,7 +149,8 @@ fn write<'s>(
     for (id, buffer) in (0..).zip(transfer) {
         serializer.transfer_array_buffer(id, *buffer);
     }
-    serializer.write_value(context, value).filter(|done| *done)?;
+    let written = allocator::refuse_above(buffer_bytes_max, || serializer.write_value(context, value));
+    written.filter(|done| *done)?;
     Some(serializer.release())
 }
 

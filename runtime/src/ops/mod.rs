@@ -32,7 +32,10 @@ use std::{
 
 use v8::MapFnTo;
 
-use crate::js::{self, Class};
+use crate::{
+    allocator,
+    js::{self, Class},
+};
 
 /// A native function.
 pub(crate) type Op = for<'s, 'i, 'r> fn(
@@ -62,7 +65,8 @@ fn dispatch<'s>(
     mut result: v8::ReturnValue<v8::Value>,
 ) {
     let (name, op) = table::op(args.data().cast::<v8::Integer>().value());
-    let call = AssertUnwindSafe(|| op(scope, &args, &mut result));
+    // A native may be called by a getter inside the serializer.
+    let call = AssertUnwindSafe(|| allocator::refuse_nothing(|| op(scope, &args, &mut result)));
     if catch_unwind(call).is_err() {
         tracing::error!(op = name, "a native panicked");
         js::throw(scope, Class::Error, "internal error");

@@ -20,6 +20,8 @@ fn worker(body: &str) -> String {
             throwString() {{ throw 'just text'; }}
             unserializable() {{ return {{ f() {{}} }}; }}
             nothing() {{}}
+            bomb() {{ return new Array(4096).fill('x'.repeat(2 ** 24)); }}
+            long() {{ return 'x'.repeat(2 ** 25); }}
             fetch(request) {{ return new Response(request.method + ' ' + new URL(request.url).pathname); }}
             get computed() {{ return () => 'computed'; }}
             constructorName() {{ return this.constructor.name; }}
@@ -236,6 +238,29 @@ fn messages_over_32_mib_are_refused_with_their_size() {
          say(error instanceof RangeError);",
         &["RangeError: the arguments of echo(): 34603028 bytes when serialized, the limit is 33554432", "true"],
     );
+}
+
+#[test]
+fn a_value_that_is_small_in_memory_and_huge_when_serialized_is_refused_before_it_is_huge() {
+    says(
+        "const stub = env.A.getByName('a');
+         const bomb = new Array(4096).fill('x'.repeat(2 ** 24));
+         await attempt(() => stub.echo(bomb));
+         await attempt(() => stub.echo({ get x() { return structuredClone(new Uint8Array(2 ** 25)).length; } }));
+         await attempt(() => structuredClone(bomb));
+         await attempt(() => stub.bomb());",
+        &[
+            "RangeError: the arguments of echo(): too large when serialized, the limit is 33554432 bytes",
+            "no error: [object Object]",
+            "DataCloneError: Data cannot be cloned, out of memory.",
+            "RangeError: the result of bomb(): too large when serialized, the limit is 33554432 bytes",
+        ],
+    );
+    with_actors(&worker(""), async |world| {
+        let actor = start(&world).await;
+        let error = call(&actor, "long", "[]").await.expect_err("too long").to_string();
+        assert_eq!(error, "RangeError: the result of long(): 33554434 characters of JSON, the limit is 33554432");
+    });
 }
 
 #[test]

@@ -1,0 +1,117 @@
+//! The process's allocator: the system's, except that a thread can have large requests refused for a while.
+//!
+//! V8's serializer grows its buffer through Rust's allocator and takes a refusal as an ordinary error, but has no limit
+//! of its own, and V8 cannot be interrupted in it. An array that holds one long string a thousand times would take all
+//! memory of the machine. So the serializer runs inside [`refuse_above`].
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    ptr,
+};
+
+/// Requests up to this size are never looked at.
+const SMALL_BYTES: usize = 1 << 20;
+
+struct Allocator;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
+
+thread_local! {
+    /// Largest request that this thread may make.
+    static LARGEST: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+fn refuses(bytes: usize) -> bool {
+    bytes > SMALL_BYTES && LARGEST.try_with(|largest| bytes > largest.get()).unwrap_or(false)
+}
+
+// SAFETY: every request is either passed on to the system's allocator as it is, or refused with a null pointer.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if refuses(layout.size()) {
+            return ptr::null_mut();
+        }
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if refuses(layout.size()) {
+            return ptr::null_mut();
+        }
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, data: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(data, layout) }
+    }
+
+    unsafe fn realloc(&self, data: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        if refuses(bytes) {
+            return ptr::null_mut();
+        }
+        // SAFETY: as above.
+        unsafe { System.realloc(data, layout, bytes) }
+    }
+}
+
+/// Restores what was allowed before.
+struct Restore(usize);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        LARGEST.set(self.0);
+    }
+}
+
+/// Runs `work` while this thread's requests of more than `bytes` are refused. Rust code that does not expect a refusal
+/// ends the process, so whatever runs inside and is not the serializer goes through [`refuse_nothing`].
+pub(crate) fn refuse_above<R>(bytes: usize, work: impl FnOnce() -> R) -> R {
+    let _restore = Restore(LARGEST.replace(bytes));
+    work()
+}
+
+/// Runs `work` as if there were no [`refuse_above`] around it.
+pub(crate) fn refuse_nothing<R>(work: impl FnOnce() -> R) -> R {
+    refuse_above(usize::MAX, work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn can_reserve(bytes: usize) -> bool {
+        Vec::<u8>::new().try_reserve_exact(bytes).is_ok()
+    }
+
+    #[test]
+    fn large_requests_are_refused_only_inside_and_only_on_this_thread() {
+        assert!(can_reserve(8 << 20));
+        refuse_above(4 << 20, || {
+            assert!(!can_reserve(8 << 20));
+            assert!(can_reserve(4 << 20));
+            assert!(std::thread::spawn(|| can_reserve(8 << 20)).join().expect("no panic"));
+            refuse_nothing(|| assert!(can_reserve(8 << 20)));
+            assert!(!can_reserve(8 << 20));
+        });
+        assert!(can_reserve(8 << 20));
+    }
+
+    #[test]
+    fn growing_in_place_is_refused_too_and_the_old_bytes_stay() {
+        let mut bytes = vec![7_u8; 2 << 20];
+        refuse_above(4 << 20, || assert!(bytes.try_reserve_exact(8 << 20).is_err()));
+        assert!(bytes.iter().all(|byte| *byte == 7));
+    }
+
+    #[test]
+    fn a_panic_inside_ends_the_refusals() {
+        let caught = std::panic::catch_unwind(|| refuse_above(4 << 20, || panic!("on purpose")));
+        assert!(caught.is_err());
+        assert!(can_reserve(8 << 20));
+    }
+}

@@ -44,6 +44,7 @@ pub(crate) struct Driver {
     pending: FuturesUnordered<BoxFuture<'static, Completion>>,
     next_timer: Option<Instant>,
     at_door: usize,
+    event_ready: bool,
     replies: usize,
     wait_until: u32,
     streams: u32,
@@ -51,7 +52,8 @@ pub(crate) struct Driver {
 
 /// Why the driver woke up.
 enum Wake {
-    Completion(Completion),
+    /// Something to deliver, or an event that waits at the open gate.
+    Completion(Option<Completion>),
     Killed(InvocationError),
     Deadline,
     Left,
@@ -72,6 +74,7 @@ impl Driver {
             pending: FuturesUnordered::new(),
             next_timer: None,
             at_door: 0,
+            event_ready: false,
             replies: 0,
             wait_until: 0,
             streams: 0,
@@ -105,7 +108,7 @@ impl Driver {
 
     /// Delivers completions in one turn.
     async fn turn(&mut self, batch: Vec<Completion>) -> Result<(), InvocationError> {
-        if matches!(batch.first(), Some(Completion::Event(_))) {
+        if self.event_ready || matches!(batch.first(), Some(Completion::Event(_))) {
             self.cpu_used = Duration::ZERO;
         }
         let report = self.enter(move |scope| run_batch(scope, batch)).await?;
@@ -130,6 +133,7 @@ impl Driver {
         self.pending.extend(report.started);
         self.next_timer = report.next_timer;
         self.at_door = report.at_door;
+        self.event_ready = report.event_ready;
         self.replies = report.replies;
         self.wait_until = report.wait_until;
         self.streams = report.streams;
@@ -211,6 +215,9 @@ impl Driver {
 
     /// Waits for the next thing to deliver.
     async fn next(&mut self, events: Option<&mut mpsc::Receiver<Event>>, deadline: Option<Instant>) -> Wake {
+        if self.event_ready {
+            return Wake::Completion(None);
+        }
         let no_events = events.is_none();
         if no_events && self.pending.is_empty() && self.next_timer.is_none() {
             return Wake::Never;
@@ -224,16 +231,16 @@ impl Driver {
         tokio::select! {
             biased;
             reason = self.kill.killed() => Wake::Killed(reason),
-            event = event, if self.at_door < AT_DOOR_MAX => event.map_or(Wake::Closed, |event| Wake::Completion(Completion::Event(Box::new(event)))),
-            Some(completion) = self.pending.next(), if !self.pending.is_empty() => Wake::Completion(completion),
-            () = until(self.next_timer) => Wake::Completion(Completion::Timer),
+            event = event, if self.at_door < AT_DOOR_MAX => event.map_or(Wake::Closed, |event| Wake::Completion(Some(Completion::Event(Box::new(event))))),
+            Some(completion) = self.pending.next(), if !self.pending.is_empty() => Wake::Completion(Some(completion)),
+            () = until(self.next_timer) => Wake::Completion(Some(Completion::Timer)),
             () = until(deadline) => Wake::Deadline,
         }
     }
 
-    /// `first` and whatever else is ready by now.
-    fn batch(&mut self, first: Completion) -> Vec<Completion> {
-        let mut batch = vec![first];
+    /// `first`, if there is one, and whatever else is ready by now.
+    fn batch(&mut self, first: Option<Completion>) -> Vec<Completion> {
+        let mut batch = Vec::from_iter(first);
         while batch.len() < BATCH_MAX
             && let Some(Some(completion)) = self.pending.next().now_or_never()
         {
@@ -258,16 +265,7 @@ impl Driver {
 }
 
 fn run_batch(scope: &mut v8::PinScope, batch: Vec<Completion>) -> Report {
-    for completion in batch {
-        turn::deliver(scope, completion);
-        if state::get(scope).kill.reason().is_some() {
-            break;
-        }
-    }
-    // Timers that came due meanwhile are not left behind by events that keep coming.
-    if state::get(scope).kill.reason().is_none() && turn::is_time(scope) {
-        turn::deliver(scope, Completion::Timer);
-    }
+    turn::deliver(scope, batch);
     platform::run_tasks(scope);
     turn::report(scope)
 }

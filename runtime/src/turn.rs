@@ -42,6 +42,8 @@ pub(crate) struct Report {
     pub(crate) started: Vec<BoxFuture<'static, Completion>>,
     /// Completions that wait at an actor's input gate.
     pub(crate) at_door: usize,
+    /// Whether the gate is open to an event that waits at it for the next batch.
+    pub(crate) event_ready: bool,
     /// When the next timer is due, or a section expires.
     pub(crate) next_timer: Option<Instant>,
     /// Invocations without an answer.
@@ -100,21 +102,42 @@ pub(crate) fn try_boot(scope: &mut v8::PinScope, program: &Program) -> Option<()
     Some(())
 }
 
-/// Delivers one completion. In a Worker it runs now; in an actor it goes through the input gate, and whatever the gate
-/// then lets in runs.
-pub(crate) fn deliver(scope: &mut v8::PinScope, completion: Completion) {
-    match completion {
-        Completion::Timer => time(scope),
-        completion => arrive(scope, completion),
+/// Delivers completions. In a Worker they run now; in an actor they go through the input gate, and whatever the gate then
+/// lets in runs, up to the next event: an event is the first to run in a batch, so that its CPU time is its own.
+pub(crate) fn deliver(scope: &mut v8::PinScope, batch: Vec<Completion>) {
+    let mut turns = 0;
+    enter(scope, &mut turns);
+    for completion in batch {
+        match completion {
+            Completion::Timer => time(scope),
+            completion => arrive(scope, completion),
+        }
+        enter(scope, &mut turns);
+        if state::get(scope).kill.reason().is_some() {
+            return;
+        }
     }
-    let enter = |scope: &mut v8::PinScope| state::get(scope).door.as_mut()?.enter(Instant::now());
-    while let Some(completion) = enter(scope) {
+    // Timers that came due meanwhile are not left behind by events that keep coming.
+    if state::get(scope).timers.next().is_some_and(|when| when <= Instant::now()) {
+        time(scope);
+        enter(scope, &mut turns);
+    }
+}
+
+/// Lets in what may enter an actor. `turns` counts what has run in this batch.
+fn enter(scope: &mut v8::PinScope, turns: &mut usize) {
+    loop {
+        let state = state::get(scope);
+        let Some(door) = &mut state.door else { return };
+        let stays = *turns > 0 && matches!(door.peek(), Some(Completion::Event(_)));
+        if stays || state.kill.reason().is_some() {
+            return;
+        }
+        let Some(completion) = door.enter(Instant::now()) else { return };
+        *turns += 1;
         run(scope, completion);
         if let Some(door) = &mut state::get(scope).door {
             door.leave();
-        }
-        if state::get(scope).kill.reason().is_some() {
-            return;
         }
     }
 }
@@ -187,11 +210,6 @@ fn end_turn(scope: &mut v8::PinScope) {
     }
 }
 
-/// Whether a timer is due.
-pub(crate) fn is_time(scope: &mut v8::PinScope) -> bool {
-    state::get(scope).timers.next().is_some_and(|when| when <= Instant::now())
-}
-
 /// Ends a batch of deliveries.
 pub(crate) fn report(scope: &mut v8::PinScope) -> Report {
     let state = state::get(scope);
@@ -199,6 +217,7 @@ pub(crate) fn report(scope: &mut v8::PinScope) -> Report {
         started: state.pending.take_started(),
         next_timer: state.timers.next().into_iter().chain(state.door.as_ref().and_then(Door::deadline)).min(),
         at_door: state.door.as_ref().map_or(0, Door::waiting),
+        event_ready: state.door.as_ref().is_some_and(|door| door.peek().is_some()),
         replies: state.replies.len(),
         wait_until: state.wait_until,
         streams: state.streams,
@@ -223,6 +242,9 @@ fn fire_timer(scope: &mut v8::PinScope, id: u32) {
 fn start_event(scope: &mut v8::PinScope, event: Event) {
     let undefined: v8::Local<v8::Value> = v8::undefined(scope).into();
     scope.set_continuation_preserved_embedder_data(undefined);
+    let state = state::get(scope);
+    state.log_bytes_left = state::LOG_BYTES_MAX;
+    state.subrequests_left = state::SUBREQUESTS_MAX;
     match event {
         Event::Fetch { entrypoint, request, reply } => {
             let Some(request) = request_object(scope, request) else { return reply.fail(too_many_bodies()) };

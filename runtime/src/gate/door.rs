@@ -85,6 +85,14 @@ impl<T> Door<T> {
         Some(item)
     }
 
+    /// What [`Self::enter`] would let in.
+    pub(crate) fn peek(&self) -> Option<&T> {
+        if self.turn.is_some() || self.gate.broken().is_some() {
+            return None;
+        }
+        self.held.front().map(|(_, item)| item).or_else(|| self.gate.peek())
+    }
+
     /// The turn is over.
     pub(crate) fn leave(&mut self) {
         let lock = self.turn.take().expect("only a turn leaves");

@@ -110,6 +110,12 @@ impl<T> InputGate<T> {
         Some(Entry { lock: Lock { section: innermost.section.clone() }, item, begins: false })
     }
 
+    /// What [`Self::next`] would let in.
+    pub(crate) fn peek(&self) -> Option<&T> {
+        let innermost = self.running.last().filter(|running| self.broken.is_none() && running.locks == 0)?;
+        innermost.starting.front().map(|(_, item)| item).or_else(|| innermost.waiters.front())
+    }
+
     /// A second lock beside `lock`: the gate opens only when both are released.
     pub(crate) fn lock_again(&mut self, lock: &Lock) -> Lock {
         let at = self.position(&lock.section);

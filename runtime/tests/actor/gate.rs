@@ -1,8 +1,8 @@
 //! The input gate seen from JavaScript: what may enter while storage is awaited, and what may not.
 
-use lethe_runtime::engine::InvocationError;
+use lethe_runtime::{engine::InvocationError, program::Limits};
 
-use crate::{call, host::id_of, spawn, start, with_actors};
+use crate::{call, host::id_of, spawn, start, with_actors, with_limits};
 
 /// Read-modify-write with an `await` between, and a second method that prints that it entered.
 const COUNTER: &str = "
@@ -225,6 +225,47 @@ fn a_turn_that_is_stopped_gives_no_answer_and_closes_no_batch() {
         actor.abort("operator");
         assert_eq!(run.await.expect("no panic"), Err(InvocationError::Aborted("operator".into())));
         assert_eq!(world.actor(&id_of("a")).storage.batches(), Vec::<Vec<String>>::new());
+    });
+}
+
+#[test]
+fn calls_that_wait_at_the_gate_have_a_cpu_budget_each() {
+    let script = "
+        export class A extends DurableObject {
+            async hold() { await this.ctx.storage.get('k'); }
+            work() { const end = Date.now() + 100; while (Date.now() < end); return 'done'; }
+        }";
+    with_limits(Limits { cpu_ms: 300, ..Limits::default() }, script, async |world| {
+        world.holds.hold("get");
+        let actor = start(&world).await;
+        let hold = spawn(&actor, "hold");
+        world.holds.until("get", 1).await;
+        let calls: Vec<_> = (0..8).map(|_| spawn(&actor, "work")).collect();
+        crate::until(|| actor.waiting() == 8, "all calls are at the gate").await;
+        world.holds.release("get");
+        for call in calls {
+            assert_eq!(call.await.expect("no panic"), Ok("\"done\"".into()), "800 ms together, 300 for each");
+        }
+        hold.await.expect("no panic").expect("it works");
+    });
+}
+
+#[test]
+fn each_event_has_console_output_and_requests_of_its_own() {
+    let script = "
+        export class A extends DurableObject {
+            run() { console.log('x'.repeat(100_000)); }
+            async many() { for (let i = 0; i < 6000; i++) await outside('/x'); return 'done'; }
+        }";
+    with_actors(script, async |world| {
+        let actor = start(&world).await;
+        for count in 1..=5 {
+            call(&actor, "run", "[]").await.expect("it works");
+            assert_eq!(world.log().len(), count);
+        }
+        for _ in 0..2 {
+            assert_eq!(call(&actor, "many", "[]").await, Ok("\"done\"".into()));
+        }
     });
 }
 

@@ -38,22 +38,27 @@ const PRELUDE: &str = "import { DurableObject, RpcTarget, env } from 'cloudflare
 
 /// Runs `test` over a world whose program is `script`. Its exported class `A` is bound as `A`, and `B` as `B`.
 fn with_actors(script: &str, test: impl AsyncFnOnce(Arc<World>)) {
-    RUNTIME.block_on(run(ENGINE.clone(), script, test));
+    RUNTIME.block_on(run(ENGINE.clone(), Limits::default(), script, test));
+}
+
+/// As [`with_actors`], with limits of its own.
+fn with_limits(limits: Limits, script: &str, test: impl AsyncFnOnce(Arc<World>)) {
+    RUNTIME.block_on(run(ENGINE.clone(), limits, script, test));
 }
 
 /// As [`with_actors`], in an engine of its own.
 fn with_engine(config: Config, script: &str, test: impl AsyncFnOnce(Arc<World>)) {
-    RUNTIME.block_on(async { run(Engine::start(config), script, test).await });
+    RUNTIME.block_on(async { run(Engine::start(config), Limits::default(), script, test).await });
 }
 
-async fn run(engine: Engine, script: &str, test: impl AsyncFnOnce(Arc<World>)) {
+async fn run(engine: Engine, limits: Limits, script: &str, test: impl AsyncFnOnce(Arc<World>)) {
     let namespace = |class: &str| (class.to_owned(), Binding::ActorNamespace { class_name: class.to_owned() });
     let source = Source {
         name: "test".into(),
         main: "index.js".into(),
         modules: BTreeMap::from([("index.js".to_owned(), Module::Es(PRELUDE.to_owned() + script))]),
         env: BTreeMap::from([namespace("A"), namespace("B"), namespace("OUTSIDE")]),
-        limits: Limits::default(),
+        limits,
     };
     let program = engine.compile(source).await.unwrap_or_else(|error| panic!("{error}"));
     test(World::new(engine, program)).await;

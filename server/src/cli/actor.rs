@@ -240,7 +240,7 @@ impl ListArgs {
                 if self.node.json {
                     writeln!(out, "{}", as_json(info))?;
                 } else {
-                    let (state, created) = (state(info), iso_time(info.created_at_ms));
+                    let (state, created) = (state(info), created_at_ms(info).map(iso_time).unwrap_or_default());
                     writeln!(out, "{}  {state:<9}  {created:<20}  {}", info.id, info.name())?;
                 }
             }
@@ -285,6 +285,11 @@ fn state(info: &ActorInfo) -> &'static str {
     }
 }
 
+/// A tombstone may not tell when its actor began.
+fn created_at_ms(info: &ActorInfo) -> Option<u64> {
+    Some(info.created_at_ms).filter(|&at_ms| at_ms > 0)
+}
+
 fn as_json(info: &ActorInfo) -> Value {
     json!({
         "id": info.id,
@@ -292,7 +297,7 @@ fn as_json(info: &ActorInfo) -> Value {
         "name": info.name,
         "state": state(info),
         "incarnation": info.incarnation,
-        "created_at_ms": info.created_at_ms,
+        "created_at_ms": created_at_ms(info),
         "destroyed_at_ms": info.destroyed_at_ms,
     })
 }
@@ -305,7 +310,9 @@ fn write_lines(out: &mut impl Write, info: &ActorInfo) -> std::io::Result<()> {
     }
     writeln!(out, "state        {}", state(info))?;
     writeln!(out, "incarnation  {}", info.incarnation)?;
-    writeln!(out, "created      {}", iso_time(info.created_at_ms))?;
+    if let Some(at_ms) = created_at_ms(info) {
+        writeln!(out, "created      {}", iso_time(at_ms))?;
+    }
     if let Some(at_ms) = info.destroyed_at_ms {
         writeln!(out, "destroyed    {}", iso_time(at_ms))?;
     }

@@ -80,9 +80,6 @@ pub enum Error {
     /// The project is larger than a limit.
     #[error("{0}")]
     TooLarge(String),
-    /// The worker's code does not compile; the text has file, line and caret.
-    #[error("{0}")]
-    Compile(String),
     /// A namespace that no binding or class has, or more than one.
     #[error("{0}")]
     Namespace(String),

@@ -6,6 +6,9 @@
 
 mod lexer;
 
+#[cfg(test)]
+mod tests;
+
 use self::lexer::{Lexer, Token, TokenKind};
 
 /// One import of a module.
@@ -148,116 +151,4 @@ fn unescape(raw: &str) -> String {
 
 fn code_point(hex: Option<&str>) -> Option<char> {
     char::from_u32(u32::from_str_radix(hex?, 16).ok()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Specifiers found, `?` before dynamic ones.
-    fn found(text: &str) -> Vec<String> {
-        let show = |import: Import| format!("{}{}", if import.dynamic { "?" } else { "" }, import.specifier);
-        scan(text).into_iter().map(show).collect()
-    }
-
-    #[test]
-    fn every_form_of_import_is_found() {
-        let table = [
-            (r#"import "./a.js""#, "./a.js"),
-            (r#"import a from './a.js';"#, "./a.js"),
-            (r#"import * as a from "./a.js""#, "./a.js"),
-            (r#"import {a, b as c, "x y" as d} from"./a.js""#, "./a.js"),
-            (r#"import a, {b} from "./a.js" with { type: "json" }"#, "./a.js"),
-            (r#"import from from "./a.js""#, "./a.js"),
-            (r#"import {from} from "./a.js""#, "./a.js"),
-            (r#"import defer * as a from "./a.js""#, "./a.js"),
-            ("import/*x*/a/*y*/from//z\n\"./a.js\"", "./a.js"),
-            (r#"export * from "./a.js""#, "./a.js"),
-            (r#"export * as a from "./a.js""#, "./a.js"),
-            (r#"export {a, b as default} from "./a.js""#, "./a.js"),
-            (r#"const a = await import("./a.js")"#, "?./a.js"),
-            (r#"f(() => { import("./a.js", {with: {}}) })"#, "?./a.js"),
-            (r#"`${import("./a.js")}`"#, "?./a.js"),
-            (r#"import "./\x61.\u006As\u{}""#, "./a.js\\u{}"),
-            ("#!/usr/bin/env x\nimport './a.js'", "./a.js"),
-        ];
-        for (text, specifier) in table {
-            assert_eq!(found(text), [specifier], "{text}");
-        }
-    }
-
-    #[test]
-    fn what_only_looks_like_an_import_is_not_one() {
-        let table = [
-            r#"// import "./a.js""#,
-            r#"/* import "./a.js" */"#,
-            r#"const s = 'import "./a.js"'"#,
-            r#"const s = `import "./a.js" ${"import './b.js'"} import "./c.js"`"#,
-            r#"const r = /import "a.js"/"#,
-            r#"const r = /[/"]import "a.js"/"#,
-            r#"x.import("./a.js")"#,
-            r#"x?.import("./a.js")"#,
-            r#"import.meta.url; "./a.js""#,
-            r#"import(name)"#,
-            r#"import("./" + name)"#,
-            r#"({ import: "./a.js" })"#,
-            r#"class A { import() { return "./a.js" } }"#,
-            r#"export const a = "./a.js""#,
-            r#"export default "./a.js""#,
-            "export { a }\n'./a.js'",
-            "export { a };from\n'./a.js'",
-            r#"export {}; const from = "./a.js""#,
-        ];
-        for text in table {
-            assert_eq!(found(text), Vec::<String>::new(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_slash_is_a_division_or_a_regular_expression_by_what_stands_before_it() {
-        // Taken for the other kind, the quote in each line would swallow the import after it.
-        let table = [
-            r#"a / b; "/" ; import "./a.js""#,
-            r#"a() / 2; x = "/"; import "./a.js""#,
-            r#"a[0] / 2; x = "/"; import "./a.js""#,
-            r#"if (a) /"/.test(b); import "./a.js""#,
-            r#"while (f(a)) /"/.test(b); import "./a.js""#,
-            r#"return_ / 2; "/"; import "./a.js""#,
-            r#"f(/"/); import "./a.js""#,
-            r#"a = b ? /"/ : /'/; import "./a.js""#,
-            r#"typeof /"/; import "./a.js""#,
-            r#"x.typeof / 2; "/"; import "./a.js""#,
-            r#"if (a) {} /"/.test(b); import "./a.js""#,
-            r#"a = {} / 2; "/"; import "./a.js""#,
-            r#"f({ a: 1 } / 2, "/"); import "./a.js""#,
-            r#"() => {}; /"/; import "./a.js""#,
-            r#"a++ / 2; "/"; import "./a.js""#,
-            r#"`x` / 2; "/"; import "./a.js""#,
-            r#"`${{}}` / 2; "/"; import "./a.js""#,
-            r#"1. / 2; "/"; import "./a.js""#,
-            r#"a = /[\]"/]/ / 2; "/"; import "./a.js""#,
-            r#"function f() { return /"/ } import "./a.js""#,
-            r#"x = y => ({}) / 2; "/"; import "./a.js""#,
-            r#"this / 2; "/"; import "./a.js""#,
-        ];
-        for text in table {
-            assert_eq!(found(text), ["./a.js"], "{text}");
-        }
-    }
-
-    #[test]
-    fn several_imports_come_in_order_with_their_places() {
-        let text = "import a from 'x'\nexport { a }\nimport b from 'y'\nexport * from 'z'";
-        let places: Vec<_> = scan(text).into_iter().map(|import| (import.specifier, import.at)).collect();
-        assert_eq!(places, [("x".into(), 14), ("y".into(), 45), ("z".into(), 63)]);
-    }
-
-    #[test]
-    fn broken_text_ends_the_scan_without_a_panic() {
-        for text in
-            ["import", "import {", "import 'a", "`${", "`${`", "/a", "export {", "import(", "}}}", "\\", "'\\", "é"]
-        {
-            scan(text);
-        }
-    }
 }

@@ -16,6 +16,9 @@ use super::{
 };
 use crate::egress::Policy;
 
+#[cfg(test)]
+mod tests;
+
 /// One deployed version of a worker.
 pub struct Version {
     id: Uuid,

@@ -52,6 +52,8 @@ pub struct Watcher {
     backend: notify::RecommendedWatcher,
     watched: HashSet<PathBuf>,
     told: Arc<Told>,
+    /// A burst has begun and was not told yet, as when `changed` was dropped half-way.
+    burst: bool,
     folders_max: usize,
 }
 
@@ -97,14 +99,18 @@ impl Watcher {
             Err(_) => tell.happened.notify_one(),
         });
         let backend = backend.map_err(|error| WatchError::Refused { path: scope.root.clone(), error })?;
-        let mut watcher = Self { scope, backend, watched: HashSet::new(), told, folders_max };
+        let mut watcher = Self { scope, backend, watched: HashSet::new(), told, burst: false, folders_max };
         watcher.watch_folders()?;
         Ok(watcher)
     }
 
     /// Waits for the next change; changes that came before the call count. Folders made since are watched from here on.
+    /// Dropped before it is done, it loses no change.
     pub async fn changed(&mut self) -> Result<(), WatchError> {
-        self.told.happened.notified().await;
+        if !self.burst {
+            self.told.happened.notified().await;
+            self.burst = true;
+        }
         let told_by = Instant::now() + BURST_MAX;
         while Instant::now() < told_by {
             let calm = Instant::now() + CALM;
@@ -112,6 +118,7 @@ impl Watcher {
                 break;
             }
         }
+        self.burst = false;
         self.watch_folders()
     }
 
@@ -205,6 +212,20 @@ mod tests {
         fs::create_dir_all(&deep).unwrap();
         changed(&mut watcher).await;
         fs::write(deep.join("a.js"), "1").unwrap();
+        changed(&mut watcher).await;
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_is_dropped_in_the_middle_of_a_burst_loses_no_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut watcher = Watcher::start(dir.path(), None).unwrap();
+        fs::write(dir.path().join("a.js"), "1").unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !watcher.burst {
+            assert!(Instant::now() < deadline, "no change was seen");
+            // Less than it takes to calm down, so the wait is always dropped.
+            assert!(tokio::time::timeout(CALM / 4, watcher.changed()).await.is_err());
+        }
         changed(&mut watcher).await;
     }
 

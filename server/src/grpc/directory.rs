@@ -40,7 +40,7 @@ pub struct ActorInfo {
     pub state: ActorState,
     /// Which life of this id.
     pub incarnation: Uuid,
-    /// Milliseconds since 1970.
+    /// Milliseconds since 1970; 0 if it is not known any more.
     pub created_at_ms: u64,
 }
 

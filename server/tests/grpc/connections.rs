@@ -7,10 +7,13 @@ use std::{
     time::Duration,
 };
 
-use lethe_client::{Client, Id};
+use lethe_client::{Client, Code, Id, Outcome};
 use serde_json::json;
 
-use crate::server::{Server, serve_with};
+use crate::{
+    proxy::Proxy,
+    server::{Server, serve, serve_with},
+};
 
 fn raw(server: &Server) -> TcpStream {
     let stream = TcpStream::connect(server.address.trim_start_matches("http://")).unwrap();
@@ -87,4 +90,25 @@ async fn a_call_over_the_limit_of_one_connection_waits_for_a_place() {
     server.fake.go.notify_one();
     assert_eq!(waiting.await.unwrap(), Ok(json!([1])));
     assert_eq!(queued.await.unwrap(), Ok(json!([2])));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_lost_during_a_call_leaves_it_unknown_and_the_next_call_connects_anew() {
+    let server = serve().await;
+    let proxy = Proxy::start(&server.address).await;
+    let client = Client::connect(&proxy.address).await.unwrap();
+    let room = client.actor("chat/Room", Id::name("a"));
+    let lost = {
+        let room = room.clone();
+        tokio::spawn(async move { room.call_json("hang", &json!([])).await })
+    };
+    while server.fake.calls.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    proxy.cut();
+    let error = lost.await.unwrap().unwrap_err();
+    assert_eq!((error.code, error.outcome), (Code::Unavailable, Outcome::Unknown), "{error}");
+    assert_eq!(room.call_json("echo", &json!([1])).await, Ok(json!([1])));
+    assert_eq!(proxy.connections.load(Ordering::SeqCst), 2);
+    assert_eq!(server.fake.calls.load(Ordering::SeqCst), 2);
 }

@@ -1,6 +1,7 @@
 //! The gRPC face over real sockets: server, Rust client and node-to-node client against an actor that is a script.
 
 mod fake;
+mod proxy;
 mod server;
 mod calls;
 mod connections;

@@ -1,5 +1,6 @@
 //! What a configuration may say, and the exact words about what it may not.
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -355,4 +356,32 @@ fn unknown_keys_are_warnings_that_guess_what_was_meant() {
 fn keys_that_only_mean_something_to_the_cloud_are_taken_without_a_word() {
     let lines = "\"account_id\": \"x\", \"workers_dev\": true, \"observability\": {\"enabled\": true}";
     assert_eq!(warns("wrangler.json", &with(lines)), Vec::<String>::new());
+}
+
+/// `text` with pieces cut out and others put in.
+fn damaged(text: &str, edits: &[(prop::sample::Index, prop::sample::Index, String)]) -> String {
+    let mut chars: Vec<char> = text.chars().collect();
+    for (at, length, insert) in edits {
+        let from = at.index(chars.len() + 1);
+        let to = from + length.index(9).min(chars.len() - from);
+        chars.splice(from..to, insert.chars());
+    }
+    chars.into_iter().collect()
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_configuration_is_read_or_refused_at_a_place_in_it(
+        toml in any::<bool>(),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), "[\\PC\n]{0,6}"), 1..4),
+    ) {
+        let (file, whole) = if toml { ("wrangler.toml", WHOLE_TOML) } else { ("wrangler.json", WHOLE_JSON) };
+        let text = damaged(whole, &edits);
+        if let Err(Error::At { at, .. }) = parse(file, &text) {
+            // A place just behind the last line is one too: there the file ends too early.
+            let lines: Vec<&str> = text.split('\n').collect();
+            prop_assert!((1..=lines.len()).contains(&at.line), "{at}");
+            prop_assert!((1..=lines[at.line - 1].chars().count() + 1).contains(&at.column), "{at}");
+        }
+    }
 }

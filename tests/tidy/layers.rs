@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Rooms of the server, from the top. A room uses only rooms of later lines; rooms of one line do not know each other.
-const ROOMS: [&[&str]; 10] = [
+const ROOMS: [&[&str]; 11] = [
     &["worker"],
     &["gateway", "grpc"],
     &["routing"],
@@ -16,7 +16,8 @@ const ROOMS: [&[&str]; 10] = [
     &["shard"],
     &["vault"],
     &["store"],
-    &["clock", "journal"],
+    &["journal"],
+    &["clock"],
 ];
 
 /// What stands above all rooms and may be used by none of them.

@@ -108,7 +108,7 @@ impl Driver {
 
     /// Delivers completions in one turn.
     async fn turn(&mut self, batch: Vec<Completion>) -> Result<(), InvocationError> {
-        if self.event_ready || matches!(batch.first(), Some(Completion::Event(_))) {
+        if self.event_ready || batch.iter().any(|completion| matches!(completion, Completion::Event(_))) {
             self.cpu_used = Duration::ZERO;
         }
         let report = self.enter(move |scope| run_batch(scope, batch)).await?;
@@ -194,7 +194,10 @@ impl Driver {
                 Wake::Completion(first) => {
                     // Before the turn: its answer may reach a caller who then asks whether the instance is idle.
                     tell(false, self.at_door);
-                    let batch = self.batch(first);
+                    let mut batch = self.batch(first);
+                    let room = AT_DOOR_MAX.saturating_sub(self.at_door + batch.len());
+                    let more = std::iter::from_fn(|| events.try_recv().ok()).take(room);
+                    batch.extend(more.map(|event| Completion::Event(Box::new(event))));
                     if let Err(reason) = self.turn(batch).await {
                         break reason;
                     }

@@ -2,7 +2,10 @@
 //!
 //! Everything that happens to an isolate after it was made goes through [`deliver`]: timers, ends of operations, events.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::future::BoxFuture;
 
@@ -102,17 +105,21 @@ pub(crate) fn try_boot(scope: &mut v8::PinScope, program: &Program) -> Option<()
     Some(())
 }
 
+/// An event of an actor enters a batch only while the batch has taken less than this; later ones wait for the next. CPU
+/// time is counted by batch and starts anew with an event, so this is by how much the time of one may burden another.
+const EVENTS_WITHIN: Duration = Duration::from_millis(2);
+
 /// Delivers completions. In a Worker they run now; in an actor they go through the input gate, and whatever the gate then
-/// lets in runs, up to the next event: an event is the first to run in a batch, so that its CPU time is its own.
+/// lets in runs.
 pub(crate) fn deliver(scope: &mut v8::PinScope, batch: Vec<Completion>) {
-    let mut turns = 0;
-    enter(scope, &mut turns);
+    let start = Instant::now();
+    enter(scope, start);
     for completion in batch {
         match completion {
             Completion::Timer => time(scope),
             completion => arrive(scope, completion),
         }
-        enter(scope, &mut turns);
+        enter(scope, start);
         if state::get(scope).kill.reason().is_some() {
             return;
         }
@@ -120,21 +127,21 @@ pub(crate) fn deliver(scope: &mut v8::PinScope, batch: Vec<Completion>) {
     // Timers that came due meanwhile are not left behind by events that keep coming.
     if state::get(scope).timers.next().is_some_and(|when| when <= Instant::now()) {
         time(scope);
-        enter(scope, &mut turns);
+        enter(scope, start);
     }
 }
 
-/// Lets in what may enter an actor. `turns` counts what has run in this batch.
-fn enter(scope: &mut v8::PinScope, turns: &mut usize) {
+/// Lets in what may enter an actor, in a batch that began at `start`.
+fn enter(scope: &mut v8::PinScope, start: Instant) {
     loop {
         let state = state::get(scope);
         let Some(door) = &mut state.door else { return };
-        let stays = *turns > 0 && matches!(door.peek(), Some(Completion::Event(_)));
+        let now = Instant::now();
+        let stays = now - start > EVENTS_WITHIN && matches!(door.peek(), Some(Completion::Event(_)));
         if stays || state.kill.reason().is_some() {
             return;
         }
-        let Some(completion) = door.enter(Instant::now()) else { return };
-        *turns += 1;
+        let Some(completion) = door.enter(now) else { return };
         run(scope, completion);
         if let Some(door) = &mut state::get(scope).door {
             door.leave();

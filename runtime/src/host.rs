@@ -155,7 +155,7 @@ pub trait Host: Send + Sync + 'static {
     /// Errors become a JavaScript `TypeError` with this text.
     fn fetch(&self, request: http::Request<Body>) -> BoxFuture<'static, Result<http::Response<Body>, String>>;
 
-    /// Takes a line a worker printed.
+    /// Takes a line a worker printed. An actor's lines come when the turn that printed them has ended.
     fn log(&self, line: LogLine);
 
     /// The actor's storage; `None` in a Worker.

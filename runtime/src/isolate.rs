@@ -115,6 +115,7 @@ fn make_state(isolate: &mut v8::OwnedIsolate, guard: Arc<HeapGuard>, buffers: Ar
         bodies: Bodies::default(),
         timers: Timers::default(),
         replies: Default::default(),
+        lines: Vec::new(),
         answers: Vec::new(),
         last_invocation: 0,
         wait_until: 0,

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 use crate::{
     bodies::Bodies,
     gate::Door,
-    host::Host,
+    host::{Host, LogLine},
     invocation::Reply,
     kill::Kill,
     memory::{Buffers, HeapGuard},
@@ -64,6 +64,8 @@ pub(crate) struct State {
     pub(crate) replies: HashMap<u32, Reply>,
     /// Number of the last invocation.
     pub(crate) last_invocation: u32,
+    /// Lines an actor printed in a turn that has not ended.
+    pub(crate) lines: Vec<LogLine>,
     /// Answers of an actor's turn that has not ended.
     pub(crate) answers: Vec<Box<dyn FnOnce() + Send>>,
     /// Promises given to `waitUntil` that have not settled.

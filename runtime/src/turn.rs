@@ -16,7 +16,7 @@ use crate::{
     host::{Host, JsError, Payload},
     invocation::{Event, Reply},
     js, modules,
-    ops::{rejection, section},
+    ops::{log, rejection, section},
     pending::{self, Settle},
     program::Program,
     state,
@@ -202,16 +202,17 @@ fn run(scope: &mut v8::PinScope, completion: Completion) {
 }
 
 /// Closes the turn's implicit transaction, and only then lets its answers go. A turn that was stopped in the middle has
-/// no end: its writes are not kept, its answers not given.
+/// no end: its writes are not kept, its answers not given; what it printed helps to find out why.
 fn end_turn(scope: &mut v8::PinScope) {
     let state = state::get(scope);
     let answers = std::mem::take(&mut state.answers);
     if state.kill.reason().is_some() {
-        return;
+        return log::flush(state);
     }
     if let Some(host) = state.host.clone() {
         host.turn_ended();
     }
+    log::flush(state);
     for answer in answers {
         answer();
     }

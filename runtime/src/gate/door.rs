@@ -6,6 +6,9 @@
 //!           leave()
 //! ```
 //!
+//! The section of an operation is the section of the turn that started it, whichever promise or callback that was. So
+//! the gate needs no asynchronous context, and what a section began stays in it until the section ends.
+//!
 //! Promise: between `enter` and `leave` of one item no other item enters; after `leave`, an item that arrives with a held
 //! lock enters before all others.
 

@@ -1,6 +1,10 @@
 //! Natives for console output and uncaught exceptions.
 
-use crate::{host::LogLine, js, ops, state};
+use crate::{
+    host::LogLine,
+    js, ops,
+    state::{self, State},
+};
 
 /// `log(level, text)`
 pub(crate) fn log<'s>(
@@ -35,22 +39,38 @@ pub(crate) fn uncaught(scope: &mut v8::PinScope, exception: v8::Local<v8::Value>
     write(scope, "exception", text);
 }
 
-/// Passes a line to the host until the invocation's share is used up; the last line says so.
+/// Writes a line until the invocation's share is used up; the last line says so.
 fn write(scope: &mut v8::PinScope, level: &'static str, mut text: String) {
     let state = state::get(scope);
-    let Some(host) = state.host.clone() else { return };
     let left = state.log_bytes_left;
     if left == 0 {
         return;
     }
     if text.len() < left {
         state.log_bytes_left = left - text.len().max(1);
-        return host.log(LogLine { level, text });
+        return pass_on(state, LogLine { level, text });
     }
     state.log_bytes_left = 0;
     let end = (0..=left).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text.truncate(end);
-    host.log(LogLine { level, text });
+    pass_on(state, LogLine { level, text });
     let text = format!("console output is limited to {} bytes; the rest is dropped", state::LOG_BYTES_MAX);
-    host.log(LogLine { level: "warn", text });
+    pass_on(state, LogLine { level: "warn", text });
+}
+
+/// Gives a line to the host: a Worker's at once, an actor's when the turn has ended, so that it rests on a closed batch of
+/// writes.
+fn pass_on(state: &mut State, line: LogLine) {
+    if state.door.is_some() {
+        state.lines.push(line);
+    } else if let Some(host) = &state.host {
+        host.log(line);
+    }
+}
+
+/// Gives an actor's lines to the host.
+pub(crate) fn flush(state: &mut State) {
+    if let Some(host) = &state.host {
+        state.lines.drain(..).for_each(|line| host.log(line));
+    }
 }

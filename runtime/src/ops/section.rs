@@ -3,7 +3,8 @@
 use crate::{
     error::InvocationError,
     js::{self, Class},
-    ops, pending, state,
+    ops::{self, log},
+    pending, state,
     turn::Completion,
 };
 
@@ -71,6 +72,7 @@ pub(crate) fn reset(scope: &mut v8::PinScope, reason: String) {
     if let Some(door) = &mut state.door {
         door.fail(reason.clone());
     }
+    log::flush(state);
     if let Some(host) = &state.host {
         host.aborted(&reason);
     }

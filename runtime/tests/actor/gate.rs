@@ -210,7 +210,7 @@ fn a_turn_that_is_stopped_gives_no_answer_and_closes_no_batch() {
             run() {
                 let turns = 0;
                 const later = () => {
-                    if (++turns === 100) { console.log('spinning'); for (;;); }
+                    if (++turns === 100) { console.log('spinning'); outside('/spinning'); for (;;); }
                     Promise.resolve().then(later);
                 };
                 later();
@@ -219,12 +219,15 @@ fn a_turn_that_is_stopped_gives_no_answer_and_closes_no_batch() {
             }
         }";
     with_actors(script, async |world| {
+        world.holds.hold("outside /spinning");
         let actor = start(&world).await;
         let run = spawn(&actor, "run");
-        crate::until(|| world.log() == ["spinning"], "the answer was given inside").await;
+        world.holds.until("outside /spinning", 1).await;
+        assert_eq!(world.log(), [""; 0], "lines wait for the end of the turn, like answers");
         actor.abort("operator");
         assert_eq!(run.await.expect("no panic"), Err(InvocationError::Aborted("operator".into())));
         assert_eq!(world.actor(&id_of("a")).storage.batches(), Vec::<Vec<String>>::new());
+        assert_eq!(world.log(), ["spinning"], "what was printed is not lost");
     });
 }
 

@@ -9,18 +9,17 @@ function invalid(message) {
   return new DOMException(message, "InvalidCharacterError");
 }
 
-function atob(data) {
-  idl.required(arguments, 1, "Failed to execute 'atob'");
-  const decoded = ops.atob(idl.domString(data));
-  if (decoded === undefined) throw invalid("Failed to execute 'atob': the string is not correctly encoded");
-  return decoded;
-}
-
-function btoa(data) {
-  idl.required(arguments, 1, "Failed to execute 'btoa'");
-  const encoded = ops.btoa(idl.domString(data));
-  if (encoded === undefined) throw invalid("Failed to execute 'btoa': the string has a character above U+00FF");
-  return encoded;
-}
-
-return { atob, btoa };
+return {
+  atob(data) {
+    idl.required(arguments, 1, "Failed to execute 'atob'");
+    const decoded = ops.atob(idl.domString(data));
+    if (decoded === undefined) throw invalid("Failed to execute 'atob': the string is not correctly encoded");
+    return decoded;
+  },
+  btoa(data) {
+    idl.required(arguments, 1, "Failed to execute 'btoa'");
+    const encoded = ops.btoa(idl.domString(data));
+    if (encoded === undefined) throw invalid("Failed to execute 'btoa': the string has a character above U+00FF");
+    return encoded;
+  },
+};

@@ -160,12 +160,17 @@ function fromBytes(bytes, type) {
   return new Blob(INTERNAL, { bytes, type });
 }
 
+/** A Blob of strings, Blobs and Uint8Arrays. */
+function fromParts(parts) {
+  return fromBytes(joined(parts, false), "");
+}
+
 /** A File with the bytes of a Blob. */
 function asFile(blob, name) {
   const lastModified = isFile(blob) ? blob.lastModified : p.dateNow();
   return new File(INTERNAL, { bytes: bytesOf(blob), type: typeOf(blob), name, lastModified });
 }
 
-const exports = { Blob, File, isBlob, isFile, bytesOf, typeOf, fromBytes, asFile };
+const exports = { Blob, File, isBlob, isFile, bytesOf, typeOf, fromBytes, fromParts, asFile };
 lethe.use("evaluated").blob = exports;
 return exports;

@@ -81,7 +81,7 @@ function streamOf(body) {
 /** A second body with the same content; the first goes on with its own copy of a stream. */
 function clone(body) {
   if (body.stream === null && body.source !== null) return make(body.source, null, null);
-  const [mine, other] = lethe.use("readable_origin").teeForClone(streamOf(body));
+  const { 0: mine, 1: other } = lethe.use("readable_origin").teeForClone(streamOf(body));
   body.stream = mine;
   return make(body.source, null, other);
 }

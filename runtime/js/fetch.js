@@ -8,13 +8,16 @@ const { Request, isRequest, newIncomingRequest } = lethe.use("request");
 const { Response, isResponse, describeResponse } = lethe.use("response");
 const { Headers } = lethe.use("headers");
 
-function fetch(input, init = undefined) {
-  try {
-    idl.required(arguments, 1, "Failed to execute 'fetch'");
-    return lethe.use("fetch_send").send(new Request(input, init));
-  } catch (error) {
-    return p.promiseReject(error);
-  }
-}
+// A method, so that it is no constructor.
+const { fetch } = {
+  fetch(input, init = undefined) {
+    try {
+      idl.required(arguments, 1, "Failed to execute 'fetch'");
+      return lethe.use("fetch_send").send(new Request(input, init));
+    } catch (error) {
+      return p.promiseReject(error);
+    }
+  },
+};
 
 return { fetch, Headers, Request, Response, isRequest, isResponse, newIncomingRequest, describeResponse };

@@ -119,7 +119,7 @@ function encode(form) {
   const parts = [];
   const list = listOf(form);
   for (let i = 0; i < list.length; i++) {
-    const [name, value] = [list[i][0], list[i][1]];
+    const { 0: name, 1: value } = list[i];
     const head = `--${boundary}\r\nContent-Disposition: form-data; name="${escaped(withCrlf(name))}"`;
     if (typeof value === "string") {
       parts[parts.length] = `${head}\r\n\r\n${withCrlf(value)}\r\n`;
@@ -131,7 +131,7 @@ function encode(form) {
     }
   }
   parts[parts.length] = `--${boundary}--\r\n`;
-  return { blob: new blobs.Blob(parts), type: `multipart/form-data; boundary=${boundary}` };
+  return { blob: blobs.fromParts(parts), type: `multipart/form-data; boundary=${boundary}` };
 }
 
 /** A form of entries that came from the network. */

@@ -58,7 +58,7 @@ function formatTemplate(template, args) {
 function substitute(kind, value) {
   switch (kind) {
     case "s":
-      return typeof value === "string" ? value : inspect(value, 0);
+      return typeof value === "string" ? value : (ownText(value) ?? inspect(value, 0));
     case "d":
     case "i":
     case "f":
@@ -74,6 +74,24 @@ function substitute(kind, value) {
     default:
       return "";
   }
+}
+
+/** What a `toString` that the worker wrote gives; undefined for a value that has none. */
+function ownText(value) {
+  if (!idl.isObject(value) || typeof value === "function" || ops.isError(value)) return undefined;
+  for (let at = value; at !== null; at = p.getPrototypeOf(at)) {
+    if (ops.proxyTarget(at) !== undefined) return undefined;
+    const property = p.getOwnPropertyDescriptor(at, "toString");
+    if (property === undefined) continue;
+    const method = property.value;
+    if (typeof method !== "function" || p.stringIndexOf(p.functionToString(method), "[native code]") !== -1) return undefined;
+    try {
+      return `${p.apply(method, value, [])}`;
+    } catch {
+      return undefined;
+    }
+  }
+  return undefined;
 }
 
 function toJson(value) {

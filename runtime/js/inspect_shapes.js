@@ -241,7 +241,7 @@ function interfaceShape(object, proto, name) {
   if (typeof proto.entries === "function" && typeof proto.append === "function") {
     const entries = p.apply(proto.entries, object, []);
     for (let step; !(step = entries.next()).done && items.length < ITEMS_MAX; ) {
-      const [key, value] = step.value;
+      const { 0: key, 1: value } = step.value;
       items[items.length] = { pair: true, key, value };
     }
     return shape(`${name} `, { items, count: items.length });

@@ -4,17 +4,18 @@
 const p = lethe.use("primordials");
 const idl = lethe.use("webidl");
 
-function queueMicrotask(callback) {
-  const where = "Failed to execute 'queueMicrotask'";
-  idl.required(arguments, 1, where);
-  idl.callback(callback, `${where}: the argument`);
-  p.promiseThen(p.promiseResolve(), () => {
-    try {
-      callback();
-    } catch (error) {
-      lethe.use("report").report(error);
-    }
-  });
-}
-
-return { queueMicrotask, self: globalThis };
+return {
+  self: globalThis,
+  queueMicrotask(callback) {
+    const where = "Failed to execute 'queueMicrotask'";
+    idl.required(arguments, 1, where);
+    idl.callback(callback, `${where}: the argument`);
+    p.promiseThen(p.promiseResolve(), () => {
+      try {
+        callback();
+      } catch (error) {
+        lethe.use("report").report(error);
+      }
+    });
+  },
+};

@@ -320,12 +320,11 @@ function pullInto(controller, view, minimum, request) {
 }
 
 const VIEWS = { __proto__: null };
-for (const View of [
+const ALL_VIEWS = [
   Int8Array, Uint8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array,
-  Float64Array, BigInt64Array, BigUint64Array, globalThis.Float16Array,
-]) {
-  if (View !== undefined) VIEWS[View.name] = View;
-}
+  Float64Array, BigInt64Array, BigUint64Array, Float16Array,
+];
+for (let i = 0; i < ALL_VIEWS.length; i++) VIEWS[ALL_VIEWS[i].name] = ALL_VIEWS[i];
 
 function respond(controller, count) {
   const first = controller.pendings[0];

@@ -24,9 +24,10 @@ function report(error) {
   lethe.ops.log("exception", lethe.use("inspect").format(error));
 }
 
-function reportError(error) {
-  idl.required(arguments, 1, "Failed to execute 'reportError'");
-  report(error);
-}
-
-return { reportError, report };
+return {
+  report,
+  reportError(error) {
+    idl.required(arguments, 1, "Failed to execute 'reportError'");
+    report(error);
+  },
+};

@@ -181,7 +181,7 @@ function chooseBody(made, from, init, where) {
     throw new p.TypeError(`${where}: a request with method ${made.method} cannot have a body`);
   }
   if (given) {
-    const [body, type] = bodies.extract(init, where);
+    const { 0: body, 1: type } = bodies.extract(init, where);
     made.body = body;
     if (type !== null && header.getFrom(made.list, "content-type") === null) {
       made.list[made.list.length] = ["content-type", type];

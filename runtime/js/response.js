@@ -38,7 +38,7 @@ class Response {
     const where = "Failed to construct 'Response'";
     this.#state = initialized(idl.dictionary(init, where), where);
     if (body === null) return;
-    const [extracted, type] = bodies.extract(body, where);
+    const { 0: extracted, 1: type } = bodies.extract(body, where);
     setBody(this.#state, extracted, type, where);
   }
 

@@ -15,7 +15,14 @@ const { ops } = lethe;
 
 const INTERNAL = p.freeze({ __proto__: null });
 const NONE = 0xffffffff;
-const [SCHEME_END, USERNAME_END, HOST_START, HOST_END, PORT, PATH_START, QUERY_START, FRAGMENT_START] = [0, 1, 2, 3, 4, 5, 6, 7];
+const SCHEME_END = 0;
+const USERNAME_END = 1;
+const HOST_START = 2;
+const HOST_END = 3;
+const PORT = 4;
+const PATH_START = 5;
+const QUERY_START = 6;
+const FRAGMENT_START = 7;
 const SPECIAL = { __proto__: null, "http:": true, "https:": true, "ws:": true, "wss:": true, "ftp:": true };
 
 function parse(url, base) {

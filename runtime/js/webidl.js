@@ -38,7 +38,7 @@ const EMPTY = p.freeze(p.create(null));
 function enforceRange(value, max, where) {
   const number = +value;
   const integer = p.trunc(number);
-  if (!(integer >= 0 && integer <= max)) throw new p.TypeError(`${where} is not a number from 0 to ${max}`);
+  if (!(integer >= 0 && integer <= max)) throw new p.TypeError(`${where}: not a number from 0 to ${max}`);
   return integer + 0;
 }
 
@@ -151,7 +151,7 @@ function isAnyBuffer(value) {
 /** Like `bytesOf`, but a TypeError for anything else. */
 function bufferSource(value, where) {
   const bytes = bytesOf(value);
-  if (bytes === undefined) throw new p.TypeError(`${where} is not an ArrayBuffer or a view of one`);
+  if (bytes === undefined) throw new p.TypeError(`${where}: not an ArrayBuffer or a view of one`);
   return bytes;
 }
 

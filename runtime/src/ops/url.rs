@@ -48,7 +48,8 @@ pub(crate) fn parse<'s>(
     } else {
         Url::parse(&text_arg(scope, args, 1)).and_then(|base| base.join(&input))
     };
-    if let Ok(url) = parsed {
+    if let Ok(mut url) = parsed {
+        normalize_drive(&mut url);
         return_url(scope, args, 2, result, &url);
     }
 }
@@ -63,7 +64,22 @@ pub(crate) fn set<'s>(
     let part = text_arg(scope, args, 1);
     let value = text_arg(scope, args, 2);
     if change(&mut url, &part, &value).is_ok() {
+        normalize_drive(&mut url);
         return_url(scope, args, 3, result, &url);
+    }
+}
+
+/// `file:///C|/x` is `file:///C:/x`, which the crate overlooks when the URL has slashes.
+fn normalize_drive(url: &mut Url) {
+    if url.scheme() != "file" {
+        return;
+    }
+    if let [b'/', drive, b'|', rest @ ..] = url.path().as_bytes()
+        && drive.is_ascii_alphabetic()
+        && (rest.is_empty() || rest[0] == b'/')
+    {
+        let path = url.path().replacen('|', ":", 1);
+        url.set_path(&path);
     }
 }
 

@@ -40,7 +40,9 @@ impl Host for FakeHost {
         Box::pin(async { Err(CallError { kind: CallErrorKind::InvalidTarget, error, outcome: Outcome::NotDone }) })
     }
 
-    /// `http://echo/...` answers with method, path, headers and body; everything else is refused.
+    /// `http://echo/...` answers with method, path, headers and body, `http://mirror/` with the body alone,
+    /// `http://redirect/STATUS?LOCATION` redirects, `http://hops/N` redirects N times, `http://endless/` never stops
+    /// sending, `http://never/` never answers; everything else is refused.
     fn fetch(&self, request: http::Request<Body>) -> BoxFuture<'static, Result<http::Response<Body>, String>> {
         Box::pin(async move {
             let (parts, body) = request.into_parts();
@@ -56,6 +58,18 @@ impl Host for FakeHost {
                     Ok(http::Response::new(body::full(text)))
                 }
                 Some("mirror") => Ok(http::Response::new(body)),
+                Some("redirect") => {
+                    let status: u16 = parts.uri.path()[1..].parse().map_err(|_| "no status")?;
+                    Ok(redirect(status, parts.uri.query().unwrap_or_default()))
+                }
+                Some("hops") => match parts.uri.path()[1..].parse::<u32>().map_err(|_| "no number")? {
+                    0 => Ok(http::Response::new(body::full("landed"))),
+                    left => Ok(redirect(302, &format!("/{}", left - 1))),
+                },
+                Some("endless") => {
+                    let frames = futures::stream::repeat_with(|| Ok(http_body::Frame::data(Bytes::from_static(b"."))));
+                    Ok(http::Response::new(http_body_util::StreamBody::new(frames).boxed_unsync()))
+                }
                 Some("never") => std::future::pending().await,
                 host => Err(format!("cannot connect to {}", host.unwrap_or("nothing"))),
             }
@@ -69,6 +83,11 @@ impl Host for FakeHost {
     fn turn_ended(&self) {
         *self.turns.lock() += 1;
     }
+}
+
+fn redirect(status: u16, location: &str) -> http::Response<Body> {
+    let response = http::Response::builder().status(status).header("location", location);
+    response.body(body::full("moved")).expect("a valid response")
 }
 
 /// An engine with few threads.

@@ -6,6 +6,9 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
+/// openraft warns of what is usual when a leader is elected; its errors are shown.
+const DEFAULT_FILTER: &str = "info,openraft=error";
+
 /// Form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -23,7 +26,7 @@ pub struct LogArgs {
         long,
         global = true,
         help_heading = "Logging",
-        default_value = "info,openraft=warn",
+        default_value = DEFAULT_FILTER,
         value_name = "FILTER",
         env = "LETHE_LOG"
     )]

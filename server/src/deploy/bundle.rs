@@ -112,10 +112,19 @@ impl Collector<'_> {
         }
         match self.rules.kind_of(&name) {
             Some(kind) => Ok(Some((name, kind))),
-            None => fail(format!(
-                "no rule says what kind of module {specifier:?} is: add one to `rules` in {}",
-                self.project.config_file
-            )),
+            None => fail(self.no_rule(specifier, &name)),
+        }
+    }
+
+    fn no_rule(&self, specifier: &str, name: &str) -> String {
+        let config = self.project.config_file;
+        match self.rules.switched_off(name) {
+            Some(kind) => format!(
+                "no rule says what kind of module {specifier:?} is: {config} has a {} rule that switches off the default \
+                 one; give it \"fallthrough\": true",
+                kind.config_name()
+            ),
+            None => format!("no rule says what kind of module {specifier:?} is: add one to `rules` in {config}"),
         }
     }
 

@@ -13,6 +13,7 @@ mod imports;
 mod namespaces;
 mod project;
 mod rules;
+mod secrets;
 mod version;
 mod watcher;
 

@@ -13,6 +13,7 @@ use super::{
     config::Config,
     error::{Error, Warning},
     namespaces::Namespaces,
+    secrets,
 };
 
 #[cfg(test)]
@@ -56,7 +57,8 @@ impl Project {
             )));
         }
         let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
-        let (config, warnings) = config::parse(config_file, &text)?;
+        let (mut config, warnings) = config::parse(config_file, &text)?;
+        add_secrets(&root, &mut config)?;
         let namespaces = Namespaces::new(&config.name, &config.actors, &config.migrations);
         Ok((Self { root, config_file, config, namespaces }, warnings))
     }
@@ -93,6 +95,30 @@ impl Project {
         }
         Ok(())
     }
+}
+
+/// Adds what `.dev.vars` says to `vars`; a name that stands in both has the secret's value.
+fn add_secrets(root: &Path, config: &mut Config) -> Result<(), Error> {
+    if !root.join(secrets::FILE).exists() {
+        return Ok(());
+    }
+    for secret in secrets::parse(&read_bounded(root, secrets::FILE)?)? {
+        if config.actors.iter().any(|actor| actor.binding == secret.name) {
+            let message = format!("`{}` is also an actor binding: two bindings cannot have one name", secret.name);
+            return Err(Error::At { at: secret.at, message });
+        }
+        config.vars.insert(secret.name, secret.value.into());
+    }
+    Ok(())
+}
+
+fn read_bounded(root: &Path, file: &str) -> Result<String, Error> {
+    let path = root.join(file);
+    let size = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?.len();
+    if size > CONFIG_BYTES_MAX {
+        return Err(Error::TooLarge(format!("{file} has {size} bytes; at most {CONFIG_BYTES_MAX} are read")));
+    }
+    fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))
 }
 
 pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Error {

@@ -19,6 +19,17 @@ pub enum ModuleKind {
 }
 
 impl ModuleKind {
+    /// The name configuration gives it.
+    pub(super) fn config_name(self) -> &'static str {
+        match self {
+            Self::Es => "ESModule",
+            Self::Text => "Text",
+            Self::Data => "Data",
+            Self::Json => "Json",
+            Self::Wasm => "CompiledWasm",
+        }
+    }
+
     /// By the name configuration gives it.
     pub(super) fn from_config(name: &str) -> Option<Self> {
         match name {
@@ -43,6 +54,15 @@ pub struct Rule {
     pub fallthrough: bool,
 }
 
+/// Wrangler's default rules.
+const DEFAULTS: [(ModuleKind, &[&str]); 5] = [
+    (ModuleKind::Es, &["**/*.js", "**/*.mjs"]),
+    (ModuleKind::Json, &["**/*.json"]),
+    (ModuleKind::Text, &["**/*.txt", "**/*.html", "**/*.sql"]),
+    (ModuleKind::Data, &["**/*.bin"]),
+    (ModuleKind::Wasm, &["**/*.wasm"]),
+];
+
 /// Rules of a project followed by the defaults.
 #[derive(Clone, Debug)]
 pub struct Rules(Vec<Rule>);
@@ -50,15 +70,8 @@ pub struct Rules(Vec<Rule>);
 impl Rules {
     /// The project's own rules, completed.
     pub fn new(own: &[Rule]) -> Self {
-        let defaults = [
-            (ModuleKind::Es, &["**/*.js", "**/*.mjs"][..]),
-            (ModuleKind::Json, &["**/*.json"]),
-            (ModuleKind::Text, &["**/*.txt", "**/*.html", "**/*.sql"]),
-            (ModuleKind::Data, &["**/*.bin"]),
-            (ModuleKind::Wasm, &["**/*.wasm"]),
-        ];
         let mut rules: Vec<Rule> = own.to_vec();
-        for (kind, globs) in defaults {
+        for (kind, globs) in DEFAULTS {
             // Switching off JavaScript or JSON by a rule of one's own is never what is meant.
             let keep = matches!(kind, ModuleKind::Es | ModuleKind::Json);
             if keep || !own.iter().any(|rule| rule.kind == kind && !rule.fallthrough) {
@@ -76,6 +89,13 @@ impl Rules {
     pub fn kind_of(&self, path: &str) -> Option<ModuleKind> {
         let fits = |rule: &&Rule| rule.globs.iter().any(|glob| glob_fits(glob, path));
         self.0.iter().find(fits).map(|rule| rule.kind)
+    }
+
+    /// The kind a default rule would have made of `path`, had a rule of the project's own not switched it off.
+    pub fn switched_off(&self, path: &str) -> Option<ModuleKind> {
+        let fits = |globs: &[&str]| globs.iter().any(|glob| glob_fits(glob, path));
+        let (kind, _) = DEFAULTS.into_iter().find(|(_, globs)| fits(globs))?;
+        self.kind_of(path).is_none().then_some(kind)
     }
 }
 
@@ -158,5 +178,7 @@ mod tests {
         assert_eq!((closed.kind_of("a.md"), closed.kind_of("a.txt")), (Some(ModuleKind::Text), None));
         assert_eq!((open.kind_of("a.md"), open.kind_of("a.txt")), (Some(ModuleKind::Text), Some(ModuleKind::Text)));
         assert_eq!(closed.kind_of("a.js"), Some(ModuleKind::Es));
+        assert_eq!((closed.switched_off("a.txt"), closed.switched_off("a.js")), (Some(ModuleKind::Text), None));
+        assert_eq!((open.switched_off("a.txt"), open.switched_off("a.bmp")), (None, None));
     }
 }

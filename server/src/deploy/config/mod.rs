@@ -140,7 +140,9 @@ pub(super) fn parse(file: &str, text: &str) -> Result<(Config, Vec<Warning>), Er
     let root = if file.ends_with(".toml") { tree::parse_toml(file, text) } else { tree::parse_json(file, text) }?;
     let document = Document { file, text, warnings: RefCell::default() };
     let config = read(&document, &root)?;
-    Ok((config, document.warnings.into_inner()))
+    let mut warnings = document.warnings.into_inner();
+    warnings.sort_by_key(|warning| (warning.at.line, warning.at.column));
+    Ok((config, warnings))
 }
 
 fn read(document: &Document<'_>, root: &tree::Node) -> Result<Config, Error> {

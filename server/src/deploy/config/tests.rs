@@ -353,6 +353,13 @@ fn unknown_keys_are_warnings_that_guess_what_was_meant() {
 }
 
 #[test]
+fn warnings_come_in_the_order_of_the_file() {
+    let lines = "\"zebra\": 1,\n\"limits\": {\"cpu\": 1},\n\"kv_namespaces\": [],\n\"ant\": 1";
+    let places: Vec<_> = warns("wrangler.json", &with(lines)).iter().map(|line| line[..18].to_owned()).collect();
+    assert_eq!(places, ["wrangler.json:4:1:", "wrangler.json:5:12", "wrangler.json:6:1:", "wrangler.json:7:1:"]);
+}
+
+#[test]
 fn keys_that_only_mean_something_to_the_cloud_are_taken_without_a_word() {
     let lines = "\"account_id\": \"x\", \"workers_dev\": true, \"observability\": {\"enabled\": true}";
     assert_eq!(warns("wrangler.json", &with(lines)), Vec::<String>::new());

@@ -82,11 +82,40 @@ fn env_holds_vars_and_actor_namespaces() {
 }
 
 #[test]
+fn secrets_of_dev_vars_join_the_vars_and_win_over_them() {
+    let config = r#"{"name": "w", "main": "i.js", "vars": {"A": 1, "B": 2}}"#;
+    let files = [("wrangler.json", config), ("i.js", ""), (".dev.vars", "B=secret\nC=\"more\"\n")];
+    let env = source(&project(&files)).unwrap().env;
+    let expected = [("A", json!(1)), ("B", json!("secret")), ("C", json!("more"))];
+    assert_eq!(env, expected.map(|(name, value)| (name.to_owned(), Binding::Json(value))).into());
+}
+
+#[test]
+fn a_secret_named_like_an_actor_binding_is_refused() {
+    let config = r#"{"name": "w", "main": "i.js",
+        "durable_objects": {"bindings": [{"name": "ROOM", "class_name": "Room"}]}}"#;
+    let files = [("wrangler.json", config), ("i.js", ""), (".dev.vars", "# secrets\nROOM=x")];
+    let expected = ".dev.vars:2:1: `ROOM` is also an actor binding: two bindings cannot have one name";
+    assert_eq!(refused(&files), expected);
+}
+
+#[test]
 fn rules_say_what_kind_of_module_a_file_is() {
     let config =
         r#"{"name": "w", "main": "i.js", "rules": [{"type": "Text", "globs": ["**/*.md"], "fallthrough": true}]}"#;
     let files = [("wrangler.json", config), ("i.js", "import a from './a.md'"), ("a.md", "# hi")];
     assert_eq!(source(&project(&files)).unwrap().modules["a.md"], Module::Text("# hi".into()));
+}
+
+#[test]
+fn a_file_whose_default_rule_was_switched_off_is_refused_with_the_remedy() {
+    let config = r#"{"name": "w", "main": "i.js", "rules": [{"type": "Text", "globs": ["**/*.md"]}]}"#;
+    let files = [("wrangler.json", config), ("i.js", "import a from './a.txt'"), ("a.txt", "hi")];
+    assert_eq!(
+        refused(&files),
+        "i.js:1:15: no rule says what kind of module \"./a.txt\" is: wrangler.json has a Text rule that switches off \
+         the default one; give it \"fallthrough\": true"
+    );
 }
 
 #[test]

@@ -108,8 +108,10 @@ pub(crate) fn located(
     let Some(message) = message else { return error.to_string() };
     let file = message.get_script_resource_name(scope).filter(|name| name.is_string());
     let file = file.map_or_else(|| "?".into(), |name| name.to_rust_string_lossy(scope));
-    let line = message.get_line_number(scope).unwrap_or(0);
     let column = message.get_start_column();
+    // V8 gives -1 where an error has no place in a source.
+    let line = message.get_line_number(scope).filter(|_| i32::try_from(column).is_ok());
+    let Some(line) = line else { return error.to_string() };
     let mut text = format!("{file}:{line}:{}: {error}", column + 1);
     if let Some(source) = message.get_source_line(scope) {
         let source = source.to_rust_string_lossy(scope);

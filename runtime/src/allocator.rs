@@ -29,14 +29,16 @@ fn refuses(bytes: usize) -> bool {
 
 // SAFETY: every request is either passed on to the system's allocator as it is, or refused with a null pointer.
 unsafe impl GlobalAlloc for Allocator {
+    // SAFETY: the caller keeps the promises of `GlobalAlloc`.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if refuses(layout.size()) {
             return ptr::null_mut();
         }
-        // SAFETY: the caller's promises are the system allocator's.
+        // SAFETY: the system's allocator asks for the same promises.
         unsafe { System.alloc(layout) }
     }
 
+    // SAFETY: the caller keeps the promises of `GlobalAlloc`.
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if refuses(layout.size()) {
             return ptr::null_mut();
@@ -45,11 +47,13 @@ unsafe impl GlobalAlloc for Allocator {
         unsafe { System.alloc_zeroed(layout) }
     }
 
+    // SAFETY: the caller keeps the promises of `GlobalAlloc`.
     unsafe fn dealloc(&self, data: *mut u8, layout: Layout) {
         // SAFETY: as above.
         unsafe { System.dealloc(data, layout) }
     }
 
+    // SAFETY: the caller keeps the promises of `GlobalAlloc`.
     unsafe fn realloc(&self, data: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
         if refuses(bytes) {
             return ptr::null_mut();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::unconstrained};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -41,6 +41,8 @@ pub(crate) struct Driver {
     /// CPU time of one invocation, and what this one has used. Each event of an actor starts anew.
     cpu_max: Duration,
     cpu_used: Duration,
+    /// Operations in flight. They are polled in the order they were started, without tokio's budget: it would make some
+    /// wait and later ones overtake them, and calls on one stub must keep their order.
     pending: FuturesUnordered<BoxFuture<'static, Completion>>,
     next_timer: Option<Instant>,
     at_door: usize,
@@ -235,7 +237,7 @@ impl Driver {
             biased;
             reason = self.kill.killed() => Wake::Killed(reason),
             event = event, if self.at_door < AT_DOOR_MAX => event.map_or(Wake::Closed, |event| Wake::Completion(Some(Completion::Event(Box::new(event))))),
-            Some(completion) = self.pending.next(), if !self.pending.is_empty() => Wake::Completion(Some(completion)),
+            Some(completion) = unconstrained(self.pending.next()), if !self.pending.is_empty() => Wake::Completion(Some(completion)),
             () = until(self.next_timer) => Wake::Completion(Some(Completion::Timer)),
             () = until(deadline) => Wake::Deadline,
         }
@@ -245,7 +247,7 @@ impl Driver {
     fn batch(&mut self, first: Option<Completion>) -> Vec<Completion> {
         let mut batch = Vec::from_iter(first);
         while batch.len() < BATCH_MAX
-            && let Some(Some(completion)) = self.pending.next().now_or_never()
+            && let Some(Some(completion)) = unconstrained(self.pending.next()).now_or_never()
         {
             batch.push(completion);
         }

@@ -115,12 +115,12 @@ fn an_actor_keeps_its_state_between_calls() {
 #[test]
 fn calls_on_one_stub_are_handed_over_in_the_order_they_were_made() {
     let body = "const stub = env.A.getByName('a');
-        say((await Promise.all(Array.from({ length: 100 }, () => stub.next()))).join());";
+        say((await Promise.all(Array.from({ length: 500 }, () => stub.next()))).join());";
     with_actors(&worker(body), async |world| {
         let text = request(&world, "http://example.com/").await.expect("it works");
-        let expected: Vec<String> = (1..=100).map(|n| n.to_string()).collect();
+        let expected: Vec<String> = (1..=500).map(|n| n.to_string()).collect();
         assert_eq!(text, expected.join(","));
-        assert_eq!(world.calls().len(), 100);
+        assert_eq!(world.calls().len(), 500);
     });
 }
 

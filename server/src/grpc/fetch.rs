@@ -1,6 +1,6 @@
 //! HTTP over gRPC messages: a head, then chunks of the body, both ways.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
@@ -84,7 +84,7 @@ pub(super) fn stream(
     id: String,
     response: http::Response<Body>,
     cut: CancellationToken,
-    permit: OwnedSemaphorePermit,
+    place: Arc<OwnedSemaphorePermit>,
 ) -> FetchStream {
     let (parts, body) = response.into_parts();
     let head = v1::ResponseHead { id, status: parts.status.as_u16().into(), headers: wire_headers(&parts.headers) };
@@ -98,7 +98,7 @@ pub(super) fn stream(
     let body = head.chain(chunks).map(Some).chain(stream::iter([None]));
     let parts = stream::select(body, stopped.map(Some)).take_while(|part| std::future::ready(part.is_some()));
     let messages = parts.filter_map(std::future::ready).map(move |part| {
-        let _held = &permit;
+        let _held = &place;
         part.map(|part| v1::FetchResponse { part: Some(part) })
     });
     Box::pin(messages)

@@ -9,6 +9,7 @@
 
 mod accept;
 mod directory;
+mod entry;
 mod error;
 mod fetch;
 mod remote;
@@ -17,11 +18,11 @@ mod service;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use lethe_proto::{MESSAGE_BYTES_MAX, v1::actors_server::ActorsServer};
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
+use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
-use self::service::Service;
+use self::{entry::Entry, service::Service};
 use crate::actor::Call;
 
 pub use self::{
@@ -111,10 +112,10 @@ impl Bound {
     pub fn serve(self, calls: Arc<dyn Call>, directory: Arc<dyn Directory>) -> Handle {
         let Self { config, listener, .. } = self;
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
-        let admission = Arc::new(Semaphore::new(config.calls_max));
-        let service = ActorsServer::new(Service { calls, directory, admission, cut: cut.clone() })
+        let service = ActorsServer::new(Service { calls, directory, cut: cut.clone() })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let service = Entry::new(service, config.calls_max);
         let server = Server::builder()
             .max_concurrent_streams(config.connection_calls_max)
             .http2_keepalive_interval(Some(Duration::from_millis(config.keepalive_interval_ms)))

@@ -1,22 +1,18 @@
 //! The `Actors` service: decodes a request, hands it to `dyn Call`, encodes what comes back.
 
-use std::{
-    future::Future,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{future::Future, sync::Arc, time::Instant};
 
 use lethe_proto::{
     PAYLOAD_BYTES_MAX,
     v1::{self, ErrorCode, actor, actors_server::Actors, call_request::Args, call_response::Result as WireResult},
 };
 use lethe_runtime::host::{ActorCall, ActorReply, CallError, CallErrorKind, Outcome, Payload};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, metadata::MetadataMap};
+use tonic::{Request, Response, Status};
 
 use super::{
     directory::Directory,
+    entry::{Entered, deadline_passed},
     error::{ended, refuse, status},
     fetch::{self, FetchStream},
 };
@@ -25,12 +21,6 @@ use crate::{
     deploy::{Ids, Namespace},
 };
 
-/// Deadline of a call that names none.
-const DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
-/// Longest deadline; a longer one is shortened to it.
-const DEADLINE_MAX: Duration = Duration::from_secs(15 * 60);
-/// The server ends a call this much before its caller would, so that the caller hears why; at most a tenth of it.
-const DEADLINE_MARGIN: Duration = Duration::from_millis(50);
 /// Longest method name, bytes.
 const METHOD_BYTES_MAX: usize = 1024;
 const LIST_LIMIT_DEFAULT: usize = 100;
@@ -41,8 +31,6 @@ const LIST_LIMIT_MAX: usize = 1000;
 pub(super) struct Service {
     pub calls: Arc<dyn Call>,
     pub directory: Arc<dyn Directory>,
-    /// One permit per call under way.
-    pub admission: Arc<Semaphore>,
     /// Cancelled when the server no longer waits for calls under way.
     pub cut: CancellationToken,
 }
@@ -50,7 +38,7 @@ pub(super) struct Service {
 #[tonic::async_trait]
 impl Actors for Service {
     async fn call(&self, request: Request<v1::CallRequest>) -> Result<Response<v1::CallResponse>, Status> {
-        let (deadline, _permit) = (deadline(request.metadata()), self.admit()?);
+        let deadline = entered(&request)?.deadline;
         let request = request.into_inner();
         let to = self.address(request.actor)?;
         if request.method.is_empty() || request.method.len() > METHOD_BYTES_MAX {
@@ -77,18 +65,18 @@ impl Actors for Service {
         &self,
         request: Request<tonic::Streaming<v1::FetchRequest>>,
     ) -> Result<Response<FetchStream>, Status> {
-        let (deadline, permit) = (deadline(request.metadata()), self.admit()?);
+        let Entered { deadline, place } = entered(&request)?;
         let (head, body) = self.bounded(deadline, fetch::read_head(request.into_inner())).await??;
         let to = self.address(head.actor.clone())?;
         let request = fetch::request(head, body)?;
         let id = to.id.to_string();
         let reply = self.run(deadline, self.calls.call(to, ActorCall::Fetch(request), deadline)).await?;
         let ActorReply::Response(response) = reply else { return Err(wrong_reply()) };
-        Ok(Response::new(fetch::stream(id, response, self.cut.clone(), permit)))
+        Ok(Response::new(fetch::stream(id, response, self.cut.clone(), place)))
     }
 
     async fn destroy(&self, request: Request<v1::DestroyRequest>) -> Result<Response<v1::DestroyResponse>, Status> {
-        let (deadline, _permit) = (deadline(request.metadata()), self.admit()?);
+        let deadline = entered(&request)?.deadline;
         let to = self.address(request.into_inner().actor)?;
         let id = to.id.to_string();
         match self.run(deadline, self.calls.call(to, ActorCall::Destroy, deadline)).await? {
@@ -98,7 +86,7 @@ impl Actors for Service {
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
-        let (deadline, _permit) = (deadline(request.metadata()), self.admit()?);
+        let deadline = entered(&request)?.deadline;
         let request = request.into_inner();
         let namespace = self.namespace(&request.namespace)?;
         let after = match request.after.as_str() {
@@ -117,7 +105,7 @@ impl Actors for Service {
     }
 
     async fn show(&self, request: Request<v1::ShowRequest>) -> Result<Response<v1::ShowResponse>, Status> {
-        let (deadline, _permit) = (deadline(request.metadata()), self.admit()?);
+        let deadline = entered(&request)?.deadline;
         let to = self.address(request.into_inner().actor)?;
         let id = to.id;
         match self.run(deadline, self.directory.show(to)).await? {
@@ -128,13 +116,6 @@ impl Actors for Service {
 }
 
 impl Service {
-    fn admit(&self) -> Result<OwnedSemaphorePermit, Status> {
-        self.admission.clone().try_acquire_owned().map_err(|_| {
-            let text = "the node has as many calls under way as it takes";
-            ended(CallErrorKind::Overloaded, Outcome::NotDone, "Overloaded", text)
-        })
-    }
-
     fn namespace(&self, text: &str) -> Result<Namespace, Status> {
         self.directory.namespace(text).map_err(|error| refuse(ErrorCode::InvalidTarget, error.to_string()))
     }
@@ -167,13 +148,18 @@ impl Service {
             biased;
             done = work => Ok(done),
             () = tokio::time::sleep_until(deadline.into()) => {
-                Err(ended(CallErrorKind::Deadline, Outcome::Unknown, "TimeoutError", "the call's deadline passed"))
+                Err(deadline_passed())
             }
             () = self.cut.cancelled() => {
                 Err(ended(CallErrorKind::Unavailable, Outcome::Unknown, "Unavailable", "the node is stopping"))
             }
         }
     }
+}
+
+fn entered<T>(request: &Request<T>) -> Result<Entered, Status> {
+    let missing = || ended(CallErrorKind::Internal, Outcome::NotDone, "InternalError", "the call came by no entry");
+    request.extensions().get().cloned().ok_or_else(missing)
 }
 
 fn wrong_reply() -> Status {
@@ -190,56 +176,5 @@ fn arguments(args: Option<Args>) -> Result<Payload, Status> {
         Ok(_) if text.trim_start().starts_with('[') => Ok(Payload::Json(text)),
         Ok(_) => Err(refuse(ErrorCode::InvalidRequest, "arguments must be a JSON array")),
         Err(error) => Err(refuse(ErrorCode::InvalidRequest, format!("arguments are not JSON: {error}"))),
-    }
-}
-
-/// When a call must have ended: its `grpc-timeout`, less a margin for the way back.
-fn deadline(metadata: &MetadataMap) -> Instant {
-    let timeout = metadata.get("grpc-timeout").and_then(|value| parse_timeout(value.to_str().ok()?));
-    let timeout = timeout.unwrap_or(DEADLINE_DEFAULT).min(DEADLINE_MAX);
-    Instant::now() + timeout - DEADLINE_MARGIN.min(timeout / 10)
-}
-
-/// gRPC's form of a duration: at most eight digits and a unit.
-fn parse_timeout(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let value: u64 = digits.parse().ok()?;
-    match unit {
-        "H" => Some(Duration::from_secs(value * 3600)),
-        "M" => Some(Duration::from_secs(value * 60)),
-        "S" => Some(Duration::from_secs(value)),
-        "m" => Some(Duration::from_millis(value)),
-        "u" => Some(Duration::from_micros(value)),
-        "n" => Some(Duration::from_nanos(value)),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timeouts_are_read_in_every_unit_and_odd_ones_are_not() {
-        let table = [
-            ("1H", Some(Duration::from_secs(3600))),
-            ("2M", Some(Duration::from_secs(120))),
-            ("3S", Some(Duration::from_secs(3))),
-            ("4m", Some(Duration::from_millis(4))),
-            ("5u", Some(Duration::from_micros(5))),
-            ("99999999n", Some(Duration::from_nanos(99_999_999))),
-            ("", None),
-            ("S", None),
-            ("1", None),
-            ("-1S", None),
-            ("123456789S", None),
-            ("1é", None),
-        ];
-        for (text, timeout) in table {
-            assert_eq!(parse_timeout(text), timeout, "{text:?}");
-        }
     }
 }

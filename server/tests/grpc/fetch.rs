@@ -16,10 +16,14 @@ use lethe_server::{
     actor::{ActorRef, Call},
     grpc::Remote,
 };
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::{fake::ids, server::serve};
+use crate::{
+    fake::ids,
+    server::{serve, serve_with},
+};
 
 fn post(url: &str) -> http::request::Builder {
     http::Request::post(url).header("x-a", "1").header("x-a", "2")
@@ -64,6 +68,24 @@ async fn a_body_may_go_on_after_the_deadline_of_its_head() {
     assert!(tokio::time::timeout(Duration::from_millis(600), body.chunk()).await.is_err(), "the body ended");
     send.send("late".into()).await.unwrap();
     assert_eq!(body.chunk().await.unwrap(), Some("late".into()));
+}
+
+#[tokio::test]
+async fn a_body_under_way_keeps_its_place_among_the_calls_until_it_ends() {
+    let server = serve_with(|config| config.calls_max = 1).await;
+    let client = server.client().await;
+    let (send, receive) = mpsc::channel::<Bytes>(1);
+    let request = post("http://room/").body(ReceiverStream::new(receive)).unwrap();
+    let room = client.actor("chat/Room", Id::name("lobby"));
+    let mut body = room.fetch_streaming(request).await.unwrap().into_body();
+    let refused = room.call_json("echo", &json!([])).await.unwrap_err();
+    assert_eq!((refused.code, refused.outcome), (Code::Overloaded, Outcome::NotDone));
+    drop(send);
+    assert_eq!(body.chunk().await, Ok(None));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while room.call_json("echo", &json!([])).await.is_err() {
+        assert!(Instant::now() < deadline, "the place was never given back");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,142 @@
+//! What every call passes before its message is read: a place among the calls under way, and a deadline.
+//!
+//! A call that finds no place is refused unread, and one whose message arrives too slowly ends at its deadline: neither
+//! ties up memory for longer.
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use futures::future::BoxFuture;
+use lethe_runtime::host::{CallErrorKind, Outcome};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::{Status, body::Body};
+use tower_service::Service;
+
+use super::error::ended;
+
+/// Deadline of a call that names none.
+const DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
+/// Longest deadline; a longer one is shortened to it.
+const DEADLINE_MAX: Duration = Duration::from_secs(15 * 60);
+/// The server ends a call this much before its caller would, so that the caller hears why; at most a tenth of it.
+const DEADLINE_MARGIN: Duration = Duration::from_millis(50);
+/// A handler that keeps its deadline answers within this; else the answer is given here.
+const HANDLER_GRACE: Duration = Duration::from_millis(25);
+
+/// What a call was given at the entry; the handler finds it among the request's extensions.
+#[derive(Clone)]
+pub(super) struct Entered {
+    /// When it must have ended.
+    pub deadline: Instant,
+    /// Its place; given back when the last clone is dropped.
+    pub place: Arc<OwnedSemaphorePermit>,
+}
+
+/// The entry in front of a service.
+#[derive(Clone)]
+pub(super) struct Entry<S> {
+    inner: S,
+    places: Arc<Semaphore>,
+}
+
+impl<S> Entry<S> {
+    /// Lets `calls_max` calls be under way in `inner` at the same time.
+    pub(super) fn new(inner: S, calls_max: usize) -> Self {
+        Self { inner, places: Arc::new(Semaphore::new(calls_max)) }
+    }
+}
+
+impl<S, B> Service<http::Request<B>> for Entry<S>
+where
+    S: Service<http::Request<B>, Response = http::Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            return Box::pin(async { Ok(overloaded().into_http()) });
+        };
+        let entered = Entered { deadline: deadline(request.headers()), place: Arc::new(place) };
+        request.extensions_mut().insert(entered.clone());
+        let handled = self.inner.call(request);
+        Box::pin(async move {
+            let Entered { deadline, place: _held } = entered;
+            match tokio::time::timeout_at((deadline + HANDLER_GRACE).into(), handled).await {
+                Ok(response) => response,
+                Err(_) => Ok(deadline_passed().into_http()),
+            }
+        })
+    }
+}
+
+fn overloaded() -> Status {
+    let text = "the node has as many calls under way as it takes";
+    ended(CallErrorKind::Overloaded, Outcome::NotDone, "Overloaded", text)
+}
+
+/// A call's deadline passed; it may have run.
+pub(super) fn deadline_passed() -> Status {
+    ended(CallErrorKind::Deadline, Outcome::Unknown, "TimeoutError", "the call's deadline passed")
+}
+
+/// When a call must have ended: its `grpc-timeout`, less a margin for the way back.
+fn deadline(headers: &http::HeaderMap) -> Instant {
+    let timeout = headers.get("grpc-timeout").and_then(|value| parse_timeout(value.to_str().ok()?));
+    let timeout = timeout.unwrap_or(DEADLINE_DEFAULT).min(DEADLINE_MAX);
+    Instant::now() + timeout - DEADLINE_MARGIN.min(timeout / 10)
+}
+
+/// gRPC's form of a duration: at most eight digits and a unit.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let value: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(value * 3600)),
+        "M" => Some(Duration::from_secs(value * 60)),
+        "S" => Some(Duration::from_secs(value)),
+        "m" => Some(Duration::from_millis(value)),
+        "u" => Some(Duration::from_micros(value)),
+        "n" => Some(Duration::from_nanos(value)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_in_every_unit_and_odd_ones_are_not() {
+        let table = [
+            ("1H", Some(Duration::from_secs(3600))),
+            ("2M", Some(Duration::from_secs(120))),
+            ("3S", Some(Duration::from_secs(3))),
+            ("4m", Some(Duration::from_millis(4))),
+            ("5u", Some(Duration::from_micros(5))),
+            ("99999999n", Some(Duration::from_nanos(99_999_999))),
+            ("", None),
+            ("S", None),
+            ("1", None),
+            ("-1S", None),
+            ("123456789S", None),
+            ("1é", None),
+        ];
+        for (text, timeout) in table {
+            assert_eq!(parse_timeout(text), timeout, "{text:?}");
+        }
+    }
+}

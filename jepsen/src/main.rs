@@ -14,7 +14,7 @@ use lethe_jepsen::{
 };
 
 const HARNESS_FAILED: u8 = 3;
-const FINAL_READS_MAX: Duration = Duration::from_secs(120);
+const FINAL_READS_MAX: Duration = Duration::from_secs(60);
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 valid, 1 violation, 2 unknown, 3 the harness failed or was used wrongly.";

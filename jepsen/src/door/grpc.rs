@@ -49,7 +49,10 @@ impl GrpcDoor {
 
 fn answer(error: Error) -> Answer {
     if error.code == Code::ActorDestroyed {
-        return Answer::Destroyed;
+        return match error.outcome {
+            Outcome::NotDone => Answer::Destroyed,
+            Outcome::Done | Outcome::Unknown => Answer::Ended,
+        };
     }
     match error.outcome {
         Outcome::NotDone => Answer::NotDone(error.to_string()),

@@ -101,7 +101,8 @@ fn answer(status: StatusCode, body: &[u8]) -> Answer {
         return if overtaken { Answer::Unexpected(text()) } else { Answer::Unknown(text()) };
     }
     match status {
-        StatusCode::GONE => Answer::Destroyed,
+        // JavaScript is not told whether the call was under way when the actor was destroyed.
+        StatusCode::GONE => Answer::Ended,
         StatusCode::OK => match serde_json::from_slice::<Value>(body) {
             Ok(mut reply) if reply.get("value").is_some() => Answer::Value(reply["value"].take()),
             _ => Answer::Unexpected(text()),
@@ -122,7 +123,7 @@ mod tests {
             (200, r#"{"value":null}"#, Answer::Value(json!(null))),
             (200, "hello", Answer::Unexpected("200 OK: hello".into())),
             (404, "x", Answer::Unexpected("404 Not Found: x".into())),
-            (410, r#"{"name":"ActorDestroyed"}"#, Answer::Destroyed),
+            (410, r#"{"name":"ActorDestroyed"}"#, Answer::Ended),
             (503, "overloaded", Answer::Unknown("503 Service Unavailable: overloaded".into())),
             (
                 500,

@@ -23,8 +23,10 @@ pub const DEADLINE: Duration = Duration::from_secs(5);
 pub enum Answer {
     /// The result.
     Value(Value),
-    /// The actor was destroyed.
+    /// The actor was destroyed before, and the call was not done.
     Destroyed,
+    /// The actor is destroyed. The call may have been done before that.
+    Ended,
     /// It surely was not done.
     NotDone(String),
     /// It may have been done.

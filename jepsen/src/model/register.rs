@@ -7,7 +7,8 @@
 //! | `cas` | `[expected, new]` | `[expected, new]` if swapped, `[expected, new, seen]` if it held `seen` instead |
 //! | `destroy` | `null` | `null` |
 //!
-//! Any of them may be answered `"destroyed"`, and once one was, the register stays destroyed for ever.
+//! Any of them may be answered `"destroyed"`: then it was not done, and the register stays destroyed for ever. A change
+//! that was under way when its register was destroyed may have been done before that: it is `info`.
 
 use std::collections::BTreeSet;
 

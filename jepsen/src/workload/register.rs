@@ -97,6 +97,8 @@ async fn ask(clients: &Clients, process: Process, door: &mut Door, key: &str, in
             None => (Kind::Info, input.value(), Some(format!("unexpected: {result}"))),
         },
         Answer::Destroyed => (Kind::Ok, RegisterOut::Destroyed.value(input), None),
+        Answer::Ended if input == RegisterIn::Read => (Kind::Ok, RegisterOut::Destroyed.value(input), None),
+        Answer::Ended => (Kind::Info, input.value(), Some("destroyed, perhaps after it was done".into())),
         Answer::NotDone(why) => (Kind::Fail, input.value(), Some(why)),
         Answer::Unknown(why) => (Kind::Info, input.value(), Some(why)),
         Answer::Unexpected(what) => (Kind::Info, input.value(), Some(format!("unexpected: {what}"))),

@@ -80,7 +80,7 @@ async fn a_destroyed_actor_answers_nothing_ever_again() -> Result<()> {
     let data = tempfile::tempdir()?;
     let options = Options { data_dir: Some(data.path().to_owned()), ..Options::default() };
     let server = Server::start(project.path(), &options).await?;
-    call(&server, "/a/put?\"secret\"").await?;
+    call(&server, "/a/put?%22secret%22").await?;
     assert_eq!(call(&server, "/a/get").await?["value"], "secret");
     assert_eq!(call(&server, "/a/destroy").await?["destroyed"], true);
     assert_eq!(call(&server, "/a/get").await?["name"], "ActorDestroyed");

@@ -49,10 +49,16 @@ async fn an_allocation_loop_is_ended_and_its_memory_comes_back() -> Result<()> {
     let server = Server::start(project.path(), &Options::default()).await?;
     assert_eq!(get(&server.http, "/").await?.text(), "fine");
     let before = resident_mib(server.pid());
-    for path in ["/heap", "/buffer", "/heap", "/buffer", "/heap"] {
-        let reply = get(&server.http, path).await?;
+    for _ in 0..3 {
+        let reply = get(&server.http, "/heap").await?;
         let seen = (reply.status(), reply.text());
-        assert_eq!(seen, (StatusCode::SERVICE_UNAVAILABLE, "The worker exceeded memory.\n".to_owned()), "{path}");
+        assert_eq!(seen, (StatusCode::SERVICE_UNAVAILABLE, "The worker exceeded memory.\n".to_owned()));
+        // A single buffer that does not fit is an exception that JavaScript can catch (this worker does not); buffers
+        // that together fill the memory end the isolate.
+        let reply = get(&server.http, "/buffer").await?;
+        let caught = reply.text().contains("RangeError: Array buffer allocation failed");
+        let ended = reply.status() == StatusCode::SERVICE_UNAVAILABLE && reply.text().contains("exceeded memory");
+        assert!(caught || ended, "{}", reply.text());
     }
     let settled = lethe_tests::wait_for("the memory to come back", async || {
         tokio::time::sleep(Duration::from_millis(100)).await;

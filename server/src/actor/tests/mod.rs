@@ -32,8 +32,11 @@ async fn an_idle_actor_leaves_memory_and_comes_back_with_its_storage() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_mailbox_refuses_at_once() {
     let rig = Rig::start(Config { calls_max: 2, ..Config::default() }).await;
-    let (one, two) = (rig.spawn("a", "hold", json!([])), rig.spawn("a", "hold", json!([])));
-    rig.until_printed("held", 2).await;
+    // One after the other: the actor that counts them has a mailbox of two as well.
+    let one = rig.spawn("a", "hold", json!([]));
+    rig.until_marked("held", 1).await;
+    let two = rig.spawn("a", "hold", json!([]));
+    rig.until_marked("held", 2).await;
     let refused = rig.call("a", "instance", json!([])).await.unwrap_err();
     assert_eq!((refused.kind, refused.outcome), (CallErrorKind::Overloaded, Outcome::NotDone));
     let destroyed = rig.destroy("a").await;
@@ -48,7 +51,7 @@ async fn destroying_ends_calls_in_flight_and_refuses_later_ones() {
     let rig = Rig::start(Config::default()).await;
     rig.call("a", "put", json!(["k", 1])).await.unwrap();
     let held = rig.spawn("a", "hold", json!([]));
-    rig.until_printed("held", 1).await;
+    rig.until_marked("held", 1).await;
     let has_key = || rig.vault.incarnations().iter().any(|(actor, _)| *actor == rig.id("a"));
     let before = has_key();
     rig.destroy("a").await.unwrap();
@@ -107,7 +110,7 @@ async fn a_new_version_takes_over_with_the_same_storage_after_calls_in_flight() 
     let rig = Rig::start(Config::default()).await;
     rig.call("a", "put", json!(["k", 1])).await.unwrap();
     let held = rig.spawn("a", "wait", json!([300]));
-    rig.until_printed("waiting", 1).await;
+    rig.until_marked("waiting", 1).await;
     rig.deploy("two").await;
     assert_eq!(rig.call("a", "version", json!([])).await.unwrap(), json!("two"));
     assert_eq!(held.await.unwrap().unwrap(), json!("one"), "the call in flight ends on its own version");

@@ -142,7 +142,7 @@ impl Rig {
     }
 
     /// Waits until the actors called `mark(text)` this often.
-    pub async fn until_printed(&self, text: &str, times: u64) {
+    pub async fn until_marked(&self, text: &str, times: u64) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while self.call("marks", "count", serde_json::json!([text])).await.unwrap() != serde_json::json!(times) {
             assert!(Instant::now() < deadline, "gave up waiting for {times} marks {text:?}");

@@ -53,13 +53,26 @@ function remoteError({ kind, outcome, name, message, stack }) {
   const Constructor = CONSTRUCTORS[name] ?? p.Error;
   const error = new Constructor(message);
   if (error.name !== name) hidden(error, "name", name);
-  if (stack !== "") hidden(error, "stack", stack);
+  hidden(error, "stack", stack !== "" ? stack : ownFrames(error.stack));
   error.outcome = outcome;
   if (kind === "exception") error.remote = true;
   if (kind === "overloaded") error.overloaded = true;
   if (kind === "reset") error.durableObjectReset = true;
   if (kind === "unavailable" || kind === "reset") error.retryable = true;
   return error;
+}
+
+/** A stack without the runtime's own frames. */
+function ownFrames(stack) {
+  let kept = "";
+  let rest = `${stack}\n`;
+  while (rest !== "") {
+    const end = p.stringIndexOf(rest, "\n");
+    const line = p.stringSlice(rest, 0, end);
+    if (p.stringIndexOf(line, "lethe:") === -1) kept += kept === "" ? line : `\n${line}`;
+    rest = p.stringSlice(rest, end + 1);
+  }
+  return kept;
 }
 
 function hidden(error, key, value) {

@@ -16,7 +16,12 @@ const PROTOTYPES_MAX: usize = 16;
 /// every message of `actor_wire.js`.
 const BUFFER_BYTES_MAX: usize = 96 << 20;
 
-struct Delegate;
+/// What V8 asks back while it reads or writes.
+#[derive(Default)]
+struct Delegate {
+    /// `Object.prototype`: what has it as its prototype is a plain object, and most objects are.
+    plain: Option<v8::Global<v8::Value>>,
+}
 
 impl v8::ValueSerializerImpl for Delegate {
     fn throw_data_clone_error<'s>(&self, scope: &mut v8::PinScope<'s, '_>, message: v8::Local<'s, v8::String>) {
@@ -34,11 +39,14 @@ impl v8::ValueSerializerImpl for Delegate {
     }
 
     fn is_host_object<'s>(&self, scope: &mut v8::PinScope<'s, '_>, object: v8::Local<'s, v8::Object>) -> Option<bool> {
-        let unclonables = state::local(scope, |state| &state.unclonables);
         let mut holder = object;
         for _ in 0..PROTOTYPES_MAX {
             let Some(prototype) = holder.get_prototype(scope) else { return Some(false) };
+            if self.plain.as_ref().is_some_and(|plain| *plain == prototype) {
+                return Some(false);
+            }
             let Ok(prototype) = v8::Local::<v8::Object>::try_from(prototype) else { return Some(false) };
+            let unclonables = state::local(scope, |state| &state.unclonables);
             if unclonables.has(scope, prototype.into())? {
                 return Some(true);
             }
@@ -129,7 +137,7 @@ fn transfer_list<'s>(
             Some(buffer) => buffers.push(buffer),
             None => {
                 let message = js::string(scope, "a value in the transfer list cannot be transferred");
-                v8::ValueSerializerImpl::throw_data_clone_error(&Delegate, scope, message);
+                v8::ValueSerializerImpl::throw_data_clone_error(&Delegate::default(), scope, message);
                 return None;
             }
         }
@@ -144,7 +152,8 @@ fn write<'s>(
     buffer_bytes_max: usize,
 ) -> Option<Vec<u8>> {
     let context = scope.get_current_context();
-    let serializer = v8::ValueSerializer::new(scope, Box::new(Delegate));
+    let plain = v8::Object::new(scope).get_prototype(scope).map(|plain| v8::Global::new(scope, plain));
+    let serializer = v8::ValueSerializer::new(scope, Box::new(Delegate { plain }));
     serializer.write_header();
     for (id, buffer) in (0..).zip(transfer) {
         serializer.transfer_array_buffer(id, *buffer);
@@ -160,7 +169,7 @@ fn read<'s>(
     moved: &[v8::Local<'s, v8::ArrayBuffer>],
 ) -> Option<v8::Local<'s, v8::Value>> {
     let context = scope.get_current_context();
-    let deserializer = v8::ValueDeserializer::new(scope, Box::new(Delegate), bytes);
+    let deserializer = v8::ValueDeserializer::new(scope, Box::new(Delegate::default()), bytes);
     for (id, buffer) in (0..).zip(moved) {
         deserializer.transfer_array_buffer(id, *buffer);
     }

@@ -363,13 +363,14 @@ fn a_reset_is_told_to_the_caller_and_the_next_call_meets_a_new_instance() {
                 const stub = env.A.getByName('a');
                 await stub.next();
                 const error = await stub.abort().catch((error) => error);
-                const { name, message, remote, outcome, durableObjectReset, retryable } = error;
-                return Response.json([name, message, remote, outcome, durableObjectReset, retryable, await stub.next()]);
+                const { name, message, remote, outcome, durableObjectReset, retryable, stack } = error;
+                const own = /index\\.js/.test(stack) && !/lethe:/.test(stack);
+                return Response.json([name, message, remote, outcome, durableObjectReset, retryable, own, await stub.next()]);
             }
         }";
     with_actors(script, async |world| {
         let text = request(&world, "http://example.com/").await.expect("it works");
-        assert_eq!(text, "[\"ActorReset\",\"enough\",null,\"unknown\",true,true,1]");
+        assert_eq!(text, "[\"ActorReset\",\"enough\",null,\"unknown\",true,true,true,1]");
     });
 }
 

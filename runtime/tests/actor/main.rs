@@ -3,6 +3,7 @@
 mod calls;
 mod gate;
 mod hold;
+mod hostile;
 mod host;
 mod sections;
 mod storage;

@@ -99,16 +99,10 @@ impl Error {
     }
 }
 
-/// Whether no connection was there to send on.
+/// Whether the request surely never reached the wire: there was no connection, or it closed before its turn came.
 fn never_sent(status: &tonic::Status) -> bool {
-    let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        if error.is::<tonic::ConnectError>() {
-            return true;
-        }
-        source = error.source();
-    }
-    false
+    let mut causes = std::iter::successors(std::error::Error::source(status), |error| error.source());
+    causes.any(|error| error.is::<tonic::ConnectError>() || error.downcast_ref().is_some_and(hyper::Error::is_canceled))
 }
 
 #[cfg(test)]

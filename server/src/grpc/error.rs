@@ -125,10 +125,10 @@ pub(super) fn from_status(status: &Status) -> CallError {
     CallError { kind, error, outcome }
 }
 
-/// Whether no connection was there to send on.
+/// Whether the request surely never reached the wire: there was no connection, or it closed before its turn came.
 fn never_sent(status: &Status) -> bool {
-    let causes = std::iter::successors(std::error::Error::source(status), |error| error.source());
-    causes.into_iter().any(|error| error.is::<tonic::ConnectError>())
+    let mut causes = std::iter::successors(std::error::Error::source(status), |error| error.source());
+    causes.any(|error| error.is::<tonic::ConnectError>() || error.downcast_ref().is_some_and(hyper::Error::is_canceled))
 }
 
 fn cut(text: &str, bytes_max: usize) -> &str {

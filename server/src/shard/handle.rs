@@ -41,6 +41,8 @@ pub struct Metrics {
     pub snapshot: Option<u64>,
     /// Digest of the applied state; the same on all replicas that applied the same entries.
     pub digest: [u8; 16],
+    /// Proposals that wait for their result.
+    pub proposals: usize,
     /// Record sets that were given up and still take space.
     pub reclaim_backlog: usize,
 }
@@ -137,6 +139,7 @@ impl Shard {
             purged: now.purged.index(),
             snapshot: replica.machine.snapshot_index(),
             digest: mark.digest.to_bytes(),
+            proposals: replica.proposals_max - replica.proposals.available_permits(),
             reclaim_backlog: replica.group.reclaim_backlog(),
         }
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine, Snapshot};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
-use tokio::sync::watch;
+use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 
 use super::apply::{Ended, apply};
@@ -39,7 +39,15 @@ pub(super) struct Machine {
     snapshots: snapshot::Dir,
     effects: Arc<dyn Effects>,
     /// The newest snapshot.
-    current: Arc<watch::Sender<Option<Found>>>,
+    current: Arc<Mutex<Option<Found>>>,
+    /// A snapshot openraft has not taken yet.
+    prepared: Arc<Mutex<Option<Found>>>,
+}
+
+/// Hands a snapshot to openraft, or builds one first.
+pub(super) struct Builder {
+    machine: Machine,
+    ready: Option<Found>,
 }
 
 /// A snapshot file, as it goes to another node.
@@ -60,7 +68,7 @@ impl Machine {
         effects: Arc<dyn Effects>,
         current: Option<Found>,
     ) -> Self {
-        Self { node, group, snapshots, effects, current: Arc::new(watch::Sender::new(current)) }
+        Self { node, group, snapshots, effects, current: Arc::new(Mutex::new(current)), prepared: Arc::default() }
     }
 
     /// The state it applies to.
@@ -70,14 +78,7 @@ impl Machine {
 
     /// Index of the newest snapshot.
     pub fn snapshot_index(&self) -> Option<u64> {
-        index(&self.current.borrow())
-    }
-
-    /// Waits until the newest snapshot is of a later entry than `before`.
-    pub async fn later_snapshot(&self, before: Option<u64>) {
-        let mut current = self.current.subscribe();
-        // It cannot be closed: this machine holds the sender.
-        drop(current.wait_for(|found| index(found) > before).await);
+        index(&self.current.lock())
     }
 
     /// Applies a batch: effects, then state. Blocks.
@@ -133,7 +134,14 @@ impl Machine {
         }
     }
 
-    /// Writes a snapshot of the applied state. Blocks; entries are applied meanwhile.
+    /// Writes a snapshot for openraft to take when it is asked to. Blocks; entries are applied meanwhile. When it fails
+    /// nothing has changed and it can be tried again.
+    pub fn prepare(&self) -> io::Result<Found> {
+        let found = self.build()?;
+        *self.prepared.lock() = Some(found.clone());
+        Ok(found)
+    }
+
     fn build(&self) -> io::Result<Found> {
         let scan = Scan::begin(&self.group).map_err(io::Error::other)?;
         let mut scan = scan.ok_or_else(|| io::Error::other("a snapshot of the group is being built already"))?;
@@ -145,7 +153,7 @@ impl Machine {
         drop(scan);
         let found = writer.finish().map_err(io::Error::other)?;
         self.snapshots.retain(self.group.id(), SNAPSHOTS_KEPT).map_err(io::Error::other)?;
-        self.current.send_replace(Some(found.clone()));
+        *self.current.lock() = Some(found.clone());
         Ok(found)
     }
 
@@ -157,7 +165,7 @@ impl Machine {
         }
         load(&self.group, &self.snapshots, &found)?;
         self.repeat_effects()?;
-        self.current.send_replace(Some(found));
+        *self.current.lock() = Some(found);
         self.snapshots.retain(self.group.id(), SNAPSHOTS_KEPT).map_err(io::Error::other)
     }
 
@@ -199,7 +207,7 @@ fn snapshot_meta(head: &Head) -> io::Result<SnapshotMeta> {
 
 impl RaftStateMachine<Types> for Machine {
     type SnapshotData = SnapshotFile;
-    type SnapshotBuilder = Self;
+    type SnapshotBuilder = Builder;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
         let mark = self.group.mark();
@@ -235,8 +243,15 @@ impl RaftStateMachine<Types> for Machine {
         }
     }
 
-    async fn get_snapshot_builder(&mut self) -> Self {
-        self.clone()
+    /// A snapshot is prepared before openraft is asked to take one, because to openraft a failed build is the end of the
+    /// group, and to us a full disk is not.
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
+        let ready = self.prepared.lock().take();
+        (force || ready.is_some()).then(|| Builder { machine: self.clone(), ready })
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder { machine: self.clone(), ready: None }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
@@ -245,18 +260,23 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf>> {
-        let current = self.current.borrow().clone();
+        let current = self.current.lock().clone();
         current.map(|found| self.snapshot(found)).transpose()
     }
 }
 
-impl RaftSnapshotBuilder<Types> for Machine {
+impl RaftSnapshotBuilder<Types> for Builder {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf> {
-        let machine = self.clone();
-        let found = blocking(move || machine.build()).await?;
-        self.snapshot(found)
+        let found = match self.ready.take() {
+            Some(found) => found,
+            None => {
+                let machine = self.machine.clone();
+                blocking(move || machine.build()).await?
+            }
+        };
+        self.machine.snapshot(found)
     }
 }
 

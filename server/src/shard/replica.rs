@@ -29,6 +29,7 @@ pub(super) struct Replica {
     pub leadership: watch::Receiver<Option<Epoch>>,
     /// Proposals of this group that may wait.
     pub proposals: Semaphore,
+    pub proposals_max: usize,
     /// Reads of this group that may wait.
     pub reads: Semaphore,
     pub limits: Arc<Limits>,
@@ -62,6 +63,7 @@ impl Replica {
             machine,
             leadership,
             proposals: Semaphore::new(shared.config.proposals_max),
+            proposals_max: shared.config.proposals_max,
             reads: Semaphore::new(shared.config.reads_max),
             limits: shared.limits.clone(),
             read_wait: Duration::from_millis(shared.config.read_ms),

@@ -102,8 +102,8 @@ impl Shards {
         self.wal.stats()
     }
 
-    /// Stops all groups and closes everything, so that the next start need not check the state. Handles get errors
-    /// from then on.
+    /// Stops all groups and closes everything, so that the next start need not check the state. Proposals and read
+    /// indexes get errors from then on. The state's files stay locked until the last `Shard` is dropped.
     pub async fn shutdown(self) -> Result<(), Error> {
         let Self { node, vfs, data_dir, wal, store, replicas, watching, upkeep, stop } = self;
         stop.send_replace(true);

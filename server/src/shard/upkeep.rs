@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::LogIdOptionExt;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
@@ -14,6 +15,9 @@ use super::replica::Replica;
 
 /// How many reclaim batches a group gets before the next one has its turn.
 const RECLAIM_BATCHES: usize = 64;
+
+/// How long openraft may take to know of a snapshot.
+const TOLD: Duration = Duration::from_secs(10);
 
 /// Runs until it is told to stop.
 pub(super) async fn run(replicas: Vec<Arc<Replica>>, config: Config, mut stop: watch::Receiver<bool>) {
@@ -58,10 +62,14 @@ fn reclaim(replica: &Replica) -> Result<(), String> {
     Ok(())
 }
 
-/// Builds a snapshot and purges the log up to the one before.
-async fn snapshot(replica: &Replica, before: Option<u64>) -> Result<(), String> {
+/// Builds a snapshot, tells openraft of it, and purges the log up to the one before.
+async fn snapshot(replica: &Arc<Replica>, before: Option<u64>) -> Result<(), String> {
+    let machine = replica.machine.clone();
+    let prepared = spawn_blocking(move || machine.prepare()).await.map_err(|error| error.to_string())?;
+    let index = prepared.map_err(|error| error.to_string())?.head.mark.index();
     replica.raft.trigger().snapshot().await.map_err(|error| error.to_string())?;
-    replica.machine.later_snapshot(before).await;
+    let known = replica.raft.wait(Some(TOLD)).metrics(|now| now.snapshot.index() >= index, "a snapshot").await;
+    known.map_err(|error| error.to_string())?;
     if let Some(before) = before {
         replica.raft.trigger().purge_log(before).await.map_err(|error| error.to_string())?;
     }

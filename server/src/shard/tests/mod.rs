@@ -1,5 +1,6 @@
 //! The shard as its users see it, over real files.
 
+mod faults;
 mod fence;
 mod golden;
 mod power;

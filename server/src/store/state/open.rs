@@ -79,9 +79,10 @@ impl Store {
         self.engines.lock().values().map(|engine| engine.disk_bytes()).sum()
     }
 
-    /// Writes everything out and syncs it. Blocks. Nothing may be committed afterwards.
+    /// Writes everything out, syncs it and lets the databases go. Blocks. Nothing may be committed afterwards.
     pub fn close(&self) -> Result<(), Error> {
-        self.engines.lock().values().try_for_each(|engine| engine.sync())
+        let engines = std::mem::take(&mut *self.engines.lock());
+        engines.values().try_for_each(|engine| engine.sync())
     }
 
     fn engine(&self, number: u32) -> Result<Arc<Engine>, Error> {

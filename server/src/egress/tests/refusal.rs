@@ -80,6 +80,19 @@ async fn of_several_addresses_only_the_allowed_ones_are_tried() {
 }
 
 #[tokio::test]
+async fn an_allowed_address_that_does_not_answer_is_no_way_to_one_that_is_not_allowed() {
+    let server = canned(HELLO).await;
+    // Nobody listens at the first, which is allowed; the server listens at the second.
+    let dns = Dns::saying(&[&["127.0.0.2", "127.0.0.1"]]);
+    let fetcher = Fetcher::with_resolver(quick(), dns).unwrap();
+    let policy = Policy { allow: vec!["127.0.0.2".parse().unwrap()], ..Policy::default() };
+    let url = format!("http://many.example:{}/", server.addr.port());
+    let error = soon("fetch", fetcher.fetch(get(url), &policy)).await.err();
+    assert!(matches!(error, Some(Error::Connect { .. })), "{error:?}");
+    assert_eq!(server.connections.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
 async fn a_connection_made_under_an_open_policy_is_no_way_around_a_closed_one() {
     let server = canned(HELLO).await;
     let fetcher = fetcher();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Response;
 use lethe_runtime::body::{self, Body};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -153,10 +153,14 @@ async fn one_connection_too_many_is_told_so_and_closed() {
     first.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     soon("the request", began.notified()).await;
     let mut second = Raw::connect(rig.addr).await;
-    let answer = second.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    // Everything is sent before anything is read: without lingering the sending would fail.
+    second.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", 1 << 20)).await;
+    second.send(vec![b'x'; 1 << 20]).await;
+    let answer = second.answer().await;
     let full = "503 Service Unavailable: too many connections are open, try again\n";
     assert_eq!((answer.status, answer.body.as_str()), (503, full));
     assert!(answer.head.contains("retry-after: 1\r\n"), "{}", answer.head);
+    second.tcp.shutdown().await.unwrap();
     assert_eq!(second.rest().await, "");
     go.notify_one();
     assert_eq!(first.answer().await.body, "done");

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use http::{Request, Response, Version};
-use http_body_util::BodyExt;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use lethe_runtime::body::{self, Body};
@@ -125,6 +127,43 @@ async fn a_stream_whose_reader_stalls_is_cut_off_and_its_neighbours_are_not() {
         // A window of 0 lets no body through, so only the head can be checked.
         let neighbour = soon("a response", client.send.send_request(request("/"))).await.unwrap();
         assert_eq!(neighbour.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_slow_writer_is_not_taken_for_a_stalled_reader() {
+    let limits = quick();
+    let pause = std::time::Duration::from_millis(limits.body_stall_timeout_ms * 5 / 2);
+    let handler = move |_, _| async move {
+        let frames = futures::stream::iter(["abc", "def"]).then(move |text| async move {
+            tokio::time::sleep(pause).await;
+            Ok(Frame::data(Bytes::from_static(text.as_bytes())))
+        });
+        Response::new(StreamBody::new(frames).boxed_unsync())
+    };
+    let rig = start(limits, Handler(handler)).await;
+    let mut client = connect(&rig).await;
+    let response = soon("a response", client.send.send_request(request("/"))).await.unwrap();
+    assert_eq!(text(response).await, "abcdef");
+    assert_eq!(get(rig.addr, "/").await.body, "abcdef", "nor over HTTP/1.1");
+}
+
+#[tokio::test]
+async fn a_body_is_held_to_its_length() {
+    let handler = |request: Request<Body>, _| async move {
+        let frames = futures::stream::iter([Ok(Frame::data(Bytes::from_static(b"abc")))]);
+        let response = Response::builder().header("content-length", &request.uri().path()[1..]);
+        response.body(StreamBody::new(frames).boxed_unsync()).unwrap()
+    };
+    let rig = start(Limits::default(), Handler(handler)).await;
+    let mut client = connect(&rig).await;
+    for (declared, whole) in [("2", false), ("3", true), ("4", false)] {
+        // A broken body may reset the stream before its head was written out.
+        let body = match soon("a response", client.send.send_request(request(&format!("/{declared}")))).await {
+            Ok(response) => soon("the body", response.into_body().collect()).await,
+            Err(error) => Err(error),
+        };
+        assert_eq!(body.is_ok_and(|body| body.to_bytes() == "abc"), whole, "{declared} declared, 3 sent");
     }
 }
 

@@ -146,7 +146,7 @@ fn of_one_connection(error: &io::Error) -> bool {
 async fn refuse(mut tcp: TcpStream) -> io::Result<()> {
     tcp.write_all(&Refusal::TooManyConnections.last_words()).await?;
     tcp.shutdown().await?;
-    let mut space = [0u8; 1024];
+    let mut space = [0u8; 16 << 10];
     while tcp.read(&mut space).await? > 0 {}
     Ok(())
 }

@@ -154,8 +154,8 @@ async fn one_connection_too_many_is_told_so_and_closed() {
     soon("the request", began.notified()).await;
     let mut second = Raw::connect(rig.addr).await;
     // Everything is sent before anything is read: without lingering the sending would fail.
-    second.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", 1 << 20)).await;
-    second.send(vec![b'x'; 1 << 20]).await;
+    second.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", 16 << 20)).await;
+    second.send(vec![b'x'; 16 << 20]).await;
     let answer = second.answer().await;
     let full = "503 Service Unavailable: too many connections are open, try again\n";
     assert_eq!((answer.status, answer.body.as_str()), (503, full));

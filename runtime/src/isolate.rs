@@ -62,6 +62,11 @@ impl Isolate {
         self.guard.kill().clone()
     }
 
+    /// Disposes it on this thread instead of handing it over.
+    pub(crate) fn dispose_here(mut self) {
+        drop(self.shared.take());
+    }
+
     /// Enters the isolate on this thread and runs `turn`. Only the isolate's one driver calls this, so the lock is free.
     pub(crate) fn enter<R>(&self, turn: impl FnOnce(&mut v8::PinScope) -> R) -> R {
         let shared = self.shared.as_ref().expect("only drop takes the isolate");

@@ -67,6 +67,7 @@ impl Kill {
         tokio::time::sleep(UNWIND_TIME_MAX).await;
     }
 
+    // SAFETY: the callback is only called by V8, on the isolate's thread.
     /// Makes the isolate run `callback` at its next safe point. Such requests queue up in V8, so there is one at a time;
     /// the callback must call [`Kill::interrupted`].
     pub(crate) fn interrupt(&self, callback: unsafe extern "C" fn(v8::UnsafeRawIsolatePtr, *mut std::ffi::c_void)) {

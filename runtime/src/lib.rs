@@ -10,6 +10,8 @@
 pub mod body;
 pub mod engine;
 pub mod host;
+#[doc(hidden)]
+pub mod measure;
 pub mod program;
 
 mod allocator;

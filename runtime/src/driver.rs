@@ -50,6 +50,8 @@ pub(crate) struct Driver {
     replies: usize,
     wait_until: u32,
     streams: u32,
+    /// Whether a turn gave no report, so that `replies` is not known.
+    lost: bool,
 }
 
 /// Why the driver woke up.
@@ -80,6 +82,7 @@ impl Driver {
             replies: 0,
             wait_until: 0,
             streams: 0,
+            lost: false,
         }
     }
 
@@ -126,7 +129,9 @@ impl Driver {
         let budget = self.cpu_max.saturating_sub(self.cpu_used);
         let job = move || watchdog.guard(isolate.guard(), budget, || isolate.enter(turn));
         let abandoned = self.kill.abandoned();
+        self.lost = true;
         let (result, used) = self.threads.run_or_abandon(job, abandoned).await.map_err(|_| self.lost())?;
+        self.lost = false;
         self.cpu_used += used;
         Ok(result)
     }
@@ -257,6 +262,10 @@ impl Driver {
     /// Answers what is unanswered and disposes the isolate.
     pub(crate) async fn end(self, reason: InvocationError) {
         self.kill.kill(reason.clone());
+        if self.replies == 0 && !self.lost {
+            // Dropping the isolate disposes it; there is nobody to tell.
+            return;
+        }
         let isolate = self.isolate;
         let job = move || {
             let replies = isolate.enter(|scope| std::mem::take(&mut state::get(scope).replies));

@@ -5,6 +5,8 @@ const p = lethe.use("primordials");
 const idl = lethe.use("webidl");
 
 const INTERNAL = p.freeze({ __proto__: null });
+// As in Workers.
+const BLOB_BYTES_MAX = 128 * 1024 * 1024;
 const NOT_PRINTABLE = /[^\x20-\x7e]/;
 
 let isBlob;
@@ -123,7 +125,7 @@ function clamped(value, otherwise, length) {
 /** A part as bytes, a Blob or a string. */
 function convertPart(part) {
   if (isBlob(part)) return part;
-  const bytes = idl.bytesOf(part);
+  const bytes = idl.fixedBytesOf(part, "Failed to construct 'Blob'");
   return bytes === undefined ? idl.usvString(part) : bytes;
 }
 
@@ -135,6 +137,9 @@ function joined(parts, native) {
     if (typeof part === "string") pieces[i] = lethe.ops.utf8Encode(native ? withUnixLines(part) : part);
     else pieces[i] = isBlob(part) ? bytesOf(part) : part;
     total += p.typedArrayByteLength(pieces[i]);
+  }
+  if (total > BLOB_BYTES_MAX) {
+    throw new p.RangeError(`A Blob of ${total} bytes is larger than the limit of ${BLOB_BYTES_MAX} bytes`);
   }
   const bytes = new p.Uint8Array(total);
   for (let i = 0, at = 0; i < pieces.length; i++) {

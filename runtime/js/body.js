@@ -28,7 +28,7 @@ function make(source, rid, stream) {
 /** "Extract a body": `[body, content type or null]` of a `BodyInit`. */
 function extract(init, where) {
   if (idl.isObject(init)) {
-    const bytes = idl.bytesOf(init);
+    const bytes = idl.fixedBytesOf(init, where);
     if (bytes !== undefined) return [make(p.typedArraySlice(bytes), null, null), null];
     const platform = extractPlatformObject(init, where);
     if (platform !== undefined) return platform;

@@ -45,6 +45,7 @@ function send(request, wire = ops.fetch) {
     reject: null,
     settled: p.nothing,
   };
+  if (p.stringStartsWith(url, "data:")) return fromData(call);
   if (follows === null) return follow(call);
   const { promise, reject } = p.promiseWithResolvers();
   const algorithm = (reason) => cut(call, reason);
@@ -54,6 +55,15 @@ function send(request, wire = ops.fetch) {
   const sent = follow(call);
   p.promiseThen(sent, undefined, call.settled);
   return race(sent, promise);
+}
+
+async function fromData({ url, method }) {
+  return lethe.use("data_url").load(withoutFragment(url), method);
+}
+
+function withoutFragment(url) {
+  const at = p.stringIndexOf(url, "#");
+  return at === -1 ? url : p.stringSlice(url, 0, at);
 }
 
 /** The first of two promises to settle; `Promise.race` would look at what a worker may have patched. */
@@ -185,8 +195,7 @@ function respond(call, head, redirected) {
   const body = empty ? null : bodies.make(head.rid === null ? new p.Uint8Array(0) : null, head.rid, null);
   if (head.rid !== null && body !== null) call.response = body;
   else call.settled();
-  const at = p.stringIndexOf(call.url, "#");
-  return fromNetwork(head, at === -1 ? call.url : p.stringSlice(call.url, 0, at), redirected, body);
+  return fromNetwork(head, withoutFragment(call.url), redirected, body);
 }
 
 return { send };

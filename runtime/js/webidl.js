@@ -148,6 +148,17 @@ function isAnyBuffer(value) {
   }
 }
 
+/** Like `bytesOf`, but a TypeError for memory that is shared or can change its size. */
+function fixedBytesOf(value, where) {
+  const bytes = bytesOf(value);
+  if (bytes === undefined) return undefined;
+  const buffer = p.typedArrayBuffer(bytes);
+  if (!isArrayBuffer(buffer) || p.arrayBufferResizable(buffer)) {
+    throw new p.TypeError(`${where}: the memory is shared or resizable`);
+  }
+  return bytes;
+}
+
 /** Like `bytesOf`, but a TypeError for anything else. */
 function bufferSource(value, where) {
   const bytes = bytesOf(value);
@@ -273,6 +284,7 @@ return {
   sequenceOf,
   pairs,
   bytesOf,
+  fixedBytesOf,
   bufferSource,
   isArrayBuffer,
   iface,

@@ -1,4 +1,5 @@
-//! The native behind `formData()`: parses multipart/form-data (RFC 7578, as browsers write it).
+//! The native behind `formData()`: parses multipart/form-data (RFC 7578, as browsers write it). Lines may end in LF
+//! alone, as those of forms written by hand do.
 
 use crate::{
     js::{self, Class},
@@ -45,9 +46,9 @@ pub(crate) fn parse<'s>(
 }
 
 fn parts<'a>(body: &'a [u8], boundary: &str) -> Option<Vec<Part<'a>>> {
-    let delimiter = format!("\r\n--{boundary}");
+    let delimiter = format!("\n--{boundary}");
     // The first delimiter has no line break before it; whatever precedes it is not part of the form.
-    let first = &delimiter.as_bytes()[2..];
+    let first = &delimiter.as_bytes()[1..];
     let mut rest = if body.starts_with(first) { &body[first.len()..] } else { split_at(body, delimiter.as_bytes())?.1 };
     let mut parts = Vec::new();
     loop {
@@ -55,8 +56,10 @@ fn parts<'a>(body: &'a [u8], boundary: &str) -> Option<Vec<Part<'a>>> {
             return Some(parts);
         }
         let line_end = rest.iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
-        rest = rest[line_end..].strip_prefix(b"\r\n")?;
+        let line = &rest[line_end..];
+        rest = line.strip_prefix(b"\r\n").or_else(|| line.strip_prefix(b"\n"))?;
         let (part, after) = split_at(rest, delimiter.as_bytes())?;
+        let part = part.strip_suffix(b"\r").unwrap_or(part);
         if parts.len() == PARTS_MAX {
             return None;
         }
@@ -71,7 +74,7 @@ fn split_at<'a>(hay: &'a [u8], needle: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     Some((&hay[..at], &hay[at + needle.len()..]))
 }
 
-/// Place of the first `needle`, which starts with a byte that is rare in most data (a carriage return).
+/// Place of the first `needle`, which starts with a byte that is rare in most data (a line break).
 fn find(hay: &[u8], needle: &[u8]) -> Option<usize> {
     let first = *needle.first()?;
     let mut start = 0;
@@ -88,12 +91,13 @@ fn parse_part(part: &[u8]) -> Option<Part<'_>> {
     let mut rest = part;
     let (mut disposition, mut content_type) = (None, None);
     for _ in 0..HEADERS_MAX {
-        let (line, after) = match split_at(rest, b"\r\n") {
+        let (line, after) = match split_at(rest, b"\n") {
             Some(split) => split,
             // A part without content ends with its last header line.
             None if rest.is_empty() => (rest, rest),
             None => return None,
         };
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         rest = after;
         if line.is_empty() {
             let (name, filename) = disposition?;
@@ -170,6 +174,12 @@ mod tests {
             content: b"<p>\r\n--b",
         };
         assert_eq!(parts(body, "B"), Some(vec![part("a", b"one"), file]));
+    }
+
+    #[test]
+    fn lines_may_end_without_a_carriage_return() {
+        let body = b"--B\nContent-Disposition: form-data; name=\"a\"\n\none\ntwo\n--B--";
+        assert_eq!(parts(body, "B"), Some(vec![part("a", b"one\ntwo")]));
     }
 
     #[test]

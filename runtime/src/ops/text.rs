@@ -249,6 +249,17 @@ fn forgiving_decode(mut text: Vec<u8>) -> Option<Vec<u8>> {
     FORGIVING.decode(text).ok()
 }
 
+/// `base64Forgiving(bytes) -> Uint8Array | undefined`: decodes text that is held as bytes.
+pub(crate) fn base64_forgiving<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    if let Some(bytes) = forgiving_decode(bytes_arg(args, 0)) {
+        return_bytes(scope, result, &bytes);
+    }
+}
+
 /// `base64UrlEncode(bytes) -> string`, without padding.
 pub(crate) fn base64_url_encode<'s>(
     scope: &mut v8::PinScope<'s, '_>,

@@ -4,7 +4,7 @@ use url::{Url, form_urlencoded, quirks};
 
 use crate::{
     js::{self, Class},
-    ops::text::{fill_numbers, return_text, text_arg},
+    ops::text::{fill_numbers, return_bytes, return_text, text_arg},
 };
 
 /// Stands for "there is none" among the offsets.
@@ -108,6 +108,36 @@ fn change(url: &mut Url, part: &str, value: &str) -> Result<(), ()> {
     }
 }
 
+/// `percentDecode(string) -> Uint8Array`
+pub(crate) fn percent_decode<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    let text = text_arg(scope, args, 0);
+    return_bytes(scope, result, &decoded(text.as_bytes()));
+}
+
+fn decoded(text: &[u8]) -> Vec<u8> {
+    let digit = |at: usize| text.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        match (text[at], digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                // Two hexadecimal digits make a number below 256.
+                bytes.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            (byte, ..) => {
+                bytes.push(byte);
+                at += 1;
+            }
+        }
+    }
+    bytes
+}
+
 /// `formParse(query) -> [name, value, name, value, ...]`
 pub(crate) fn form_parse<'s>(
     scope: &mut v8::PinScope<'s, '_>,
@@ -142,4 +172,27 @@ pub(crate) fn form_serialize<'s>(
 fn text_at(scope: &mut v8::PinScope, list: v8::Local<v8::Array>, index: u32) -> String {
     let text = list.get_index(scope, index).and_then(|value| v8::Local::<v8::String>::try_from(value).ok());
     text.map(|text| text.to_rust_string_lossy(scope)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_escapes_are_decoded() {
+        assert_eq!(decoded(b"a%20%zz%4%41%"), b"a %zz%4A%");
+    }
+
+    #[test]
+    fn drive_letters_of_file_urls_get_a_colon() {
+        let normal = |text: &str| {
+            let mut url = Url::parse(text).expect("a valid URL");
+            normalize_drive(&mut url);
+            url.to_string()
+        };
+        assert_eq!(normal("file:///C|/x"), "file:///C:/x");
+        assert_eq!(normal("file:///C|"), "file:///C:");
+        assert_eq!(normal("file:///CD|/x"), "file:///CD|/x");
+        assert_eq!(normal("http://h/C|/x"), "http://h/C|/x");
+    }
 }

@@ -12,6 +12,17 @@ export default {
     console.log((await new Response("x",{headers:{"content-type":"Text/HTML; charset=utf-8"}}).blob()).type, new Response(b).headers.get("content-type"));
     const rd = b.stream().getReader(); console.log((await rd.read()).value.join(), (await rd.read()).done);
     console.log(b, f);
+    const large = new Blob([new Uint8Array(2 ** 25)]);
+    for (const bad of [() => new Blob([large, large, large, large, "x"]), () => new Blob([new ArrayBuffer(1, { maxByteLength: 2 })]), () => new Blob("text"), () => new Blob([], { endings: "x" }), () => new File(["a"])]) {
+      try {
+        bad();
+      } catch (error) {
+        console.log(String(error));
+      }
+    }
+    console.log(new Blob(["a\r\nb\rc\n"], { endings: "native" }).size, new Blob([1, null]).size, new Blob([], { type: "a\u0080" }).type === "");
+    const byHand = new Response('--x\nContent-Disposition: form-data; name="a"\n\nby hand\n--x--', { headers: { "content-type": "multipart/form-data; boundary=x" } });
+    console.log((await byHand.formData()).get("a"));
     return new Response("done");
   },
 };

@@ -36,7 +36,11 @@ export default {
     console.log("after 303 it need not be:", (await fetch("http://redirect/303?http://echo/", { method: "POST", body: stream() })).status);
     console.log("fragment:", (await fetch("http://hops/1#frag")).url, "bytes:", (await fetch("http://redirect/302?http://echo/%C3%A9")).url);
     console.log("bad targets:", await failure(fetch("http://redirect/302?ftp://x/")), await failure(fetch("http://redirect/302?http://:x/")));
-    console.log("other schemes:", await failure(fetch("data:,x")), await failure(fetch("file:///etc/passwd")));
+    for (const data of ["data:,a%20b#f", "data:text/html;charset=utf-8;base64,aGk=", "data:;charset=x,y", "data:bad,z"]) {
+      const loaded = await fetch(data);
+      console.log(loaded.url, loaded.headers.get("content-type"), await loaded.text());
+    }
+    console.log("other schemes:", await failure(fetch("data:x")), await failure(fetch("data:;base64,*")), await failure(fetch("file:///etc/passwd")));
     console.log("refused:", await failure(fetch("http://nowhere/")), await failure(fetch()), await failure(fetch("relative")));
 
     const early = AbortSignal.abort("early");

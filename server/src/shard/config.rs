@@ -34,6 +34,8 @@ pub struct Config {
     pub read_ms: u64,
     /// How long `start` waits for leadership of groups this node is the only member of, in milliseconds.
     pub start_ms: u64,
+    /// How long one batch may take to be applied before the group is given up, in milliseconds.
+    pub apply_ms: u64,
     /// Heartbeats of a leader, in milliseconds.
     pub heartbeat_ms: u64,
     /// Shortest time without a heartbeat after which a follower wants to lead, in milliseconds.
@@ -77,6 +79,7 @@ impl Config {
             reads_max: 65536,
             read_ms: 5000,
             start_ms: 10_000,
+            apply_ms: 60_000,
             heartbeat_ms: 200,
             election_min_ms: 600,
             election_max_ms: 1000,

@@ -1,6 +1,7 @@
 //! `Shard`: the handle everybody else holds. Cheap to clone; hides openraft, the log and the state store.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use lethe_proto::ActorId;
@@ -43,7 +44,7 @@ pub struct Metrics {
     pub digest: [u8; 16],
     /// Proposals that wait for their result.
     pub proposals: usize,
-    /// Record sets that were given up and still take space.
+    /// Record sets that were given up and still took space when it was last looked.
     pub reclaim_backlog: usize,
 }
 
@@ -140,7 +141,7 @@ impl Shard {
             snapshot: replica.machine.snapshot_index(),
             digest: mark.digest.to_bytes(),
             proposals: replica.proposals_max - replica.proposals.available_permits(),
-            reclaim_backlog: replica.group.reclaim_backlog(),
+            reclaim_backlog: replica.reclaim_backlog.load(Ordering::Relaxed),
         }
     }
 

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
@@ -38,6 +39,8 @@ pub(super) struct Machine {
     group: Arc<Group>,
     snapshots: snapshot::Dir,
     effects: Arc<dyn Effects>,
+    /// A batch that takes longer hangs, in the state store or in an effect, and is the end of the group.
+    stall: Duration,
     /// The newest snapshot.
     current: Arc<Mutex<Option<Found>>>,
     /// A snapshot openraft has not taken yet.
@@ -67,8 +70,17 @@ impl Machine {
         snapshots: snapshot::Dir,
         effects: Arc<dyn Effects>,
         current: Option<Found>,
+        stall: Duration,
     ) -> Self {
-        Self { node, group, snapshots, effects, current: Arc::new(Mutex::new(current)), prepared: Arc::default() }
+        Self {
+            node,
+            group,
+            snapshots,
+            effects,
+            stall,
+            current: Arc::new(Mutex::new(current)),
+            prepared: Arc::default(),
+        }
     }
 
     /// The state it applies to.
@@ -82,7 +94,7 @@ impl Machine {
     }
 
     /// Applies a batch: effects, then state. Blocks.
-    fn apply_batch(&self, entries: Vec<Entry>) -> io::Result<Vec<Option<Applied>>> {
+    pub fn apply_batch(&self, entries: Vec<Entry>) -> io::Result<Vec<Option<Applied>>> {
         let mut txn = self.group.begin();
         let mut ended = Vec::new();
         let mut answers = Vec::with_capacity(entries.len());
@@ -234,7 +246,11 @@ impl RaftStateMachine<Types> for Machine {
                 return Ok(());
             }
             let machine = self.clone();
-            let answers = blocking(move || machine.apply_batch(batch)).await?;
+            let applying = blocking(move || machine.apply_batch(batch));
+            let answers = match tokio::time::timeout(self.stall, applying).await {
+                Ok(answers) => answers?,
+                Err(_) => return Err(io::Error::other(format!("a batch is not applied after {:?}", self.stall))),
+            };
             for (responder, answer) in responders.into_iter().zip(answers) {
                 if let Some(responder) = responder {
                     responder.send(answer);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use openraft::Raft;
@@ -34,6 +35,8 @@ pub(super) struct Replica {
     pub reads: Semaphore,
     pub limits: Arc<Limits>,
     pub read_wait: Duration,
+    /// Record sets that wait to be reclaimed, as of the last upkeep.
+    pub reclaim_backlog: AtomicUsize,
 }
 
 /// What replicas share.
@@ -67,6 +70,7 @@ impl Replica {
             reads: Semaphore::new(shared.config.reads_max),
             limits: shared.limits.clone(),
             read_wait: Duration::from_millis(shared.config.read_ms),
+            reclaim_backlog: AtomicUsize::new(0),
         };
         Ok((replica, watching))
     }
@@ -100,9 +104,10 @@ impl Replica {
 async fn open(shared: &Shared, id: u32, log: Log) -> Result<Machine, Error> {
     let (node, store, snapshots) = (shared.node, shared.store.clone(), shared.snapshots.clone());
     let effects = shared.effects.clone();
+    let stall = Duration::from_millis(shared.config.apply_ms);
     let opened = spawn_blocking(move || {
         let recovered = recover(&store, &snapshots, &log, id)?;
-        let machine = Machine::new(node, recovered.group, snapshots, effects, recovered.current);
+        let machine = Machine::new(node, recovered.group, snapshots, effects, recovered.current, stall);
         if recovered.loaded {
             machine.repeat_effects().map_err(|error| Error::Refused(format!("group {id}: {error}")))?;
         }

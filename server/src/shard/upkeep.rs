@@ -4,6 +4,7 @@
 //! newest may turn out damaged and nothing is lost.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use openraft::LogIdOptionExt;
@@ -59,6 +60,7 @@ fn reclaim(replica: &Replica) -> Result<(), String> {
             break;
         }
     }
+    replica.reclaim_backlog.store(replica.group.reclaim_backlog(), Ordering::Relaxed);
     Ok(())
 }
 

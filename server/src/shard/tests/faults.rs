@@ -228,6 +228,30 @@ async fn more_proposals_and_more_bytes_than_allowed_are_refused_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_apply_that_hangs_ends_the_node() {
+    let mut patient = Patient::new();
+    patient.config.apply_ms = 100;
+    let gate = Arc::new(Gate::default());
+    let shards = patient.start(gate.clone()).await;
+    let shard = shards.shard(actor(1));
+    done(&shard, create(1)).await;
+    let (let_go, gone) = std::sync::mpsc::channel::<()>();
+    let (holds, held) = std::sync::mpsc::channel();
+    let holder = std::thread::spawn(move || {
+        let _guard = gate.0.lock();
+        holds.send(()).unwrap();
+        gone.recv().unwrap();
+    });
+    held.recv().unwrap();
+    let outcome = shard.propose(epoch(&shard), destroy(1, None)).await;
+    assert!(matches!(outcome, Err(ProposeError::Unknown(_))), "{outcome:?}");
+    let reason = patient.wait_for_death().await;
+    assert!(reason.contains("a batch is not applied after 100ms"), "{reason}");
+    let_go.send(()).unwrap();
+    holder.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn more_reads_than_allowed_are_refused_at_once() {
     let mut patient = Patient::new();
     patient.config.reads_max = 1;

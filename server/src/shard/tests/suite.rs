@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
@@ -58,7 +59,7 @@ impl StoreBuilder<Types, Log, Machine> for Stores {
         let path = |what: &str| self.dir.path().join(format!("{what}-{id}"));
         let group = Store::open(&path("state"), true, state::Config::default()).group(GROUP).unwrap();
         let snapshots = snapshot::Dir::open(Arc::new(StdVfs), &path("snapshots")).unwrap();
-        let machine = Machine::new(NodeId::from(0), group, snapshots, Arc::new(()), None);
+        let machine = Machine::new(NodeId::from(0), group, snapshots, Arc::new(()), None, Duration::from_secs(60));
         Ok(((), Log::new(self.wal.group(GroupId(id))), machine))
     }
 }

@@ -21,7 +21,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { cache_bytes: 64 << 20, flush_ms: 500 }
+        Self { cache_bytes: 32 << 20, flush_ms: 500 }
     }
 }
 

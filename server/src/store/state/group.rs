@@ -31,22 +31,25 @@ pub struct Group {
     pub(super) id: u32,
     pub(super) engine: Arc<Engine>,
     pub(super) live: RwLock<Live>,
+    /// Changes only while `live` is locked for writing; apart from it so that asking how far the group is never waits
+    /// for a batch.
+    mark: RwLock<Mark>,
     /// Set while a snapshot is scanned. Taken after `live`.
     pub(super) shadow: Mutex<Option<Shadow>>,
     /// Told when the shadow shrinks or goes.
     pub(super) shadow_room: Condvar,
 }
 
-/// The tree that counts, and how far it is.
+/// The tree that counts.
 pub(super) struct Live {
     pub tree: sled::Tree,
     pub generation: u32,
-    pub mark: Mark,
 }
 
 impl Group {
-    pub(super) fn new(id: u32, engine: Arc<Engine>, live: Live) -> Self {
-        Self { id, engine, live: RwLock::new(live), shadow: Mutex::new(None), shadow_room: Condvar::new() }
+    pub(super) fn new(id: u32, engine: Arc<Engine>, live: Live, mark: Mark) -> Self {
+        let (live, mark) = (RwLock::new(live), RwLock::new(mark));
+        Self { id, engine, live, mark, shadow: Mutex::new(None), shadow_room: Condvar::new() }
     }
 
     /// Its number.
@@ -56,7 +59,12 @@ impl Group {
 
     /// How far the log is applied.
     pub fn mark(&self) -> Mark {
-        self.live.read().mark.clone()
+        self.mark.read().clone()
+    }
+
+    /// Sets how far the log is applied. Only while `live` is locked for writing.
+    pub(super) fn set_mark(&self, mark: Mark) {
+        *self.mark.write() = mark;
     }
 
     /// The actor's header or tombstone.

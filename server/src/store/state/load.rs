@@ -50,7 +50,8 @@ impl Loader {
         let old = {
             let mut live = self.group.live.write();
             *self.group.shadow.lock() = None;
-            std::mem::replace(&mut *live, Live { tree: self.tree, generation: self.generation, mark })
+            self.group.set_mark(mark);
+            std::mem::replace(&mut *live, Live { tree: self.tree, generation: self.generation })
         };
         self.group.shadow_room.notify_all();
         self.group.engine.drop_tree(&tree_name(self.group.id, old.generation))

@@ -37,16 +37,16 @@ impl Store {
     /// Opens a group. What cannot be trusted is dropped, and the group is then empty. Blocks.
     pub fn group(&self, id: u32) -> Result<Arc<Group>, Error> {
         let engine = self.engine(id / GROUPS_PER_ENGINE)?;
-        let mut found: Option<Live> = None;
+        let mut found: Option<(Live, Mark)> = None;
         for (group, generation) in engine.trees().iter().filter_map(|name| parse_tree_name(name)) {
             if group != id {
                 continue;
             }
             let tree = engine.tree(&tree_name(id, generation))?;
-            let newer = found.as_ref().is_none_or(|live| live.generation < generation);
+            let newer = found.as_ref().is_none_or(|(live, _)| live.generation < generation);
             match stored_mark(&tree) {
                 Some(mark) if newer && self.trusted(&engine, &tree, &mark, id) => {
-                    if let Some(old) = found.replace(Live { tree, generation, mark }) {
+                    if let Some((old, _)) = found.replace((Live { tree, generation }, mark)) {
                         engine.drop_tree(&tree_name(id, old.generation))?;
                     }
                 }
@@ -56,11 +56,11 @@ impl Store {
                 }
             }
         }
-        let live = match found {
-            Some(live) => live,
-            None => Live { tree: engine.tree(&tree_name(id, 0))?, generation: 0, mark: Mark::default() },
+        let (live, mark) = match found {
+            Some(found) => found,
+            None => (Live { tree: engine.tree(&tree_name(id, 0))?, generation: 0 }, Mark::default()),
         };
-        Ok(Arc::new(Group::new(id, engine, live)))
+        Ok(Arc::new(Group::new(id, engine, live, mark)))
     }
 
     /// Empties a group. No handle of it may be in use. Blocks.

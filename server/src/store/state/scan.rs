@@ -61,7 +61,7 @@ impl Scan {
             garbage.insert(set);
         }
         *shadow = Some(Shadow { cursor: Vec::new(), before: BTreeMap::new(), bytes: 0 });
-        Ok(Some(Self { group: group.clone(), mark: live.mark.clone(), garbage, done: false }))
+        Ok(Some(Self { group: group.clone(), mark: group.mark(), garbage, done: false }))
     }
 
     /// The position it shows.
@@ -147,7 +147,7 @@ impl Group {
         mark: Mark,
     ) -> Result<(), Error> {
         self.wait_for_room();
-        let mut live = self.live.write();
+        let live = self.live.write();
         if let Some(shadow) = self.shadow.lock().as_mut() {
             for key in keys {
                 if !Key::in_snapshot(key) || *key <= shadow.cursor || shadow.before.contains_key(key) {
@@ -159,7 +159,7 @@ impl Group {
             }
         }
         live.tree.apply_batch(batch).map_err(|e| self.engine.error(e))?;
-        live.mark = mark;
+        self.set_mark(mark);
         Ok(())
     }
 

@@ -1,0 +1,122 @@
+//! Applying is a function: the same log gives the same answers and the same state, however it is cut into batches, and
+//! no log whatsoever gets past the fences.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::EntryPayload;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::world::*;
+use crate::shard::machine::Machine;
+use crate::shard::types::{Entry, Leader, LogId, Proposal};
+use crate::shard::{Applied, Command, NodeId, RecordOp, Rejection, codec};
+use crate::store::snapshot;
+use crate::store::state::{self, Mark, Store};
+use crate::store::vfs::StdVfs;
+
+fn machine(dir: &TempDir, erased: Arc<Erased>) -> Machine {
+    let group = Store::open(&dir.path().join("state"), true, state::Config::default()).group(0).unwrap();
+    let snapshots = snapshot::Dir::open(Arc::new(StdVfs), &dir.path().join("snapshots")).unwrap();
+    Machine::new(NodeId::from(1), group, snapshots, erased, None, Duration::from_secs(60))
+}
+
+fn entries(commands: &[Command]) -> Vec<Entry> {
+    let entry = |(index, command): (u64, &Command)| Entry {
+        log_id: LogId::new(Leader { term: 1, node_id: NodeId::from(1) }, index),
+        payload: EntryPayload::Normal(Proposal { bytes: codec::encode_command(command) }),
+    };
+    (1..).zip(commands).map(entry).collect()
+}
+
+/// Applies the log in batches of the given sizes, in turn.
+fn run(commands: &[Command], sizes: &[usize]) -> (Vec<Applied>, Mark, Vec<(lethe_proto::ActorId, uuid::Uuid)>) {
+    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let erased = Arc::new(Erased::default());
+    let machine = machine(&dir, erased.clone());
+    let mut answers = Vec::new();
+    let mut rest = entries(commands);
+    for size in sizes.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let batch = rest.drain(..rest.len().min(*size)).collect();
+        answers.extend(machine.apply_batch(batch).unwrap().into_iter().flatten());
+    }
+    let erased = erased.0.lock().clone();
+    (answers, machine.group().mark(), erased)
+}
+
+fn ops() -> impl Strategy<Value = Vec<RecordOp>> {
+    let op = prop_oneof![
+        4 => (0..4u8, 0..40_000usize).prop_map(|(key, size)| put(key, &vec![key; size])),
+        2 => (0..4u8).prop_map(|key| RecordOp::Delete { id: record(key) }),
+        1 => Just(RecordOp::DeleteAll),
+    ];
+    prop::collection::vec(op, 0..4)
+}
+
+fn commands() -> impl Strategy<Value = Vec<Command>> {
+    let command = prop_oneof![
+        3 => (1..4u8, prop::option::weighted(0.7, 1..4u8)).prop_map(|(n, create)| activation(n, create)),
+        8 => (1..4u8, 1..4u64, 1..7u64, ops()).prop_map(|(n, activation, seq, ops)| write(n, activation, seq, ops)),
+        1 => (1..4u8, prop::option::of(1..4u8)).prop_map(|(n, expected)| destroy(n, expected)),
+    ];
+    prop::collection::vec(command, 1..80)
+}
+
+/// What the fences promise, told from the answers alone.
+#[derive(Default)]
+struct Fences {
+    activation: u64,
+    seq: u64,
+    exists: bool,
+    destroyed: bool,
+}
+
+fn check(commands: &[Command], answers: &[Applied]) {
+    let mut fences = BTreeMap::<_, Fences>::new();
+    for (command, answer) in commands.iter().zip(answers) {
+        let fence = fences.entry(command.actor()).or_default();
+        match (command, answer) {
+            (Command::Activate { .. }, Applied::Activated(header)) => {
+                assert!(!fence.destroyed, "a destroyed actor was activated");
+                assert_eq!(header.activation, fence.activation + 1);
+                assert_eq!(header.seq, fence.seq);
+                fence.activation = header.activation;
+                fence.exists = true;
+            }
+            (Command::Write { activation, seq, .. }, Applied::Written) => {
+                assert!(fence.exists && !fence.destroyed);
+                assert_eq!((*activation, *seq), (fence.activation, fence.seq + 1));
+                fence.seq = *seq;
+            }
+            (Command::Destroy { .. }, Applied::Destroyed { already, .. }) => {
+                assert_eq!(*already, fence.destroyed);
+                fence.destroyed = true;
+            }
+            (Command::Activate { .. } | Command::Write { .. }, Applied::Rejected(Rejection::Destroyed)) => {
+                assert!(fence.destroyed);
+            }
+            (_, Applied::Rejected(_)) => {}
+            (command, answer) => panic!("{command:?} was answered with {answer:?}"),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn the_same_log_gives_the_same_state_in_any_batches(
+        commands in commands(),
+        sizes in prop::collection::vec(1..9usize, 1..5),
+    ) {
+        let one_by_one = run(&commands, &[1]);
+        check(&commands, &one_by_one.0);
+        prop_assert_eq!(&run(&commands, &sizes), &one_by_one);
+        prop_assert_eq!(&run(&commands, &[usize::MAX]), &one_by_one);
+    }
+}

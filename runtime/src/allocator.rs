@@ -5,6 +5,9 @@
 //! compiler drops stores to memory that is freed next. What V8's own C++ code allocates does not pass here; V8 returns
 //! the heap of a dead isolate to the operating system.
 //!
+//! Sizes of blocks are asked of the system, not taken from layouts: after a refused request the `v8` crate frees and
+//! grows the serializer's buffer with the size that was refused, which is larger than the buffer is.
+//!
 //! V8's serializer grows its buffer through Rust's allocator and takes a refusal as an ordinary error, but has no limit
 //! of its own, and V8 cannot be interrupted in it. An array that holds one long string a thousand times would take all
 //! memory of the machine. So the serializer runs inside [`refuse_above`].
@@ -55,9 +58,9 @@ unsafe impl GlobalAlloc for Allocator {
 
     // SAFETY: the caller keeps the promises of `GlobalAlloc`.
     unsafe fn dealloc(&self, data: *mut u8, layout: Layout) {
-        // SAFETY: as above; the block is live until it is freed, and has this size.
+        // SAFETY: as above; the block is live until it is freed, and has the size the system says.
         unsafe {
-            libc::explicit_bzero(data.cast(), layout.size());
+            libc::explicit_bzero(data.cast(), libc::malloc_usable_size(data.cast()));
             System.dealloc(data, layout);
         }
     }
@@ -72,7 +75,8 @@ unsafe impl GlobalAlloc for Allocator {
         unsafe {
             let new = System.alloc(Layout::from_size_align_unchecked(bytes, layout.align()));
             if !new.is_null() {
-                ptr::copy_nonoverlapping(data, new, layout.size().min(bytes));
+                let old_bytes = layout.size().min(libc::malloc_usable_size(data.cast()));
+                ptr::copy_nonoverlapping(data, new, old_bytes.min(bytes));
                 self.dealloc(data, layout);
             }
             new
@@ -122,6 +126,27 @@ mod tests {
             assert!(!can_reserve(8 << 20));
         });
         assert!(can_reserve(8 << 20));
+    }
+
+    #[test]
+    fn a_block_is_freed_and_grown_by_its_real_size_even_if_its_layout_says_more() {
+        // What the `v8` crate does with the serializer's buffer after a refusal. Neighbours of the block must survive.
+        let real = Layout::from_size_align(64, 1).expect("a valid layout");
+        let wrong = Layout::from_size_align(8 << 20, 1).expect("a valid layout");
+        let neighbours: Vec<Vec<u8>> = (0..1000).map(|_| vec![7; 64]).collect();
+        for grow in [false, true] {
+            // SAFETY: the blocks come from this allocator; the wrong sizes are what is tested.
+            unsafe {
+                let mut data = ALLOCATOR.alloc(real);
+                data.write_bytes(9, 64);
+                if grow {
+                    data = ALLOCATOR.realloc(data, wrong, 128);
+                    assert_eq!(std::slice::from_raw_parts(data, 64), [9; 64]);
+                }
+                ALLOCATOR.dealloc(data, wrong);
+            }
+        }
+        assert!(neighbours.iter().flatten().all(|byte| *byte == 7));
     }
 
     #[test]

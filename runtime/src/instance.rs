@@ -17,6 +17,7 @@ use crate::{
     host::Payload,
     invocation::{Event, Reply},
     kill::Kill,
+    quotas::{self, WAITING_BYTES_MAX},
     tasks::Tasks,
 };
 
@@ -31,6 +32,7 @@ pub struct Instance {
 
 struct Inner {
     events: mpsc::Sender<Event>,
+    waiting: quotas::Bytes,
     kill: Kill,
     wall: Option<Duration>,
     calls: AtomicUsize,
@@ -66,7 +68,8 @@ impl Instance {
                 idle.store(now, Ordering::SeqCst);
             }
         };
-        let inner = Inner { events, kill: driver.kill(), wall, calls: AtomicUsize::new(0), idle, at_door };
+        let waiting = quotas::Bytes::new(WAITING_BYTES_MAX);
+        let inner = Inner { events, waiting, kill: driver.kill(), wall, calls: AtomicUsize::new(0), idle, at_door };
         tasks.spawn(driver.run_actor(receiver, tell));
         Self { inner: Arc::new(inner) }
     }
@@ -74,7 +77,15 @@ impl Instance {
     /// Calls a method.
     pub async fn call(&self, method: &str, args: Payload) -> Result<Payload, InvocationError> {
         let (reply, answer) = oneshot::channel();
-        let event = Event::Call { method: method.to_owned(), args, reply: Reply::Value(reply) };
+        let size = match &args {
+            Payload::V8(bytes) => bytes.len(),
+            Payload::Json(text) => text.len(),
+        };
+        let Some(waiting) = self.inner.waiting.take(size) else {
+            let text = format!("the arguments of calls that wait exceed {WAITING_BYTES_MAX} bytes");
+            return Err(InvocationError::Overloaded(text));
+        };
+        let event = Event::Call { method: method.to_owned(), args, waiting, reply: Reply::Value(reply) };
         self.send(event, answer).await
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::{body::Body, engine::ActorStart, error::InvocationError, host::Payload};
+use crate::{body::Body, engine::ActorStart, error::InvocationError, host::Payload, quotas::Share};
 
 /// An incoming event. Every one gets exactly one answer.
 pub(crate) enum Event {
@@ -15,7 +15,7 @@ pub(crate) enum Event {
     /// An actor's constructor.
     Construct { start: ActorStart, section_timeout: Duration, reply: Reply },
     /// An actor's method.
-    Call { method: String, args: Payload, reply: Reply },
+    Call { method: String, args: Payload, waiting: Share, reply: Reply },
     /// An actor's `fetch`.
     ActorFetch { request: http::Request<Body>, reply: Reply },
 }

@@ -33,6 +33,7 @@ mod ops;
 mod pending;
 mod platform;
 mod pool;
+mod quotas;
 mod state;
 mod tasks;
 mod threads;

@@ -14,6 +14,7 @@ use crate::{
     ops::fetch::Fetches,
     pending::Pending,
     program::Program,
+    quotas::Quotas,
     tasks::Tasks,
     timers::Timers,
     turn::Completion,
@@ -56,6 +57,8 @@ pub(crate) struct State {
     pub(crate) fetches: Fetches,
     /// Tasks that may outlive the isolate.
     pub(crate) tasks: Tasks,
+    /// What is on its way outside of the isolate's heap.
+    pub(crate) quotas: Quotas,
     /// Bodies by number.
     pub(crate) bodies: Bodies,
     /// Timers.

@@ -273,13 +273,14 @@ fn start_event(scope: &mut v8::PinScope, event: Event) {
             let name = actor.name.map_or(undefined, |name| js::string(scope, &name).into());
             start(scope, reply, "construct", &[exports, class, id, name]);
         }
-        Event::Call { method, args, reply } => {
+        Event::Call { method, args, waiting, reply } => {
             let method = js::string(scope, &method).into();
             let json = matches!(args, Payload::Json(_));
             let args = match args {
                 Payload::Json(text) => Some(js::string(scope, &text).into()),
                 Payload::V8(bytes) => js::bytes(scope, &bytes).map(Into::into),
             };
+            drop(waiting);
             let Some(args) = args else { return reply.fail(too_large()) };
             let json = v8::Boolean::new(scope, json).into();
             start(scope, reply, "call", &[method, args, json]);

@@ -13,6 +13,7 @@ use crate::{
     js::{self, Class},
     ops::{self, fetch},
     pending::{self, Settle},
+    quotas::SENT_BYTES_MAX,
     state,
 };
 
@@ -46,9 +47,15 @@ pub(crate) fn call<'s>(
     result: &mut v8::ReturnValue<v8::Value>,
 ) {
     let Some(method) = name(scope, args, 3, "a method's name") else { return };
-    let payload = Payload::V8(Bytes::from(js::copy_bytes(args.get(4)).unwrap_or_default()));
+    let bytes = js::copy_bytes(args.get(4)).unwrap_or_default();
+    let Some(share) = state::get(scope).quotas.sent.take(bytes.len()) else {
+        let text = format!("the arguments of calls in flight exceed {SENT_BYTES_MAX} bytes");
+        return js::throw(scope, Class::RangeError, &text);
+    };
+    let payload = Payload::V8(Bytes::from(bytes));
     send(scope, args, result, ActorCall::Method { method, args: payload }, |reply| async {
         let reply = reply.await;
+        drop(share);
         pending::settle(move |scope| match reply {
             Ok(ActorReply::Value(Payload::V8(bytes))) => match js::bytes(scope, &bytes) {
                 Some(bytes) => Ok(record(scope, "value", bytes.into())),

@@ -10,6 +10,7 @@ use crate::{
     host::{Host, ListOptions, Storage, StorageError},
     js::{self, Class},
     pending::{self, Input},
+    quotas::{READ_BYTES_MAX, Read},
     state,
 };
 
@@ -47,7 +48,9 @@ pub(crate) fn get<'s>(
     names.dedup();
     let host = unwrap_or_throw!(scope, host(scope));
     let found = unwrap_or_throw!(scope, storage(scope, &host)).get(names.clone());
-    answer(scope, result, input(args.get(1)), found, move |scope, found| {
+    let place = state::get(scope).quotas.begin_read(names.len());
+    let size = |values: &Vec<Option<Bytes>>| values.iter().flatten().map(Bytes::len).sum();
+    answer(scope, result, input(args.get(1)), place, found, size, move |scope, found| {
         let found = names.into_iter().zip(found);
         records(scope, found.filter_map(|(name, value)| value.map(|value| (name, value))))
     });
@@ -73,8 +76,10 @@ pub(crate) fn list<'s>(
         limit: args.get(2).uint32_value(scope).filter(|limit| *limit > 0).map(|limit| limit as usize),
     };
     let host = unwrap_or_throw!(scope, host(scope));
+    let place = state::get(scope).quotas.begin_read(options.limit.unwrap_or(usize::MAX));
+    let size = |records: &Vec<(String, Bytes)>| records.iter().map(|(name, value)| name.len() + value.len()).sum();
     let found = unwrap_or_throw!(scope, storage(scope, &host)).list(options);
-    answer(scope, result, input(args.get(3)), found, |scope, found| records(scope, found.into_iter()));
+    answer(scope, result, input(args.get(3)), place, found, size, |scope, found| records(scope, found.into_iter()));
 }
 
 /// `storagePut(names, values, unconfirmed)`: writes all or throws.
@@ -123,7 +128,8 @@ pub(crate) fn sync<'s>(
 ) {
     let host = unwrap_or_throw!(scope, host(scope));
     let synced = unwrap_or_throw!(scope, storage(scope, &host)).sync();
-    answer(scope, result, Input::Open, synced, |scope, ()| Ok(v8::undefined(scope).into()));
+    let place = state::get(scope).quotas.begin_read(0);
+    answer(scope, result, Input::Open, place, synced, |()| 0, |scope, ()| Ok(v8::undefined(scope).into()));
 }
 
 /// `transactionBegin()`
@@ -178,7 +184,9 @@ fn answer<T, F>(
     scope: &mut v8::PinScope,
     result: &mut v8::ReturnValue<v8::Value>,
     input: Input,
+    place: Read,
     mut read: BoxFuture<'static, Result<T, StorageError>>,
+    size: fn(&T) -> usize,
     make: F,
 ) where
     T: Send + 'static,
@@ -186,7 +194,9 @@ fn answer<T, F>(
         + Send
         + 'static,
 {
-    if let Some(read) = (&mut read).now_or_never() {
+    if place.is_ready()
+        && let Some(read) = (&mut read).now_or_never()
+    {
         let made = match read {
             Ok(value) => make(scope, value),
             Err(refused) => Err(thrown(scope, &refused)),
@@ -194,16 +204,26 @@ fn answer<T, F>(
         result.set(unwrap_or_throw!(scope, made));
         return;
     }
+    let room = state::get(scope).quotas.read.clone();
     let operation = async move {
+        let share = place.ready().await;
         let read = read.await;
+        drop(share);
+        let share = room.take(read.as_ref().map_or(0, size));
+        let read = read.and_then(|value| share.map(|share| (value, share)).ok_or_else(too_much));
         pending::settle(move |scope| match read {
-            Ok(value) => make(scope, value),
+            Ok((value, _share)) => make(scope, value),
             Err(refused) => Err(thrown(scope, &refused)),
         })
     };
     if let Some(promise) = pending::start_with(scope, input, operation) {
         result.set(promise.into());
     }
+}
+
+fn too_much() -> StorageError {
+    let message = format!("more than {READ_BYTES_MAX} bytes of records were read at once; read fewer, or use a limit");
+    StorageError { name: "RangeError", message }
 }
 
 fn thrown<'s>(scope: &v8::PinScope<'s, '_>, refused: &StorageError) -> Thrown<'s> {

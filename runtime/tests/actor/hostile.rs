@@ -1,18 +1,18 @@
 //! Programs that mean harm: each ends in an error of its own and leaves other actors, and mostly itself, at work.
 
-use lethe_runtime::engine::InvocationError;
+use lethe_runtime::{engine::InvocationError, host::Payload, program::Limits};
 
-use crate::{call, host::id_of, prints, request, start, with_actors};
+use crate::{call, host::id_of, prints, request, start, with_actors, with_limits};
 
 #[test]
-fn a_million_sections_at_once_are_refused_and_the_actor_goes_on() {
+fn sections_without_end_are_refused_and_the_actor_goes_on() {
     let script = "
         export class A extends DurableObject {
             async run() {
                 const errors = new Set();
                 let refused = 0;
-                for (let i = 0; i < 1e6; i++) {
-                    if (refused === 100) break;
+                for (let i = 0; ; i++) {
+                    if (refused >= 100) break;
                     this.ctx.blockConcurrencyWhile(() => {}).catch((error) => { refused++; errors.add(error.message); });
                     if (i % 1000 === 0) await null;
                 }
@@ -163,5 +163,105 @@ fn an_actor_that_dies_of_its_limits_keeps_only_whole_turns() {
         let error = call(&actor, "run", "[]").await.expect_err("it runs out of memory");
         assert_eq!(error.to_string(), "exceeded memory");
         assert_eq!(world.actor(&id_of("a")).storage.batches(), [vec!["put kept"]]);
+    });
+}
+
+#[test]
+fn what_a_program_has_on_its_way_outside_of_its_heap_is_bounded() {
+    let script = "
+        export class A extends DurableObject {
+            async hold() { await this.ctx.storage.get('k'); }
+            take(bytes) { return bytes.length; }
+        }
+        export default {
+            async fetch(request, env) {
+                const stub = env.A.getByName('a');
+                const calls = [];
+                for (let i = 0; i < 5; i++) {
+                    calls.push(stub.take(new Uint8Array(30 * 1024 * 1024)).catch((error) => `${error.name}: ${error.message}`));
+                }
+                return new Response(await Promise.race(calls));
+            }
+        }";
+    with_limits(Limits { memory_mb: 1024, ..Limits::default() }, script, async |world| {
+        world.holds.hold("call take");
+        let text = request(&world, "http://example.com/").await;
+        assert_eq!(text, Ok("RangeError: the arguments of calls in flight exceed 134217728 bytes".into()));
+        world.holds.hold("get");
+        let actor = start(&world).await;
+        let hold = crate::spawn(&actor, "hold");
+        world.holds.until("get", 1).await;
+        let large = || Payload::Json(format!("[\"{}\"]", "x".repeat(30 << 20)));
+        let calls: Vec<_> = (0..4)
+            .map(|_| {
+                let (actor, args) = (actor.clone(), large());
+                tokio::spawn(async move { actor.call("take", args).await })
+            })
+            .collect();
+        crate::until(|| actor.waiting() == 4, "the calls are at the gate").await;
+        let refused = InvocationError::Overloaded("the arguments of calls that wait exceed 134217728 bytes".into());
+        assert_eq!(actor.call("take", large()).await, Err(refused));
+        world.holds.release("get");
+        for call in calls {
+            assert_eq!(call.await.expect("no panic"), Ok(Payload::Json("31457280".into())));
+        }
+        hold.await.expect("no panic").expect("it works");
+    });
+}
+
+#[test]
+fn a_list_of_more_than_an_isolate_could_take_is_refused_and_a_part_of_it_is_not() {
+    let script = "
+        export class A extends DurableObject {
+            async fill() {
+                const value = 'x'.repeat(131000);
+                for (let i = 0; i < 1100; i++) await this.ctx.storage.put(`k${i}`, value);
+            }
+            async list(limit) {
+                return this.ctx.storage.list({ limit }).then((map) => map.size, (error) => error.message);
+            }
+        }";
+    with_actors(script, async |world| {
+        let actor = start(&world).await;
+        call(&actor, "fill", "[]").await.expect("it works");
+        world.holds.hold("list");
+        for (limit, expected) in [
+            ("[]", "\"more than 134217728 bytes of records were read at once; read fewer, or use a limit\""),
+            ("[100]", "100"),
+        ] {
+            let list = tokio::spawn({
+                let actor = actor.clone();
+                async move { call(&actor, "list", limit).await }
+            });
+            world.holds.until("list", 1).await;
+            world.holds.release("list");
+            assert_eq!(list.await.expect("no panic"), Ok(expected.into()));
+        }
+    });
+}
+
+#[test]
+fn reads_beyond_what_storage_may_do_at_once_wait_in_line_and_all_come_back() {
+    let script = "
+        export class A extends DurableObject {
+            async run() {
+                const names = Array.from({ length: 100 }, (_, i) => 'k' + i);
+                await this.ctx.storage.put('k7', 7);
+                const reads = Array.from({ length: 50 }, () => this.ctx.storage.get(names));
+                reads.push(this.ctx.storage.list(), this.ctx.storage.get('k7'));
+                const sizes = (await Promise.all(reads)).map((read) => read.size ?? read);
+                return sizes.reduce((sum, size) => sum + size);
+            }
+        }";
+    with_actors(script, async |world| {
+        world.holds.hold("get");
+        world.holds.hold("list");
+        let actor = start(&world).await;
+        let run = crate::spawn(&actor, "run");
+        world.holds.until("get", 51).await;
+        world.holds.until("list", 1).await;
+        world.holds.release_all("list");
+        world.holds.release_all("get");
+        assert_eq!(run.await.expect("no panic"), Ok("58".into()));
     });
 }

@@ -1,6 +1,4 @@
-// The test actor of the register workload, and a Worker that passes HTTP requests on to it.
-//
-//   POST /NAME/METHOD with a JSON array of arguments -> 200 {"value": result} | 410 when destroyed | 500 otherwise
+// The test actor of the register workload.
 
 import { DurableObject } from "cloudflare:workers";
 
@@ -39,29 +37,3 @@ export class Register extends DurableObject {
     return { swapped: true, seen };
   }
 }
-
-export default {
-  async fetch(request, env) {
-    const [, name, method] = new URL(request.url).pathname.split("/");
-    const stub = env.REGISTER.getByName(name);
-    const args = await request.json();
-    try {
-      switch (method) {
-        case "read":
-          return Response.json({ value: await stub.read() });
-        case "write":
-          return Response.json({ value: await stub.write(...args) });
-        case "cas":
-          return Response.json({ value: await stub.cas(...args) });
-        case "destroy":
-          await stub.destroy();
-          return Response.json({ value: null });
-        default:
-          return new Response("no such method", { status: 404 });
-      }
-    } catch (error) {
-      const status = error.name === "ActorDestroyed" ? 410 : 500;
-      return Response.json({ name: error.name, message: error.message }, { status });
-    }
-  },
-};

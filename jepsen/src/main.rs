@@ -5,12 +5,13 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use lethe_jepsen::{
     check::Verdict,
     nemesis::Nemesis,
     run::{Config, run},
     verdict::{Judgement, judge_dir},
+    workload::Name,
 };
 
 const HARNESS_FAILED: u8 = 3;
@@ -45,17 +46,11 @@ enum Command {
     },
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Workload {
-    /// Reads, writes, compare-and-sets and destructions of single registers.
-    Register,
-}
-
 #[derive(Args)]
 struct RunArgs {
     /// What clients do.
     #[arg(short, long, default_value = "register")]
-    workload: Workload,
+    workload: Name,
     /// What is done to the server.
     #[arg(short, long, default_value = "kill")]
     nemesis: Nemesis,
@@ -111,19 +106,19 @@ fn start(args: &RunArgs) -> anyhow::Result<Judgement> {
         Some(server) => server.clone(),
         None => std::env::current_exe()?.with_file_name("lethe"),
     };
-    let Workload::Register = args.workload;
-    let name = format!("target/jepsen/register-{}-{seed}", args.nemesis.name());
+    let name = format!("target/jepsen/{}-{}-{seed}", args.workload.as_str(), args.nemesis.name());
     let time = Duration::from_secs(args.time);
     let config = Config {
         server: server.canonicalize().with_context(|| format!("no server at {}", server.display()))?,
         out: args.out.clone().unwrap_or_else(|| name.into()),
+        workload: args.workload,
         nemesis: args.nemesis,
         time,
         final_reads_max: FINAL_READS_MAX,
         workers: args.workers.into(),
         rate: args.rate.into(),
         seed,
-        required: Config::required(args.nemesis, time),
+        required: Config::required(args.workload, args.nemesis, time),
     };
     eprintln!("seed {seed}, {} s, everything goes to {}", args.time, config.out.display());
     tokio::runtime::Runtime::new()?.block_on(run(&config))

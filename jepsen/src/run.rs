@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool, atomic::Ordering},
     time::Duration,
@@ -13,14 +14,17 @@ use serde_json::json;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    check::Required,
+    check::{Required, Verdict},
     cluster::{DATA_DIR, Disk, Server, write_project},
     door::Door,
     history::Writer,
     nemesis::{Nemesis, Victim, torment},
     verdict::{HISTORY_FILE, Judgement, RUN_FILE, judge_dir},
-    workload::{Clients, Schedule, final_reads, work},
+    workload::{BankWorkload, Clients, Name, RegisterWorkload, Workload, final_reads, work},
 };
+
+/// Name of the image of a disk whose power can be cut.
+const IMAGE_FILE: &str = "disk.img";
 
 /// What to do.
 #[derive(Clone, Debug, Serialize)]
@@ -29,6 +33,8 @@ pub struct Config {
     pub server: PathBuf,
     /// A new folder for everything the run leaves behind.
     pub out: PathBuf,
+    /// What clients do.
+    pub workload: Name,
     /// What is done to the server.
     pub nemesis: Nemesis,
     /// Length of the run without its final reads.
@@ -46,56 +52,67 @@ pub struct Config {
 }
 
 impl Config {
-    /// What the register workload must have done in this time under this nemesis.
-    pub fn required(nemesis: Nemesis, time: Duration) -> Required {
-        let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<BTreeSet<_>>();
-        // The kills of a calm schedule come every two seconds or so; half of them must have happened.
-        let kills = time.as_secs() / 4;
+    /// What a run of this workload must have done in this time under this nemesis.
+    pub fn required(workload: Name, nemesis: Nemesis, time: Duration) -> Required {
+        // Faults come every two seconds or so; half of them must have happened.
+        let faults = time.as_secs() / 4;
         let faults = match nemesis {
             Nemesis::None => BTreeMap::new(),
-            Nemesis::Kill | Nemesis::PowerCut => BTreeMap::from([(nemesis.name().to_string(), kills.max(1))]),
+            Nemesis::Kill | Nemesis::PowerCut => BTreeMap::from([(nemesis.name().to_string(), faults.max(1))]),
         };
-        Required {
+        let mut required = Required {
             ok_per_second: 50.0,
             ok_share: 0.6,
-            functions: names(&["read", "write", "cas", "destroy"]),
-            nodes: names(&Door::NAMES),
+            functions: BTreeSet::new(),
+            nodes: Door::NAMES.map(str::to_string).into(),
             overlap_median: 2,
             reads_beside_changes: 0.2,
-            cas_swapped: (0.1, 0.95),
+            cas_swapped: (0.0, 1.0),
             faults,
+        };
+        match workload {
+            Name::Register => RegisterWorkload::require(&mut required),
+            Name::Bank => BankWorkload::require(&mut required),
         }
+        required
     }
 }
 
-/// Runs the register workload and judges what happened. Errors are failures of the harness, not of the server.
+/// Runs a workload and judges what happened. Errors are failures of the harness, not of the server.
 pub async fn run(config: &Config) -> anyhow::Result<Judgement> {
     if config.out.exists() {
         bail!("{} exists already: every run needs a folder of its own", config.out.display());
     }
     let project = config.out.join("project");
     write_project(&project)?;
-    std::fs::write(config.out.join(RUN_FILE), serde_json::to_string_pretty(config)?).context("the run's file")?;
-    record(config, &project).await?;
-    judge_dir(&config.out)
+    fs::write(config.out.join(RUN_FILE), serde_json::to_string_pretty(config)?).context("the run's file")?;
+    match config.workload {
+        Name::Register => record::<RegisterWorkload>(config, &project).await?,
+        Name::Bank => record::<BankWorkload>(config, &project).await?,
+    }
+    let judgement = judge_dir(&config.out)?;
+    if judgement.verdict == Verdict::Valid {
+        // The server's data is evidence only of what went wrong; the history can be judged again without it.
+        fs::remove_dir_all(config.out.join(DATA_DIR)).context("the server's data")?;
+        if config.nemesis == Nemesis::PowerCut {
+            fs::remove_file(config.out.join(IMAGE_FILE)).context("the disk's image")?;
+        }
+    }
+    Ok(judgement)
 }
 
-async fn record(config: &Config, project: &std::path::Path) -> anyhow::Result<()> {
+async fn record<W: Workload>(config: &Config, project: &std::path::Path) -> anyhow::Result<()> {
     let writer = Writer::create(Some(&config.out.join(HISTORY_FILE)))?;
     // The server keeps its data in the folder that the disk is mounted on.
     let disk = match config.nemesis {
         Nemesis::None | Nemesis::Kill => None,
-        Nemesis::PowerCut => Some(Disk::create(&config.out.join("disk.img"), &config.out.join(DATA_DIR))?),
+        Nemesis::PowerCut => Some(Disk::create(&config.out.join(IMAGE_FILE), &config.out.join(DATA_DIR))?),
     };
     let mut server = Server::new(&config.server, project, &config.out)?;
     let (addresses, receiver) = watch::channel(server.start().await?);
     let mut victim = Victim { server, disk, addresses };
-    let clients = Arc::new(Clients {
-        writer,
-        schedule: Schedule::default(),
-        addresses: receiver,
-        stopped: AtomicBool::new(false),
-    });
+    let clients =
+        Arc::new(Clients { writer, workload: W::default(), addresses: receiver, stopped: AtomicBool::new(false) });
     let pace = Duration::from_secs_f64(config.workers as f64 / config.rate);
     let mut workers = JoinSet::new();
     for number in 0..config.workers {

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     check::{Coverage, Effort, Report, Required, Verdict, linearizable, measure},
     history::{self, Op, Process, validate},
-    model::Register,
+    model::{Bank, Register},
     nemesis::INCIDENTS,
+    workload::Name,
 };
 
 /// Name of the file that holds what a run was asked to do and must have done.
@@ -25,7 +26,7 @@ pub struct Judgement {
     /// Over all checks.
     #[serde(flatten)]
     pub verdict: Verdict,
-    /// Linearizability of each register.
+    /// Linearizability of each actor.
     pub linearizable: Report,
     /// Whether the run did enough.
     pub coverage: Coverage,
@@ -53,7 +54,7 @@ impl fmt::Display for Judgement {
         )?;
         writeln!(
             f,
-            "{} registers, at most {} calls each; median overlap {}, {:.0} % of reads beside changes, {:.0} % of cas swapped",
+            "{} actors, at most {} calls each; median overlap {}, {:.0} % of reads beside changes, {:.0} % of cas swapped",
             report.keys,
             report.calls_per_key_max,
             self.coverage.overlap_median,
@@ -68,10 +69,13 @@ impl fmt::Display for Judgement {
     }
 }
 
-/// Judges the history of the register workload. Fails if it is malformed: then nothing can be said about it.
-pub fn judge(history: &[Op], required: &Required) -> anyhow::Result<Judgement> {
+/// Judges the history of a workload. Fails if it is malformed: then nothing can be said about it.
+pub fn judge(history: &[Op], workload: Name, required: &Required) -> anyhow::Result<Judgement> {
     validate(history)?;
-    let linearizable = linearizable::<Register>(history, Effort::default())?;
+    let linearizable = match workload {
+        Name::Register => linearizable::<Register>(history, Effort::default())?,
+        Name::Bank => linearizable::<Bank>(history, Effort::default())?,
+    };
     let coverage = measure(history);
     let verdict = incidents(history)
         .and(unexpected(history))
@@ -85,11 +89,12 @@ pub fn judge(history: &[Op], required: &Required) -> anyhow::Result<Judgement> {
 pub fn judge_dir(dir: &Path) -> anyhow::Result<Judgement> {
     #[derive(Deserialize)]
     struct Run {
+        workload: Name,
         required: Required,
     }
     let text = fs::read_to_string(dir.join(RUN_FILE)).with_context(|| format!("{} is no run", dir.display()))?;
     let run: Run = serde_json::from_str(&text).with_context(|| format!("{}/{RUN_FILE}", dir.display()))?;
-    let judgement = judge(&history::read(&dir.join(HISTORY_FILE))?, &run.required)?;
+    let judgement = judge(&history::read(&dir.join(HISTORY_FILE))?, run.workload, &run.required)?;
     let json = serde_json::to_string_pretty(&judgement)?;
     fs::write(dir.join(VERDICT_FILE), json).with_context(|| format!("cannot write {VERDICT_FILE}"))?;
     Ok(judgement)
@@ -118,7 +123,7 @@ fn final_reads(history: &[Op]) -> Verdict {
     let complete = |op: &Op| op.f == "final-reads" && op.value["status"] == "complete";
     match history.iter().any(complete) {
         true => Verdict::Valid,
-        false => Verdict::Unknown("not every register could be read at the end".into()),
+        false => Verdict::Unknown("not every actor could be read at the end".into()),
     }
 }
 
@@ -151,7 +156,7 @@ mod tests {
         writer.nemesis(f, json!({"status": "complete", "why": "because"}));
         let pending = writer.invoke(process, "read", "a", json!(null), "n");
         writer.complete(pending, Kind::Info, json!(null), error.map(str::to_string));
-        judge(&writer.finish().unwrap(), &required()).unwrap().verdict
+        judge(&writer.finish().unwrap(), Name::Register, &required()).unwrap().verdict
     }
 
     #[test]

@@ -5,7 +5,7 @@ use lethe_jepsen::{
     check::{Effort, Search, Verdict, linearizable, search, shrink},
     generate::{Mutation, Object, Settings, mutate, simulate},
     history::{Op, validate},
-    model::{Call, Counter, Model, Register, calls_by_key},
+    model::{Bank, BankOut, Call, Counter, Model, Register, calls_by_key},
 };
 use porcupine_rs::Operation;
 use proptest::{prelude::*, test_runner::Config};
@@ -25,6 +25,14 @@ fn settings() -> impl Strategy<Value = Settings> {
 
 fn verdict<M: Model>(history: &[Op]) -> Verdict {
     linearizable::<M>(history, Effort::default()).unwrap().verdict
+}
+
+fn history_for(mutation: Mutation, seed: u64, settings: Settings) -> Vec<Op> {
+    match mutation {
+        Mutation::DuplicatedEffect => simulate::<Counter>(seed, settings),
+        Mutation::TornTransfer => simulate::<Bank>(seed, settings),
+        _ => simulate::<Register>(seed, settings),
+    }
 }
 
 proptest! {
@@ -47,16 +55,22 @@ proptest! {
     }
 
     #[test]
+    fn histories_of_correct_banks_pass(seed: u64, settings in settings()) {
+        let settings = Settings { info_permille: settings.info_permille / 4, ..settings };
+        let history = simulate::<Bank>(seed, settings);
+        validate(&history).unwrap();
+        prop_assert_eq!(verdict::<Bank>(&history), Verdict::Valid);
+    }
+
+    #[test]
     fn every_mutated_history_fails_with_a_small_counterexample(seed: u64, settings in settings()) {
         for mutation in Mutation::ALL {
-            let history = match mutation {
-                Mutation::DuplicatedEffect => simulate::<Counter>(seed, settings),
-                _ => simulate::<Register>(seed, settings),
-            };
+            let history = history_for(mutation, seed, settings);
             let Some(wrong) = mutate(&history, mutation, seed) else { continue };
             validate(&wrong).unwrap();
             let verdict = match mutation {
                 Mutation::DuplicatedEffect => verdict::<Counter>(&wrong),
+                Mutation::TornTransfer => verdict::<Bank>(&wrong),
                 _ => verdict::<Register>(&wrong),
             };
             prop_assert!(matches!(verdict, Verdict::Violation(_)), "{mutation:?}: {verdict:?}");
@@ -69,10 +83,7 @@ fn each_mutation_is_possible_in_most_histories() {
     let settings = Settings { destroy_permille: 25, ..Settings::default() };
     for mutation in Mutation::ALL {
         let possible = |seed: &u64| {
-            let history = match mutation {
-                Mutation::DuplicatedEffect => simulate::<Counter>(*seed, settings),
-                _ => simulate::<Register>(*seed, settings),
-            };
+            let history = history_for(mutation, *seed, settings);
             mutate(&history, mutation, *seed).is_some()
         };
         let count = (0..200).filter(possible).count();
@@ -201,6 +212,22 @@ fn porcupine_agrees_on_registers() {
             (Destroyed, 2) => Done,
             (Done, 3) => Destroyed,
             (other, _) => other,
+        });
+    });
+    assert!((count / 20..count / 2).contains(&impossible), "{impossible} of {count} were not linearizable");
+}
+
+#[test]
+fn porcupine_agrees_on_banks() {
+    let count = comparisons() / 2;
+    let impossible = compare::<Bank>(count, |call, seed| {
+        call.output = call.output.map(|output| match output {
+            BankOut::Balances(mut balances) => {
+                balances.swap(seed as usize % 5, 0);
+                BankOut::Balances(balances)
+            }
+            BankOut::Moved(left, arrived) => BankOut::Moved(left + (seed % 3) as i64 - 1, arrived),
+            BankOut::Refused => BankOut::Moved(0, 0),
         });
     });
     assert!((count / 20..count / 2).contains(&impossible), "{impossible} of {count} were not linearizable");

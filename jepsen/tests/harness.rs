@@ -14,6 +14,7 @@ use lethe_jepsen::{
     nemesis::Nemesis,
     run::{Config, run},
     verdict::{Judgement, judge_dir},
+    workload::Name,
 };
 
 /// Built by cargo beside the tests.
@@ -33,13 +34,14 @@ async fn judgement_of(name: &str, nemesis: Nemesis) -> (tempfile::TempDir, Judge
     let config = Config {
         server,
         out: dir.path().join("run"),
+        workload: Name::Register,
         nemesis,
         time,
         final_reads_max: Duration::from_secs(5),
         workers: 12,
         rate: 1_000.0,
         seed: 7,
-        required: Config::required(nemesis, time),
+        required: Config::required(Name::Register, nemesis, time),
     };
     let judgement = run(&config).await.unwrap_or_else(|error| panic!("{name}: {error:#}"));
     (dir, judgement)

@@ -1,4 +1,4 @@
-//! The two doors of a server: the HTTP answers of `jepsen/actors/register.js`, and the calls of the gRPC service.
+//! The two doors of a server: the HTTP answers of `jepsen/actors`, and the calls of the gRPC service.
 
 use std::{convert::Infallible, pin::Pin, sync::Arc};
 
@@ -42,7 +42,7 @@ pub async fn serve_http(listener: TcpListener, registers: Arc<Registers>) -> any
 
 async fn answer_http(registers: &Registers, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path().to_string();
-    let [_, key, method] = path.split('/').collect::<Vec<_>>()[..] else {
+    let [_, _class, key, method] = path.split('/').collect::<Vec<_>>()[..] else {
         return respond(StatusCode::NOT_FOUND, &json!("no such path"));
     };
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use anyhow::Context;
 
-const FILES: [(&str, &str); 2] = [
+const FILES: [(&str, &str); 4] = [
     ("wrangler.jsonc", include_str!("../../actors/wrangler.jsonc")),
+    ("index.js", include_str!("../../actors/index.js")),
+    ("bank.js", include_str!("../../actors/bank.js")),
     ("register.js", include_str!("../../actors/register.js")),
 ];
 

@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::{Answer, DEADLINE};
 use crate::cluster::Addresses;
 
-/// Namespace of the test actor: script and class of `jepsen/actors`.
-const NAMESPACE: &str = "jepsen/Register";
+/// Name of the project in `jepsen/actors`: first part of its namespaces.
+const SCRIPT: &str = "jepsen";
 
 /// A connection to the gRPC address it was last asked to call.
 #[derive(Default)]
@@ -22,12 +22,12 @@ impl GrpcDoor {
     }
 
     /// See [`super::Door::call`].
-    pub async fn call(&mut self, at: &Addresses, key: &str, method: &str, args: &Value) -> Answer {
+    pub async fn call(&mut self, at: &Addresses, class: &str, name: &str, method: &str, args: &Value) -> Answer {
         let client = match self.connected(at).await {
             Ok(client) => client,
             Err(error) => return answer(error),
         };
-        let actor = client.actor(NAMESPACE, Id::name(key));
+        let actor = client.actor(&format!("{SCRIPT}/{class}"), Id::name(name));
         let result = match method {
             "destroy" => actor.destroy().await.map(|_| Value::Null),
             method => actor.call_json(method, args).await,

@@ -45,7 +45,7 @@ impl HttpDoor {
     }
 
     /// See [`super::Door::call`].
-    pub async fn call(&mut self, at: &Addresses, key: &str, method: &str, args: &Value) -> Answer {
+    pub async fn call(&mut self, at: &Addresses, class: &str, name: &str, method: &str, args: &Value) -> Answer {
         let mut connection = match self.connection.take() {
             Some(connection) if connection.endpoint == at.http && !connection.sender.is_closed() => connection,
             _ => match connect(&at.http).await {
@@ -53,11 +53,11 @@ impl HttpDoor {
                 Err(error) => return Answer::NotDone(format!("{error:#}")),
             },
         };
-        let request = Request::post(format!("/{key}/{method}"))
+        let request = Request::post(format!("/{class}/{name}/{method}"))
             .header("host", at.http.trim_start_matches("http://"))
             .header("content-type", "application/json")
             .body(Full::new(Bytes::from(args.to_string())))
-            .expect("keys and methods are made of letters and digits");
+            .expect("names are made of letters and digits");
         match timeout(DEADLINE, exchange(&mut connection.sender, request)).await {
             Err(_) => Answer::Unknown(format!("no answer within {DEADLINE:?}")),
             Ok(Err(error)) => Answer::Unknown(format!("{error:#}")),
@@ -148,7 +148,7 @@ mod tests {
         let http = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
         let at = Addresses { grpc: http.clone(), http };
-        let answer = HttpDoor::new().call(&at, "a", "read", &json!([])).await;
+        let answer = HttpDoor::new().call(&at, "A", "a", "read", &json!([])).await;
         assert!(matches!(answer, Answer::NotDone(_)), "{answer:?}");
     }
 
@@ -161,7 +161,7 @@ mod tests {
             stream.readable().await.unwrap();
         });
         let at = Addresses { grpc: http.clone(), http };
-        let answer = HttpDoor::new().call(&at, "a", "write", &json!([1])).await;
+        let answer = HttpDoor::new().call(&at, "A", "a", "write", &json!([1])).await;
         assert!(matches!(answer, Answer::Unknown(_)), "{answer:?}");
         server.await.unwrap();
     }

@@ -60,11 +60,11 @@ impl Door {
         }
     }
 
-    /// Calls a method of the register `key`; `destroy` destroys it.
-    pub async fn call(&mut self, at: &Addresses, key: &str, method: &str, args: &Value) -> Answer {
+    /// Calls a method of the actor `name` of a class of `jepsen/actors`; `destroy` destroys it.
+    pub async fn call(&mut self, at: &Addresses, class: &str, name: &str, method: &str, args: &Value) -> Answer {
         match self {
-            Self::Grpc(door) => door.call(at, key, method, args).await,
-            Self::Http(door) => door.call(at, key, method, args).await,
+            Self::Grpc(door) => door.call(at, class, name, method, args).await,
+            Self::Http(door) => door.call(at, class, name, method, args).await,
         }
     }
 }

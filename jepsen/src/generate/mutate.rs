@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     history::Op,
-    model::{Call, Counter, Register, RegisterIn, RegisterOut, calls_by_key},
+    model::{Bank, BankOut, Call, CallOf, Counter, Model, Register, RegisterIn, RegisterOut, calls_by_key},
 };
 
 /// What is made wrong.
@@ -21,18 +21,21 @@ pub enum Mutation {
     DuplicatedEffect,
     /// A read answers a value although the destruction was acknowledged before it was asked.
     ResurrectedValue,
+    /// A read of a bank sees one side of a transfer only: the total is wrong.
+    TornTransfer,
     /// Two reads, one after the other, answer two values in the order opposite to that of their writes.
     ReorderedPair,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 5] = [
+    pub const ALL: [Mutation; 6] = [
         Mutation::StaleRead,
         Mutation::LostWrite,
         Mutation::DuplicatedEffect,
         Mutation::ResurrectedValue,
         Mutation::ReorderedPair,
+        Mutation::TornTransfer,
     ];
 }
 
@@ -42,24 +45,16 @@ type RegisterCall = Call<RegisterIn, RegisterOut>;
 type Edit = Vec<(u64, serde_json::Value)>;
 
 /// Makes `history` wrong at one place of those that allow it; `None` if none does. `DuplicatedEffect` is for counters,
-/// the others for registers.
+/// `TornTransfer` for banks, the others for registers.
 pub fn mutate(history: &[Op], mutation: Mutation, seed: u64) -> Option<Vec<Op>> {
-    let mut edits: Vec<Edit> = Vec::new();
-    if mutation == Mutation::DuplicatedEffect {
-        for calls in calls_by_key::<Counter>(history).ok()?.values() {
-            edits.extend(duplicated_effects(calls));
-        }
-    } else {
-        for calls in calls_by_key::<Register>(history).ok()?.values() {
-            match mutation {
-                Mutation::StaleRead => edits.extend(stale_reads(calls)),
-                Mutation::LostWrite => edits.extend(lost_writes(calls)),
-                Mutation::ResurrectedValue => edits.extend(resurrected_values(calls)),
-                Mutation::ReorderedPair => edits.extend(reordered_pairs(calls)),
-                Mutation::DuplicatedEffect => {}
-            }
-        }
-    }
+    let mut edits: Vec<Edit> = match mutation {
+        Mutation::DuplicatedEffect => of_all_keys::<Counter>(history, duplicated_effects)?,
+        Mutation::TornTransfer => of_all_keys::<Bank>(history, torn_transfers)?,
+        Mutation::StaleRead => of_all_keys::<Register>(history, stale_reads)?,
+        Mutation::LostWrite => of_all_keys::<Register>(history, lost_writes)?,
+        Mutation::ResurrectedValue => of_all_keys::<Register>(history, resurrected_values)?,
+        Mutation::ReorderedPair => of_all_keys::<Register>(history, reordered_pairs)?,
+    };
     if edits.is_empty() {
         return None;
     }
@@ -69,6 +64,11 @@ pub fn mutate(history: &[Op], mutation: Mutation, seed: u64) -> Option<Vec<Op>> 
         history[index as usize].value = value;
     }
     Some(history)
+}
+
+fn of_all_keys<M: Model>(history: &[Op], edits: impl Fn(&[CallOf<M>]) -> Vec<Edit>) -> Option<Vec<Edit>> {
+    let keys = calls_by_key::<M>(history).ok()?;
+    Some(keys.values().flat_map(|calls| edits(calls)).collect())
 }
 
 /// Whether `first` was answered before `second` was asked.
@@ -152,4 +152,14 @@ fn duplicated_effects(calls: &[Call<Option<i64>, i64>]) -> Vec<Edit> {
         edits.extend(asked.first().map(|twice| vec![(at, json!(asked.iter().sum::<i64>() + twice))]));
     }
     edits
+}
+
+/// One account of a read holds one more than it did.
+fn torn_transfers(calls: &[CallOf<Bank>]) -> Vec<Edit> {
+    let edit = |call: &CallOf<Bank>| {
+        let Some(BankOut::Balances(mut balances)) = call.output else { return None };
+        balances[call.invoked as usize % balances.len()] += 1;
+        Some(vec![(call.returned?, json!(balances))])
+    };
+    calls.iter().filter_map(edit).collect()
 }

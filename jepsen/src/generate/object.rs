@@ -3,7 +3,7 @@
 use rand::{Rng, RngExt};
 use serde_json::{Value, json};
 
-use crate::model::{Counter, Model, Register, RegisterIn, RegisterOut, RegisterState};
+use crate::model::{ACCOUNTS, Bank, BankIn, BankOut, Counter, Model, Register, RegisterIn, RegisterOut, RegisterState};
 
 /// A model that can be simulated.
 pub trait Object: Model {
@@ -86,5 +86,43 @@ impl Object for Counter {
 
     fn answer(_input: &Option<i64>, output: &i64) -> Value {
         json!(output)
+    }
+}
+
+impl Object for Bank {
+    fn random_input(rng: &mut impl Rng, _fresh: i64, _hint: Option<i64>, _destroy: bool) -> BankIn {
+        if rng.random_bool(0.4) {
+            return BankIn::Read;
+        }
+        let from = rng.random_range(0..ACCOUNTS);
+        let to = (from + rng.random_range(1..ACCOUNTS)) % ACCOUNTS;
+        BankIn::Transfer { from, to, amount: rng.random_range(1..=40) }
+    }
+
+    fn apply(state: &[i64; ACCOUNTS], input: &BankIn) -> ([i64; ACCOUNTS], BankOut) {
+        let mut accounts = *state;
+        match *input {
+            BankIn::Read => (accounts, BankOut::Balances(accounts)),
+            BankIn::Transfer { from, to, amount } => {
+                if accounts[from] - amount < 0 {
+                    return (accounts, BankOut::Refused);
+                }
+                accounts[from] -= amount;
+                accounts[to] += amount;
+                (accounts, BankOut::Moved(accounts[from], accounts[to]))
+            }
+        }
+    }
+
+    fn hint(_state: &[i64; ACCOUNTS]) -> Option<i64> {
+        None
+    }
+
+    fn invocation(input: &BankIn) -> (&'static str, Value) {
+        input.invocation()
+    }
+
+    fn answer(_input: &BankIn, output: &BankOut) -> Value {
+        output.value()
     }
 }

@@ -1,6 +1,7 @@
 //! Models: what one object would do if calls came one at a time. A checker asks whether a concurrent history could
 //! have been such a sequence.
 
+mod bank;
 mod counter;
 mod register;
 
@@ -8,6 +9,7 @@ use std::{collections::BTreeMap, fmt::Debug, hash::Hash};
 
 use crate::history::{Kind, Op, Process};
 
+pub use bank::{ACCOUNTS, Bank, BankIn, BankOut};
 pub use counter::Counter;
 pub use register::{Register, RegisterIn, RegisterOut, State as RegisterState};
 

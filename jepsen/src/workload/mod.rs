@@ -1,7 +1,75 @@
-//! Workloads: what clients ask while things break.
+//! Workloads: what clients ask of actors while things break, and what the answers mean.
 
+mod bank;
+mod client;
 mod register;
-mod schedule;
+mod slots;
 
-pub use register::{Clients, final_reads, work};
-pub use schedule::Schedule;
+pub use bank::BankWorkload;
+pub use client::{Clients, final_reads, work};
+pub use register::RegisterWorkload;
+
+use clap::ValueEnum;
+use rand::rngs::StdRng;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{check::Required, generate::Object};
+
+/// A workload by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Name {
+    /// Reads, writes, compare-and-sets and destructions of single registers.
+    Register,
+    /// Transfers between the accounts of a bank, in one go and in transactions that wait, and reads of all accounts.
+    Bank,
+}
+
+impl Name {
+    /// As on the command line and in `run.json`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+            Self::Bank => "bank",
+        }
+    }
+}
+
+/// Shared by all workers of a run.
+pub trait Workload: Default + Send + Sync + 'static {
+    /// The model its histories are checked against.
+    type Model: Object<Input: Copy + Send, Output: Copy + Send>;
+
+    /// The actor's class in `jepsen/actors`.
+    const CLASS: &'static str;
+
+    /// An actor, by name, and what to ask of it.
+    fn next(&self, rng: &mut StdRng) -> (String, In<Self>);
+
+    /// What reads an actor at the end.
+    fn final_read() -> In<Self>;
+
+    /// Arguments of the method that is named like the function.
+    fn arguments(input: In<Self>) -> Value;
+
+    /// What the method's result means; `None` if the actor's contract does not allow it.
+    fn output(input: In<Self>, result: &Value) -> Option<Out<Self>>;
+
+    /// What it means that the actor was destroyed before the call; `None` if it cannot be.
+    fn destroyed(input: In<Self>) -> Option<Out<Self>>;
+
+    /// Takes note of an answer.
+    fn saw(&self, actor: &str, input: In<Self>, output: Out<Self>);
+
+    /// All actors that were asked anything.
+    fn actors(&self) -> Vec<String>;
+
+    /// Adds what this workload, in particular, must have done.
+    fn require(required: &mut Required);
+}
+
+/// Inputs of a workload.
+pub type In<W> = <<W as Workload>::Model as crate::model::Model>::Input;
+/// Outputs of a workload.
+pub type Out<W> = <<W as Workload>::Model as crate::model::Model>::Output;

@@ -1,151 +1,117 @@
-//! The register workload: workers that read, write, compare-and-set and destroy registers through both doors, and
-//! write down what they were told.
+//! Registers: read, written, compared and set, then destroyed, then probed.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant},
-};
+use std::sync::Mutex;
 
-use rand::{RngExt, SeedableRng, rngs::StdRng};
+use rand::{RngExt, rngs::StdRng};
 use serde_json::{Value, json};
-use tokio::{
-    sync::watch,
-    time::{MissedTickBehavior, interval, sleep},
-};
 
-use super::Schedule;
+use super::{Workload, slots::Slots};
 use crate::{
-    cluster::Addresses,
-    door::{Answer, Door},
-    history::{Kind, Process, Writer},
-    model::{RegisterIn, RegisterOut},
+    check::Required,
+    model::{Register, RegisterIn, RegisterOut},
 };
 
-/// After a refusal a worker waits this long, after the next twice as long, and so on up to the maximum: a server that
-/// is down is not asked thousands of times, and one that is back is soon found.
-const PAUSE: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_millis(400);
+/// The call that destroys a register.
+const DESTROYED_AT: u32 = 150;
+/// Calls that a register gets in all; the last of them find it destroyed.
+const CALLS_MAX: u32 = 170;
 
-/// What all clients of a run share.
-pub struct Clients {
-    /// Where they write down what they ask and hear.
-    pub writer: Writer,
-    /// What they ask.
-    pub schedule: Schedule,
-    /// Where the server is, or last was.
-    pub addresses: watch::Receiver<Addresses>,
-    /// Set when no new call may begin.
-    pub stopped: AtomicBool,
+/// The workload.
+pub struct RegisterWorkload {
+    inner: Mutex<Inner>,
 }
 
-/// One worker: one call at a time, one each `pace`, until stopped.
-pub async fn work(clients: &Clients, number: usize, pace: Duration, seed: u64) {
-    let mut rng = StdRng::seed_from_u64(seed.wrapping_add(number as u64));
-    let mut door = Door::for_worker(number);
-    let mut process = clients.writer.new_process();
-    let mut pause = PAUSE;
-    sleep(pace.mul_f64(rng.random())).await;
-    let mut ticks = interval(pace);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while !clients.stopped.load(Ordering::Relaxed) {
-        ticks.tick().await;
-        let (key, input) = clients.schedule.next(&mut rng);
-        match ask(clients, process, &mut door, &key, input).await {
-            Kind::Ok => pause = PAUSE,
-            Kind::Info => process = clients.writer.new_process(),
-            Kind::Fail | Kind::Invoke => {
-                sleep(pause).await;
-                pause = PAUSE_MAX.min(2 * pause);
-            }
-        }
+struct Inner {
+    /// Noted is a value that the register was lately said to hold: worth expecting in a compare-and-set.
+    slots: Slots<Option<i64>>,
+    next_value: i64,
+}
+
+impl Default for RegisterWorkload {
+    fn default() -> Self {
+        Self { inner: Mutex::new(Inner { slots: Slots::new(CALLS_MAX), next_value: 0 }) }
     }
 }
 
-/// Reads every register through every door until each has answered; `false` if that takes longer than `time_max`.
-pub async fn final_reads(clients: &Clients, time_max: Duration) -> bool {
-    let started = Instant::now();
-    for number in 0..Door::NAMES.len() {
-        let mut door = Door::for_worker(number);
-        let mut process = clients.writer.new_process();
-        for key in clients.schedule.keys() {
-            loop {
-                match ask(clients, process, &mut door, &key, RegisterIn::Read).await {
-                    Kind::Ok => break,
-                    Kind::Info => process = clients.writer.new_process(),
-                    Kind::Fail | Kind::Invoke => sleep(PAUSE).await,
+impl Workload for RegisterWorkload {
+    type Model = Register;
+
+    const CLASS: &'static str = "Register";
+
+    /// Values are never repeated.
+    fn next(&self, rng: &mut StdRng) -> (String, RegisterIn) {
+        let mut inner = self.inner.lock().expect("no holder of this lock panics");
+        inner.next_value += 1;
+        let new = inner.next_value;
+        let turn = inner.slots.next(rng);
+        let input = match (rng.random_range(0..10), *turn.note) {
+            _ if turn.call == DESTROYED_AT => RegisterIn::Destroy,
+            (0..4, _) => RegisterIn::Read,
+            (4..7, Some(expected)) => RegisterIn::Cas(expected, new),
+            _ => RegisterIn::Write(new),
+        };
+        (turn.actor, input)
+    }
+
+    fn final_read() -> RegisterIn {
+        RegisterIn::Read
+    }
+
+    fn arguments(input: RegisterIn) -> Value {
+        match input {
+            RegisterIn::Read | RegisterIn::Destroy => json!([]),
+            RegisterIn::Write(new) => json!([new]),
+            RegisterIn::Cas(expected, new) => json!([expected, new]),
+        }
+    }
+
+    fn output(input: RegisterIn, result: &Value) -> Option<RegisterOut> {
+        let held = |value: &Value| if value.is_null() { Some(None) } else { value.as_i64().map(Some) };
+        match input {
+            RegisterIn::Read => held(result).map(RegisterOut::Value),
+            RegisterIn::Write(new) => (result.as_i64() == Some(new)).then_some(RegisterOut::Done),
+            RegisterIn::Destroy => result.is_null().then_some(RegisterOut::Done),
+            RegisterIn::Cas(expected, _) => {
+                let (swapped, seen) = (result.get("swapped")?.as_bool()?, held(result.get("seen")?)?);
+                match swapped {
+                    true => (seen == Some(expected)).then_some(RegisterOut::Done),
+                    false => Some(RegisterOut::Mismatch(seen)),
                 }
-                if started.elapsed() > time_max {
-                    return false;
-                }
             }
         }
     }
-    true
-}
 
-/// One call, written down before it is sent and after it is answered.
-async fn ask(clients: &Clients, process: Process, door: &mut Door, key: &str, input: RegisterIn) -> Kind {
-    let at = clients.addresses.borrow().clone();
-    let pending = clients.writer.invoke(process, input.f(), key, input.value(), door.name());
-    let answer = door.call(&at, key, input.f(), &arguments(input)).await;
-    let (kind, value, error) = match answer {
-        Answer::Value(result) => match output(input, &result) {
-            Some(output) => {
-                take_note(clients, key, input, output);
-                (Kind::Ok, output.value(input), None)
-            }
-            None => (Kind::Info, input.value(), Some(format!("unexpected: {result}"))),
-        },
-        Answer::Destroyed => (Kind::Ok, RegisterOut::Destroyed.value(input), None),
-        Answer::Ended if input == RegisterIn::Read => (Kind::Ok, RegisterOut::Destroyed.value(input), None),
-        Answer::Ended => (Kind::Info, input.value(), Some("destroyed, perhaps after it was done".into())),
-        Answer::NotDone(why) => (Kind::Fail, input.value(), Some(why)),
-        Answer::Unknown(why) => (Kind::Info, input.value(), Some(why)),
-        Answer::Unexpected(what) => (Kind::Info, input.value(), Some(format!("unexpected: {what}"))),
-    };
-    clients.writer.complete(pending, kind, value, error);
-    kind
-}
-
-fn arguments(input: RegisterIn) -> Value {
-    match input {
-        RegisterIn::Read | RegisterIn::Destroy => json!([]),
-        RegisterIn::Write(new) => json!([new]),
-        RegisterIn::Cas(expected, new) => json!([expected, new]),
+    fn destroyed(_input: RegisterIn) -> Option<RegisterOut> {
+        Some(RegisterOut::Destroyed)
     }
-}
 
-/// What the test actor's result means; `None` if it may not answer that.
-fn output(input: RegisterIn, result: &Value) -> Option<RegisterOut> {
-    let held = |value: &Value| if value.is_null() { Some(None) } else { value.as_i64().map(Some) };
-    match input {
-        RegisterIn::Read => held(result).map(RegisterOut::Value),
-        RegisterIn::Write(new) => (result.as_i64() == Some(new)).then_some(RegisterOut::Done),
-        RegisterIn::Destroy => result.is_null().then_some(RegisterOut::Done),
-        RegisterIn::Cas(expected, _) => {
-            let (swapped, seen) = (result.get("swapped")?.as_bool()?, held(result.get("seen")?)?);
-            match swapped {
-                true => (seen == Some(expected)).then_some(RegisterOut::Done),
-                false => Some(RegisterOut::Mismatch(seen)),
-            }
+    fn saw(&self, actor: &str, input: RegisterIn, output: RegisterOut) {
+        let holds = match (input, output) {
+            (_, RegisterOut::Value(held) | RegisterOut::Mismatch(held)) => held,
+            (RegisterIn::Write(new) | RegisterIn::Cas(_, new), RegisterOut::Done) => Some(new),
+            (RegisterIn::Read | RegisterIn::Destroy, RegisterOut::Done) | (_, RegisterOut::Destroyed) => None,
+        };
+        let mut inner = self.inner.lock().expect("no holder of this lock panics");
+        if let (Some(_), Some(note)) = (holds, inner.slots.note(actor)) {
+            *note = holds;
         }
     }
-}
 
-fn take_note(clients: &Clients, key: &str, input: RegisterIn, output: RegisterOut) {
-    let holds = match (input, output) {
-        (_, RegisterOut::Value(held) | RegisterOut::Mismatch(held)) => held,
-        (RegisterIn::Write(new) | RegisterIn::Cas(_, new), RegisterOut::Done) => Some(new),
-        (RegisterIn::Read | RegisterIn::Destroy, RegisterOut::Done) | (_, RegisterOut::Destroyed) => None,
-    };
-    if let Some(value) = holds {
-        clients.schedule.saw(key, value);
+    fn actors(&self) -> Vec<String> {
+        self.inner.lock().expect("no holder of this lock panics").slots.actors()
+    }
+
+    fn require(required: &mut Required) {
+        required.functions.extend(["read", "write", "cas", "destroy"].map(str::to_string));
+        required.cas_swapped = (0.1, 0.95);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::SeedableRng;
+    use std::collections::{BTreeMap, BTreeSet};
 
     #[test]
     fn only_results_of_the_actors_contract_are_answers() {
@@ -165,7 +131,34 @@ mod tests {
             (RegisterIn::Destroy, json!(1), None),
         ];
         for (input, result, expected) in cases {
-            assert_eq!(output(input, &result), expected, "{input:?} {result}");
+            assert_eq!(RegisterWorkload::output(input, &result), expected, "{input:?} {result}");
         }
+    }
+
+    #[test]
+    fn every_register_is_destroyed_once_and_probed_after() {
+        let (workload, mut rng) = (RegisterWorkload::default(), StdRng::seed_from_u64(1));
+        let mut by_actor: BTreeMap<String, Vec<RegisterIn>> = BTreeMap::new();
+        for _ in 0..CALLS_MAX as usize * 12 {
+            let (actor, input) = workload.next(&mut rng);
+            workload.saw(&actor, input, RegisterOut::Done);
+            by_actor.entry(actor).or_default().push(input);
+        }
+        let full: Vec<_> = by_actor.values().filter(|calls| calls.len() == CALLS_MAX as usize).collect();
+        assert!(full.len() >= 3, "{} registers were used up", full.len());
+        for calls in &full {
+            let destroys = calls.iter().filter(|input| **input == RegisterIn::Destroy).count();
+            assert_eq!((destroys, calls[DESTROYED_AT as usize - 1]), (1, RegisterIn::Destroy));
+            for f in ["read", "write", "cas"] {
+                assert!(calls.iter().any(|input| input.f() == f), "no {f}");
+            }
+        }
+        let mut values = BTreeSet::new();
+        for input in by_actor.values().flatten() {
+            if let RegisterIn::Write(new) | RegisterIn::Cas(_, new) = input {
+                assert!(values.insert(*new), "value {new} twice");
+            }
+        }
+        assert_eq!(workload.actors().len(), by_actor.len());
     }
 }

@@ -1,7 +1,6 @@
-//! The register workload against the real server: about twenty seconds of reads, writes, compare-and-sets and
-//! destructions while the server is killed and restarted.
+//! The workloads against the real server: about twenty seconds each while the server is killed and restarted.
 //!
-//! It needs the `lethe` binary beside the tests, which `cargo test --workspace` or `cargo build` makes.
+//! They need the `lethe` binary beside the tests, which `cargo test --workspace` or `cargo build` makes.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -9,10 +8,10 @@ use lethe_jepsen::{
     check::{Required, Verdict},
     nemesis::Nemesis,
     run::{Config, run},
+    workload::Name,
 };
 
-#[tokio::test]
-async fn registers_stay_linearizable_while_the_server_is_killed() {
+async fn assert_valid_under_kills(workload: Name) {
     let test = std::env::current_exe().expect("a test knows where it is");
     let server = test.parent().and_then(Path::parent).expect("target/debug/deps/").join("lethe");
     assert!(server.exists(), "there is no {}: run `cargo build` first", server.display());
@@ -24,16 +23,17 @@ async fn registers_stay_linearizable_while_the_server_is_killed() {
         ok_per_second: 20.0,
         ok_share: 0.4,
         faults: BTreeMap::from([("kill".to_string(), 3)]),
-        ..Config::required(nemesis, time)
+        ..Config::required(workload, nemesis, time)
     };
     let config = Config {
         server,
         out: dir.path().join("run"),
+        workload,
         nemesis,
         time,
         final_reads_max: Duration::from_secs(60),
         workers: 12,
-        rate: 400.0,
+        rate: 300.0,
         seed,
         required,
     };
@@ -46,4 +46,14 @@ async fn registers_stay_linearizable_while_the_server_is_killed() {
         // The evidence must outlive the test.
         panic!("{:?}\neverything is in {}", judgement.verdict, dir.keep().display());
     }
+}
+
+#[tokio::test]
+async fn registers_stay_linearizable_while_the_server_is_killed() {
+    assert_valid_under_kills(Name::Register).await;
+}
+
+#[tokio::test]
+async fn banks_neither_lose_nor_make_money_while_the_server_is_killed() {
+    assert_valid_under_kills(Name::Bank).await;
 }

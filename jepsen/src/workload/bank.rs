@@ -1,0 +1,68 @@
+//! Banks: money moves between the accounts of one actor, and none of it may get lost or made.
+
+use std::sync::Mutex;
+
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
+
+use super::{Workload, slots::Slots};
+use crate::{
+    check::Required,
+    generate::Object,
+    model::{Bank, BankIn, BankOut},
+};
+
+/// Calls that a bank gets. Unanswered transfers double the checker's work each, so there must not be many of them.
+const CALLS_MAX: u32 = 120;
+
+/// The workload.
+pub struct BankWorkload {
+    slots: Mutex<Slots<()>>,
+}
+
+impl Default for BankWorkload {
+    fn default() -> Self {
+        Self { slots: Mutex::new(Slots::new(CALLS_MAX)) }
+    }
+}
+
+impl Workload for BankWorkload {
+    type Model = Bank;
+
+    const CLASS: &'static str = "Bank";
+
+    fn next(&self, rng: &mut StdRng) -> (String, BankIn) {
+        let actor = self.slots.lock().expect("no holder of this lock panics").next(rng).actor;
+        (actor, Bank::random_input(rng, 0, None, false))
+    }
+
+    fn final_read() -> BankIn {
+        BankIn::Read
+    }
+
+    fn arguments(input: BankIn) -> Value {
+        match input {
+            BankIn::Read => json!([]),
+            BankIn::Transfer { from, to, amount } => json!([from, to, amount]),
+        }
+    }
+
+    fn output(input: BankIn, result: &Value) -> Option<BankOut> {
+        BankOut::parse(input, result)
+    }
+
+    /// Nobody destroys a bank.
+    fn destroyed(_input: BankIn) -> Option<BankOut> {
+        None
+    }
+
+    fn saw(&self, _actor: &str, _input: BankIn, _output: BankOut) {}
+
+    fn actors(&self) -> Vec<String> {
+        self.slots.lock().expect("no holder of this lock panics").actors()
+    }
+
+    fn require(required: &mut Required) {
+        required.functions.extend(["read", "transfer"].map(str::to_string));
+    }
+}

@@ -110,3 +110,63 @@ impl File for StdFile {
         self.0.sync_all()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_made_listed_renamed_and_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("a/b");
+        let (one, two) = (dir.join("one"), dir.join("two"));
+        StdVfs.create_dir_all(&dir).unwrap();
+        StdVfs.create_dir_all(&dir).unwrap();
+        let file = StdVfs.create(&one).unwrap();
+        assert_eq!(StdVfs.create(&one).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        StdVfs.create_dir_all(&dir.join("not a file")).unwrap();
+        assert_eq!(StdVfs.list(&dir).unwrap(), [one.clone()]);
+        StdVfs.rename(&one, &two).unwrap();
+        StdVfs.sync_dir(&dir).unwrap();
+        assert!(!StdVfs.exists(&one).unwrap() && StdVfs.exists(&two).unwrap());
+        assert_eq!(StdVfs.open(&one).unwrap_err().kind(), io::ErrorKind::NotFound);
+        StdVfs.remove(&two).unwrap();
+        file.write_all_at(b"still there", 0).unwrap();
+        assert_eq!(file.read_whole(100).unwrap(), b"still there");
+    }
+
+    #[test]
+    fn a_file_is_written_anywhere_cut_extended_and_read_back() {
+        let root = tempfile::tempdir().unwrap();
+        let file = StdVfs.create(&root.path().join("f")).unwrap();
+        file.write_all_at(b"abc", 5).unwrap();
+        file.fill_zero(7, 3).unwrap();
+        file.sync_data().unwrap();
+        assert_eq!(file.read_whole(100).unwrap(), b"\0\0\0\0\0ab\0\0\0");
+        file.set_len(6).unwrap();
+        file.set_len(7).unwrap();
+        file.sync_all().unwrap();
+        assert_eq!((file.size().unwrap(), file.read_whole(7).unwrap()), (7, b"\0\0\0\0\0a\0".to_vec()));
+        assert_eq!(file.read_whole(6).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(file.read_exact_at(&mut [0; 4], 5).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_lock_excludes_others_until_it_is_dropped() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("lock");
+        let held = StdVfs.lock(&path).unwrap();
+        assert!(held.is_some() && StdVfs.lock(&path).unwrap().is_none());
+        drop(held);
+        assert!(StdVfs.lock(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_a_node_writes_is_for_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("f");
+        StdVfs.create(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}

@@ -70,7 +70,7 @@ impl GroupLog {
         if let Err(error) = self.check_meta("a vote", &vote) {
             return done(Err(error));
         }
-        self.change(record::HEADER + vote.len() as u64, 0, done, |front, _, _| {
+        self.change(record::HEADER + vote.len() as u64, self.purge_reserve(), done, |front, _, _| {
             if let (Some(order), Some(old)) = (order, front.vote())
                 && order(&vote, old).is_lt()
             {
@@ -83,7 +83,7 @@ impl GroupLog {
 
     /// Drops the entries above `index`; `None`: all of them.
     pub fn truncate_after(&self, index: Option<u64>, done: Done) {
-        self.change(record::HEADER + 9, 0, done, |front, state, _| {
+        self.change(record::HEADER + 9, self.purge_reserve(), done, |front, state, _| {
             let dropped = front.truncate_after(self.id, index, state.track.groups.get(&self.id))?;
             Ok(if dropped { Op::Record(Record::TruncateAfter(index)) } else { Op::Nothing })
         });
@@ -159,6 +159,11 @@ impl GroupLog {
 
     fn shared(&self) -> &Shared {
         &self.handle.shared
+    }
+
+    /// Room that everything but purging leaves, because purging is what makes room.
+    fn purge_reserve(&self) -> u64 {
+        self.shared().config.reserve_bytes / 2
     }
 
     fn check_meta(&self, what: &'static str, value: &Bytes) -> Result<(), Error> {

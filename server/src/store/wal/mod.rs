@@ -116,6 +116,7 @@ impl Wal {
             batch: recovered.batch,
             buffer: Vec::new(),
             may_compact: false,
+            written: 0,
         };
         let state = State {
             fronts: recovered.track.groups.iter().map(|(id, group)| (*id, front::Front::from_disk(group))).collect(),

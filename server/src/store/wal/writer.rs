@@ -50,6 +50,8 @@ pub struct Writer {
     pub buffer: Vec<u8>,
     /// Whether it is compaction's turn.
     pub may_compact: bool,
+    /// Frames written since the log was opened.
+    pub written: u64,
 }
 
 impl Writer {
@@ -57,8 +59,24 @@ impl Writer {
     pub fn run(mut self, shared: &Shared) {
         raise_priority();
         while self.turn(shared) {}
+        if let Err(error) = self.mark_end(shared) {
+            shared.fail(error, Vec::new());
+        }
         shared.state.lock().written_out = true;
         shared.upkeep.notify_all();
+    }
+
+    /// Writes an empty frame when the log is closed in good order, so that the frames before it are known to have been
+    /// durable: damage to the last of them is then not mistaken for a torn end.
+    fn mark_end(&mut self, shared: &Shared) -> Result<(), Error> {
+        let state = shared.state.lock();
+        let fits = self.offset + frame::SECTOR <= shared.config.segment_bytes;
+        if self.written == 0 || !fits || state.failed.is_some() {
+            return Ok(());
+        }
+        let (mut batch, _) = self.begin(&shared.config, &state);
+        drop(state);
+        self.write(shared, &mut batch)
     }
 
     /// One group commit, one slice of compaction, or one change of segment; `false` when there will be no more.
@@ -192,6 +210,7 @@ impl Writer {
         file.sync_data().map_err(Error::io("sync", &self.segment.path))?;
         self.offset += self.buffer.len() as u64;
         self.batch += 1;
+        self.written += 1;
         self.publish(shared, batch, records)
     }
 

@@ -135,7 +135,7 @@ fn a_torn_last_frame_is_cut_and_the_log_goes_on_before_it() {
     let number = last_segment(&vfs);
     let wal = reopen(&vfs).unwrap();
     append(&group(&wal, 3), entries(3, 5..7, 1, 1000)).unwrap();
-    wal.close();
+    let vfs = vfs.power_cut(0);
     let (offset, header) = *frames(&vfs, last_segment(&vfs)).last().unwrap();
     assert_eq!((last_segment(&vfs), header.extent() > 2 * SECTOR), (number, true));
     for lost in (offset..offset + header.extent()).step_by(SECTOR as usize) {
@@ -154,12 +154,29 @@ fn a_torn_last_frame_is_cut_and_the_log_goes_on_before_it() {
 #[test]
 fn a_rotten_last_frame_is_refused_because_it_may_have_been_acknowledged() {
     let (vfs, _) = written();
+    let wal = reopen(&vfs).unwrap();
+    append(&group(&wal, 3), entries(3, 5..7, 1, 100)).unwrap();
+    let vfs = vfs.power_cut(0);
     let number = last_segment(&vfs);
     let (offset, _) = *frames(&vfs, number).last().unwrap();
     let copy = damaged(&vfs, number, |bytes| bytes[offset as usize + 70] ^= 1);
     assert_eq!(refused(&copy, number, "do not match their checksum"), offset);
     let copy = damaged(&vfs, number, |bytes| bytes[offset as usize + 3] ^= 1);
     assert_eq!(refused(&copy, number, "should begin with a frame header"), offset);
+}
+
+#[test]
+fn damage_to_the_last_frame_of_a_log_that_was_closed_is_never_taken_for_a_torn_end() {
+    let (vfs, _) = written();
+    let number = last_segment(&vfs);
+    let all = frames(&vfs, number);
+    let [.., (offset, header), (_, mark)] = &all[..] else { panic!("{} frames", all.len()) };
+    assert_eq!(mark.body_bytes, 0);
+    let sectors = (*offset..offset + header.extent()).step_by(SECTOR as usize);
+    for sector in sectors.map(|sector| sector as usize) {
+        let copy = damaged(&vfs, number, |bytes| bytes[sector..sector + SECTOR as usize].fill(0));
+        assert_eq!(refused(&copy, number, "before the one at"), *offset);
+    }
 }
 
 #[test]

@@ -22,7 +22,8 @@ pub struct WalConfig {
     pub node: Uuid,
     /// Size of a segment file, a multiple of 4096. Made whole and filled with zeros before its first use.
     pub segment_bytes: u64,
-    /// Segments kept ready ahead of the one in use.
+    /// Segments kept ready ahead of the one in use. They are made as that one fills, one for each quarter, so that a log
+    /// that is hardly used stays small.
     pub spare_segments: u32,
     /// Bound of all segments together, spares included.
     pub total_bytes_max: u64,
@@ -94,6 +95,11 @@ impl WalConfig {
             Some((_, rule)) => Err(Error::Config(rule.into())),
             None => Ok(()),
         }
+    }
+
+    /// Segments that should be ready when the one in use is filled up to `offset`.
+    pub(super) fn spares_wanted(&self, offset: u64) -> u64 {
+        u64::from(self.spare_segments).min(4 * offset / self.segment_bytes)
     }
 
     /// Largest checkpoint of this many groups, in a segment.

@@ -50,7 +50,8 @@ fn next(shared: &Shared, state: &mut State) -> Job {
     if let Some(oldest) = state.deletable() {
         return Job::Delete(oldest);
     }
-    if state.spares() >= u64::from(shared.config.spare_segments) {
+    if !state.needs_spare(&shared.config) {
+        state.starved = false;
         state.full = None;
         return Job::Wait;
     }

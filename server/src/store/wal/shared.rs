@@ -94,6 +94,8 @@ pub struct State {
     pub active: u64,
     /// Where its next frame begins.
     pub offset: u64,
+    /// Somebody waits for a segment, whether it would be due or not.
+    pub starved: bool,
     /// Why no segment can be made.
     pub full: Option<String>,
     /// The log has failed.
@@ -147,6 +149,12 @@ impl State {
             return None;
         }
         self.segments.remove(&number)
+    }
+
+    /// Whether another segment is to be made.
+    pub fn needs_spare(&self, config: &WalConfig) -> bool {
+        let wanted = if self.starved { u64::from(config.spare_segments) } else { config.spares_wanted(self.offset) };
+        self.spares() < wanted
     }
 
     /// Whether neither thread has anything to do.
@@ -203,6 +211,10 @@ impl Shared {
                 let error = Error::Full { needed: cost, free, reason: reason.clone() };
                 self.upkeep.notify_all();
                 return Err(error);
+            }
+            if cost > free {
+                state.starved = true;
+                self.upkeep.notify_all();
             }
             self.room.wait(state);
         }

@@ -265,7 +265,7 @@ impl Writer {
         state.offset = self.offset;
         state.reserved -= batch.cost;
         shared.room.notify_all();
-        if freed {
+        if freed || state.needs_spare(&shared.config) {
             shared.upkeep.notify_all();
         }
         Ok(())
@@ -296,6 +296,8 @@ impl Writer {
                 }
                 return false;
             }
+            state.starved = true;
+            shared.upkeep.notify_all();
             shared.room.wait(&mut state);
         }
     }

@@ -34,7 +34,9 @@ fn everything_that_waits_shares_one_sync_and_is_answered_in_order() {
     let wal = open_with(&vfs, config);
     wal.settle();
     let release = hold_writer(&group(&wal, 5));
-    let (syncs, writes) = (vfs.count(Op::Sync), vfs.count(Op::Write));
+    let count =
+        |op| vfs.past().iter().filter(|past| past.op == op && past.path.ends_with("0000000000000001.wal")).count();
+    let (syncs, writes) = (count(Op::Sync), count(Op::Write));
     let order = Arc::new(Mutex::new(Vec::new()));
     for number in 0..40 {
         let order = order.clone();
@@ -52,7 +54,7 @@ fn everything_that_waits_shares_one_sync_and_is_answered_in_order() {
     }
     drop(release);
     wal.settle();
-    assert_eq!((vfs.count(Op::Sync) - syncs, vfs.count(Op::Write) - writes), (1, 1));
+    assert_eq!((count(Op::Sync) - syncs, count(Op::Write) - writes), (1, 1));
     assert_eq!(*order.lock().unwrap(), (0..40).collect::<Vec<_>>());
 }
 
@@ -194,4 +196,20 @@ fn the_last_handle_may_be_dropped_by_an_answer() {
         }
     };
     assert_eq!(group(&wal, 1).read(0..9).unwrap(), entries(1, 0..1, 1, 1));
+}
+
+#[test]
+fn a_log_that_is_hardly_used_has_one_segment_and_gets_more_as_it_fills() {
+    let vfs = FaultVfs::new();
+    let wal = open_with(&vfs, config());
+    let log = group(&wal, 1);
+    append(&log, entries(1, 0..1, 1, 2000)).unwrap();
+    wal.settle();
+    assert_eq!(vfs.used(), config().segment_bytes);
+    append(&log, entries(1, 1..3, 1, 2000)).unwrap();
+    wal.settle();
+    assert_eq!(vfs.used(), 2 * config().segment_bytes);
+    append(&log, entries(1, 3..5, 1, 2000)).unwrap();
+    wal.settle();
+    assert_eq!(vfs.used(), 3 * config().segment_bytes);
 }

@@ -4,6 +4,8 @@
 //! begin the next head (idle) and to finish one it began (slow headers); writes that make no progress are bounded
 //! always. Slow *bodies* are bounded where they are read, in `request_body`. It also gives the HTTP library's bare error
 //! responses a text, and reads on for a moment after an early answer, so that the client sees the answer, not a reset.
+//! And it looks ahead while a request is open, because the HTTP library does not read while nobody takes the request's
+//! body, and would not notice that the client has left.
 
 use std::future::Future;
 use std::io;
@@ -12,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -24,8 +27,11 @@ const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
 /// How long, and for how many bytes, a closed connection listens on for a client that is still sending.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 16 << 20;
+/// How much is read ahead of the HTTP library. A client that sent more than this unread leaves unnoticed.
+const AHEAD_BYTES_MAX: usize = 16 << 10;
 /// What one read takes while lingering.
 const LINGER_READ_BYTES: usize = 16 << 10;
+const AHEAD_READ_BYTES: usize = 4 << 10;
 
 /// What the wire waits for from the client while no request is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +72,8 @@ pub(super) struct Wire<S> {
     /// Bytes of our own that must go out before the socket is closed.
     page: Vec<u8>,
     linger: Option<(Pin<Box<Sleep>>, usize)>,
+    /// Read from the stream, and not yet by the HTTP library.
+    ahead: BytesMut,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
@@ -84,6 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             stall: None,
             page: Vec::new(),
             linger: None,
+            ahead: BytesMut::new(),
         }
     }
 
@@ -176,6 +185,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Reads ahead while a request is open; an error when the client has left.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.protocol == Protocol::Http2 || self.activity.open_count() == 0 {
+            return Ok(());
+        }
+        while self.ahead.len() < AHEAD_BYTES_MAX {
+            let mut space = [0u8; AHEAD_READ_BYTES];
+            let mut buf = ReadBuf::new(&mut space);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => {
+                    return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client left"));
+                }
+                Poll::Ready(Ok(())) => self.ahead.extend_from_slice(buf.filled()),
+            }
+        }
+        Ok(())
+    }
+
     /// Reads and forgets, until the client has closed its side or patience ends.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let (timer, bytes) = self.linger.get_or_insert_with(|| (Box::pin(tokio::time::sleep(LINGER)), 0));
@@ -197,6 +226,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
+        if !this.ahead.is_empty() {
+            let taken = this.ahead.split_to(this.ahead.len().min(buf.remaining()));
+            buf.put_slice(&taken);
+            this.note_read(&taken);
+            return Poll::Ready(Ok(()));
+        }
         match Pin::new(&mut this.stream).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
                 if buf.filled().len() > before {
@@ -254,11 +289,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
             other => other,
         };
         match flushed {
-            Poll::Ready(result) => {
+            Poll::Ready(Ok(())) => {
                 this.stall = None;
                 this.activity.flushed();
-                Poll::Ready(result)
+                Poll::Ready(this.poll_ahead(cx))
             }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => this.poll_stall(cx),
         }
     }

@@ -84,7 +84,7 @@ async fn an_echo_flows_both_ways_at_once() {
 }
 
 #[tokio::test]
-async fn the_handler_is_dropped_when_its_stream_is_reset() {
+async fn the_handler_is_dropped_when_its_stream_is_reset_or_its_connection_ends() {
     let (began, dropped) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let signals = (began.clone(), dropped.clone());
     let handler = move |_, _| {
@@ -102,6 +102,12 @@ async fn the_handler_is_dropped_when_its_stream_is_reset() {
     response.abort();
     soon("the handler's end", dropped.notified()).await;
     assert!(!client.send.is_closed(), "the connection lives on");
+
+    let mut raw = Raw::connect(rig.addr).await;
+    raw.send([PREFACE, &frame(1, 0x05, 1, GET)].concat()).await;
+    soon("the request", began.notified()).await;
+    drop(raw);
+    soon("the handler's end with its connection", dropped.notified()).await;
 }
 
 #[tokio::test]
@@ -227,6 +233,9 @@ async fn a_drain_finishes_the_stream_under_way() {
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
+/// GET http://a/ by HPACK's static table.
+const GET: &[u8] = b"\x82\x84\x86\x41\x01a";
+
 /// One HTTP/2 frame.
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
@@ -249,8 +258,8 @@ async fn a_client_that_opens_and_resets_streams_without_end_is_hung_up_on() {
     client.send(PREFACE).await;
     let mut attack = Vec::new();
     for n in 0..20_000u32 {
-        // GET http://a/ by HPACK's static table, then RST_STREAM with CANCEL.
-        attack.extend(frame(1, 0x05, 2 * n + 1, b"\x82\x84\x86\x41\x01a"));
+        // A request, and RST_STREAM with CANCEL.
+        attack.extend(frame(1, 0x05, 2 * n + 1, GET));
         attack.extend(frame(3, 0, 2 * n + 1, &8u32.to_be_bytes()));
     }
     // The server may hang up in the middle.

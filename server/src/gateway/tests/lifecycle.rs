@@ -93,23 +93,31 @@ async fn a_panicking_handler_is_a_500_and_the_connection_lives_on() {
 }
 
 #[tokio::test]
-async fn the_handler_is_dropped_when_its_client_leaves() {
+async fn the_handler_is_dropped_when_its_client_leaves_whether_or_not_it_reads_the_body() {
     let (began, dropped) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let handler = {
-        let (began, dropped) = (began.clone(), dropped.clone());
-        move |_, _| {
-            let tell = Tell(dropped.clone());
-            began.notify_one();
-            async move {
-                let _tell = tell;
-                std::future::pending().await
-            }
+    let signals = (began.clone(), dropped.clone());
+    let handler = move |request: http::Request<body::Body>, _| {
+        let tell = Tell(signals.1.clone());
+        signals.0.notify_one();
+        async move {
+            let (_tell, _unread) = (tell, request);
+            std::future::pending().await
         }
     };
     let rig = start(Limits::default(), Handler(handler)).await;
-    let mut client = Raw::connect(rig.addr).await;
-    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    soon("the request", began.notified()).await;
-    drop(client);
-    soon("the handler's end", dropped.notified()).await;
+    let requests = [
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nha",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /pipelined HTTP/1.1\r\nHost: a\r\n\r\n",
+    ];
+    for request in requests {
+        let mut client = Raw::connect(rig.addr).await;
+        client.send(request).await;
+        soon("the request", began.notified()).await;
+        drop(client);
+        soon(&format!("the handler's end after {request:?}"), dropped.notified()).await;
+    }
 }

@@ -42,6 +42,11 @@ async fn a_reader_that_stalls_stops_the_writer_and_is_cut_off() {
     assert!(endless.bytes_taken() < KERNEL_BYTES_MAX, "{} bytes were taken", endless.bytes_taken());
 }
 
+/// The bytes 0 to 250.
+fn pattern() -> Vec<u8> {
+    (0..251).collect()
+}
+
 #[tokio::test]
 async fn a_handler_that_does_not_read_stops_its_client() {
     let go = Arc::new(Notify::new());
@@ -50,27 +55,30 @@ async fn a_handler_that_does_not_read_stops_its_client() {
         let gate = gate.clone();
         async move {
             gate.notified().await;
-            let bytes = request.into_body().collect().await.map_or(0, |collected| collected.to_bytes().len());
-            describe(http::Request::new(body::full(bytes.to_string())), peer).await
+            let bytes = request.into_body().collect().await.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
+            let whole = bytes.chunks(251).all(|piece| piece == &pattern()[..piece.len()]);
+            describe(http::Request::new(body::full(format!("{whole} {}", bytes.len()))), peer).await
         }
     };
     let rig = start(Limits::default(), Handler(handler)).await;
     let mut client = Raw::connect(rig.addr).await;
     let total = 64 << 20;
     client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {total}\r\n\r\n")).await;
-    let chunk = vec![b'x'; FRAME_BYTES];
+    // Each byte says where it belongs.
+    let bytes = pattern().repeat(FRAME_BYTES / 251 + 2);
+    let next = |sent: usize| &bytes[sent % 251..][..FRAME_BYTES.min(total - sent)];
     let mut sent = 0;
     // Until the socket has taken nothing for a while.
-    while let Ok(written) = tokio::time::timeout(std::time::Duration::from_millis(300), client.tcp.write(&chunk)).await
-    {
+    let patience = std::time::Duration::from_millis(300);
+    while let Ok(written) = tokio::time::timeout(patience, client.tcp.write(next(sent))).await {
         sent += written.unwrap();
         assert!(sent < KERNEL_BYTES_MAX, "{sent} bytes were taken from the client");
     }
     go.notify_one();
     while sent < total {
-        sent += soon("the rest", client.tcp.write(&chunk[..chunk.len().min(total - sent)])).await.unwrap();
+        sent += soon("the rest", client.tcp.write(next(sent))).await.unwrap();
     }
-    assert!(client.answer().await.body.ends_with(&format!(" {total}")));
+    assert!(client.answer().await.body.ends_with(&format!(" true {total}")));
 }
 
 #[tokio::test]

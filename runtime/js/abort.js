@@ -21,7 +21,14 @@ class AbortSignal extends events.EventTarget {
     if (token !== INTERNAL) throw idl.illegal();
     super();
     // `dependents` follow this signal, `sources` are those it follows; both weak in spirit: an isolate is short-lived.
-    this.#inner = { aborted: false, reason: undefined, algorithms: null, dependent: false, sources: null, dependents: null };
+    this.#inner = {
+      aborted: false,
+      reason: undefined,
+      algorithms: null,
+      dependent: false,
+      sources: null,
+      dependents: null,
+    };
   }
 
   static abort(reason = undefined) {
@@ -46,10 +53,16 @@ class AbortSignal extends events.EventTarget {
   static any(signals) {
     const where = "Failed to execute 'any' on 'AbortSignal'";
     idl.required(arguments, 1, where);
-    return dependentOn(idl.sequenceOf(signals, (signal) => {
-      if (!isAbortSignal(signal)) throw new p.TypeError(`${where}: an element is not an AbortSignal`);
-      return signal;
-    }, where));
+    return dependentOn(
+      idl.sequenceOf(
+        signals,
+        (signal) => {
+          if (!isAbortSignal(signal)) throw new p.TypeError(`${where}: an element is not an AbortSignal`);
+          return signal;
+        },
+        where,
+      ),
+    );
   }
 
   get aborted() {

@@ -88,7 +88,10 @@ const aesGcm = {
     if (iv === undefined) throw new p.TypeError("AES-GCM: iv is missing");
     return {
       iv: idl.bufferSource(iv, "AES-GCM: iv"),
-      additional: additionalData === undefined ? new p.Uint8Array(0) : idl.bufferSource(additionalData, "AES-GCM: additionalData"),
+      additional:
+        additionalData === undefined
+          ? new p.Uint8Array(0)
+          : idl.bufferSource(additionalData, "AES-GCM: additionalData"),
       tagBits: tagLength === undefined ? 128 : idl.enforceRange(tagLength, 255, "AES-GCM: tagLength"),
     };
   },
@@ -97,10 +100,12 @@ const aesGcm = {
 };
 
 function runGcm(operation, key, { iv, additional, tagBits }, data) {
-  if (!p.arrayIncludes(TAG_BITS, tagBits)) throw new DOMException(`A tag cannot have ${tagBits} bits`, "OperationError");
+  if (!p.arrayIncludes(TAG_BITS, tagBits))
+    throw new DOMException(`A tag cannot have ${tagBits} bits`, "OperationError");
   if (p.typedArrayByteLength(iv) === 0) throw new DOMException("The iv is empty", "OperationError");
   const result = operation(key.bytes, iv, additional, data, tagBits / 8);
-  if (result === undefined) throw new DOMException("The data could not be decrypted with this key and these parameters", "OperationError");
+  if (result === undefined)
+    throw new DOMException("The data could not be decrypted with this key and these parameters", "OperationError");
   return result;
 }
 
@@ -117,7 +122,8 @@ const ALGORITHMS = [
 function find(name, operation) {
   const upper = p.toUpperCase(name);
   for (let i = 0; i < ALGORITHMS.length; i++) {
-    if (ALGORITHMS[i].name === upper) return p.arrayIncludes(ALGORITHMS[i].operations, operation) ? ALGORITHMS[i] : undefined;
+    if (ALGORITHMS[i].name === upper)
+      return p.arrayIncludes(ALGORITHMS[i].operations, operation) ? ALGORITHMS[i] : undefined;
   }
   return undefined;
 }

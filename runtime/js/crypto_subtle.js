@@ -50,7 +50,10 @@ function normalize(value, operation) {
   if (name === undefined) throw new p.TypeError("The algorithm has no name");
   const algorithm = algorithms.find(idl.domString(name), operation);
   if (algorithm === undefined) {
-    throw new DOMException(`The algorithm '${idl.domString(name)}' is not supported for ${operation}`, "NotSupportedError");
+    throw new DOMException(
+      `The algorithm '${idl.domString(name)}' is not supported for ${operation}`,
+      "NotSupportedError",
+    );
   }
   return { algorithm, params };
 }

@@ -14,7 +14,14 @@ function trusted() {
 }
 const UNFORGEABLE = p.freeze({
   __proto__: null,
-  get: p.getOwnPropertyDescriptor({ get isTrusted() { return p.apply(trusted, this, []); } }, "isTrusted").get,
+  get: p.getOwnPropertyDescriptor(
+    {
+      get isTrusted() {
+        return p.apply(trusted, this, []);
+      },
+    },
+    "isTrusted",
+  ).get,
   enumerable: true,
   configurable: false,
 });

@@ -75,7 +75,8 @@ function race(first, second) {
 }
 
 function dropBody(body, reason) {
-  if (body.stream !== null && !bodies.isUnusable(body)) p.markHandled(lethe.use("readable").cancelObject(body.stream, reason));
+  if (body.stream !== null && !bodies.isUnusable(body))
+    p.markHandled(lethe.use("readable").cancelObject(body.stream, reason));
   else if (body.rid !== null) ops.bodyCancel(body.rid);
 }
 
@@ -98,7 +99,8 @@ async function follow(call) {
     const location = isRedirect(head.status) ? header.getFrom(head.headers, "location") : null;
     if (location === null || call.redirect === "manual") return respond(call, head, redirected);
     if (head.rid !== null) ops.bodyCancel(head.rid);
-    if (call.redirect === "error") throw new p.TypeError(`fetch failed: ${call.url} redirects, and redirect is 'error'`);
+    if (call.redirect === "error")
+      throw new p.TypeError(`fetch failed: ${call.url} redirects, and redirect is 'error'`);
     if (hops === REDIRECTS_MAX) throw new p.TypeError(`fetch failed: more than ${REDIRECTS_MAX} redirects`);
     redirectTo(call, head.status, location);
     redirected = true;

@@ -31,7 +31,8 @@ function trimmed(value) {
 
 function checkedValue(value, where) {
   const text = trimmed(idl.byteString(value, where));
-  if (p.regExpExec(BAD_VALUE, text) !== null) throw new p.TypeError(`${where}: the header value has a line break or NUL`);
+  if (p.regExpExec(BAD_VALUE, text) !== null)
+    throw new p.TypeError(`${where}: the header value has a line break or NUL`);
   return text;
 }
 

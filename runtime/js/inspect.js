@@ -44,7 +44,7 @@ function formatTemplate(template, args) {
   let text = "";
   let next = 1;
   let start = 0;
-  for (let at; (at = p.stringIndexOf(template, "%", start)) !== -1 && at + 1 < template.length; ) {
+  for (let at; (at = p.stringIndexOf(template, "%", start)) !== -1 && at + 1 < template.length;) {
     const kind = template[at + 1];
     text += p.stringSlice(template, start, at);
     start = at + 2;
@@ -64,7 +64,9 @@ function substitute(kind, value) {
     case "f":
       if (typeof value === "bigint") return `${value}n`;
       if (typeof value === "symbol" || idl.isObject(value)) return "NaN";
-      return inspect(kind === "d" ? p.Number(value) : kind === "i" ? p.trunc(p.parseFloat(value)) : p.parseFloat(value));
+      return inspect(
+        kind === "d" ? p.Number(value) : kind === "i" ? p.trunc(p.parseFloat(value)) : p.parseFloat(value),
+      );
     case "j":
       return toJson(value);
     case "o":
@@ -84,7 +86,8 @@ function ownText(value) {
     const property = p.getOwnPropertyDescriptor(at, "toString");
     if (property === undefined) continue;
     const method = property.value;
-    if (typeof method !== "function" || p.stringIndexOf(p.functionToString(method), "[native code]") !== -1) return undefined;
+    if (typeof method !== "function" || p.stringIndexOf(p.functionToString(method), "[native code]") !== -1)
+      return undefined;
     try {
       return `${p.apply(method, value, [])}`;
     } catch {
@@ -172,7 +175,9 @@ function formatNew(context, object, level) {
   const name = className(object);
   const shape = lethe.use("inspect_shapes").shapeOf(object, name);
   if (level > context.depth || context.budget <= 0) {
-    return shape.base !== "" && shape.items === null ? shape.base : `[${name === null ? "Object: null prototype" : name}]`;
+    return shape.base !== "" && shape.items === null
+      ? shape.base
+      : `[${name === null ? "Object: null prototype" : name}]`;
   }
   const parts = [];
   if (shape.items !== null) addItems(context, parts, shape, level);
@@ -191,7 +196,8 @@ function addItems(context, parts, shape, level) {
     if (item.text !== undefined) parts[parts.length] = item.text;
     else if (item.pair) {
       const key = item.label ?? formatValue(context, item.key, level + 1);
-      parts[parts.length] = `${key}${item.label === undefined ? " => " : ": "}${formatValue(context, item.value, level + 1)}`;
+      parts[parts.length] =
+        `${key}${item.label === undefined ? " => " : ": "}${formatValue(context, item.value, level + 1)}`;
     } else parts[parts.length] = formatValue(context, item.value, level + 1);
     if (context.budget <= 0) break;
   }
@@ -270,7 +276,11 @@ function className(object) {
   for (let proto = object; proto !== null; proto = p.getPrototypeOf(proto)) {
     if (ops.proxyTarget(proto) !== undefined) return "Object";
     const property = p.getOwnPropertyDescriptor(proto, "constructor");
-    if (property !== undefined && typeof property.value === "function" && ops.proxyTarget(property.value) === undefined) {
+    if (
+      property !== undefined &&
+      typeof property.value === "function" &&
+      ops.proxyTarget(property.value) === undefined
+    ) {
       const name = p.getOwnPropertyDescriptor(property.value, "name");
       if (typeof name?.value === "string" && name.value !== "") return name.value;
     }

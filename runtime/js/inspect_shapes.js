@@ -107,12 +107,20 @@ function arrayShape(array, name) {
       items[items.length] = { text: `<${holes} empty item${holes === 1 ? "" : "s"}>` };
       taken += holes;
     } else {
-      items[items.length] = property.get === undefined && property.set === undefined ? { value: property.value } : { text: "[Getter]" };
+      items[items.length] =
+        property.get === undefined && property.set === undefined ? { value: property.value } : { text: "[Getter]" };
       taken++;
     }
   }
   const prefix = name === "Array" ? "" : `${name ?? "[Array: null prototype]"}(${length}) `;
-  return shape(prefix, { open: "[", close: "]", items, count: items.length + length - taken, columns: true, skips: isIndex });
+  return shape(prefix, {
+    open: "[",
+    close: "]",
+    items,
+    count: items.length + length - taken,
+    columns: true,
+    skips: isIndex,
+  });
 }
 
 // A sparse array may have billions of holes: look at the keys it has, not at the numbers in between.
@@ -145,7 +153,7 @@ function messageOf(error, name) {
 /** A stack without the frames of builtins. */
 function withoutOwnFrames(stack) {
   let result = "";
-  for (let start = 0; start < stack.length; ) {
+  for (let start = 0; start < stack.length;) {
     let end = p.stringIndexOf(stack, "\n", start);
     if (end === -1) end = stack.length;
     const line = p.stringSlice(stack, start, end);
@@ -213,7 +221,8 @@ function collectionShape(object, name) {
     return shape(`${name} `, { items, count: 1 });
   }
   const tag = tagOf(object);
-  if (tag === "WeakMap" || tag === "WeakSet") return shape(`${name} `, { items: [{ text: "<items unknown>" }], count: 1 });
+  if (tag === "WeakMap" || tag === "WeakSet")
+    return shape(`${name} `, { items: [{ text: "<items unknown>" }], count: 1 });
   return undefined;
 }
 
@@ -227,7 +236,8 @@ function boxedShape(object, name) {
   const number = brand(p.numberValue, object);
   if (number !== undefined) return withBase(`[${name}: ${number}]`);
   const string = brand(p.stringValue, object);
-  if (string !== undefined) return withBase(`[${name}: ${quote(string)}]`, { skips: (key) => isIndex(key) || key === "length" });
+  if (string !== undefined)
+    return withBase(`[${name}: ${quote(string)}]`, { skips: (key) => isIndex(key) || key === "length" });
   const boolean = brand(p.booleanValue, object);
   return boolean === undefined ? undefined : withBase(`[${name}: ${boolean}]`);
 }
@@ -240,7 +250,7 @@ function interfaceShape(object, proto, name) {
   const items = [];
   if (typeof proto.entries === "function" && typeof proto.append === "function") {
     const entries = p.apply(proto.entries, object, []);
-    for (let step; !(step = entries.next()).done && items.length < ITEMS_MAX; ) {
+    for (let step; !(step = entries.next()).done && items.length < ITEMS_MAX;) {
       const { 0: key, 1: value } = step.value;
       items[items.length] = { pair: true, key, value };
     }

@@ -301,7 +301,8 @@ class ReadableStreamDefaultController {
   }
   enqueue(chunk = undefined) {
     const controller = this.#state;
-    if (!canCloseOrEnqueue(controller)) throw new p.TypeError("Cannot enqueue a chunk into a stream that is closed or errored");
+    if (!canCloseOrEnqueue(controller))
+      throw new p.TypeError("Cannot enqueue a chunk into a stream that is closed or errored");
     defaultSteps.enqueue(controller, chunk);
   }
   error(reason = undefined) {

@@ -321,8 +321,18 @@ function pullInto(controller, view, minimum, request) {
 
 const VIEWS = { __proto__: null };
 const ALL_VIEWS = [
-  Int8Array, Uint8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array,
-  Float64Array, BigInt64Array, BigUint64Array, Float16Array,
+  Int8Array,
+  Uint8Array,
+  Uint8ClampedArray,
+  Int16Array,
+  Uint16Array,
+  Int32Array,
+  Uint32Array,
+  Float32Array,
+  Float64Array,
+  BigInt64Array,
+  BigUint64Array,
+  Float16Array,
 ];
 for (let i = 0; i < ALL_VIEWS.length; i++) VIEWS[ALL_VIEWS[i].name] = ALL_VIEWS[i];
 
@@ -347,7 +357,8 @@ function respondWithNewView(controller, view) {
     throw new p.TypeError("An empty view is only for a closed stream");
   }
   if (first.byteOffset + first.bytesFilled !== byteOffset) throw new p.RangeError("The view starts at another offset");
-  if (first.bufferByteLength !== p.arrayBufferByteLength(buffer)) throw new p.RangeError("The view's buffer has another size");
+  if (first.bufferByteLength !== p.arrayBufferByteLength(buffer))
+    throw new p.RangeError("The view's buffer has another size");
   if (first.bytesFilled + byteLength > first.byteLength) throw new p.RangeError("The view is too long");
   first.buffer = transfer(buffer);
   respondInternal(controller, byteLength);
@@ -460,7 +471,8 @@ class ReadableByteStreamController {
   close() {
     const controller = this.#state;
     if (controller.closeRequested) throw new p.TypeError("The stream was already closed");
-    if (controller.stream.state !== "readable") throw new p.TypeError("Cannot close a stream that is closed or errored");
+    if (controller.stream.state !== "readable")
+      throw new p.TypeError("Cannot close a stream that is closed or errored");
     close(controller);
   }
   enqueue(chunk) {

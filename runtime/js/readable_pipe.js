@@ -67,7 +67,12 @@ function pipe(source, dest, { preventAbort, preventCancel, preventClose, signal 
     shuttingDown = true;
     const rest = () => {
       if (action === undefined) finalize(failure);
-      else q.upon(action(), () => finalize(failure), (reason) => finalize({ reason }));
+      else
+        q.upon(
+          action(),
+          () => finalize(failure),
+          (reason) => finalize({ reason }),
+        );
     };
     if (dest.state === "writable" && !w.isClosing(dest)) settled(() => lastWrite, rest);
     else rest();
@@ -75,7 +80,8 @@ function pipe(source, dest, { preventAbort, preventCancel, preventClose, signal 
 
   const onAbort = (reason) => {
     const actions = [];
-    if (!preventAbort) actions[actions.length] = () => (dest.state === "writable" ? w.abort(dest, reason) : p.promiseResolve());
+    if (!preventAbort)
+      actions[actions.length] = () => (dest.state === "writable" ? w.abort(dest, reason) : p.promiseResolve());
     if (!preventCancel) {
       actions[actions.length] = () => (source.state === "readable" ? r.cancel(source, reason) : p.promiseResolve());
     }
@@ -108,19 +114,23 @@ function pipe(source, dest, { preventAbort, preventCancel, preventClose, signal 
   /** One chunk, when the writer wants one; the next step follows the read. */
   const step = () => {
     if (shuttingDown) return;
-    q.upon(writer.ready.promise, () => {
-      if (shuttingDown) return;
-      r.read(reader, {
-        // A microtask later, so that `enqueue()` never calls the sink's `write()` synchronously.
-        chunk: (chunk) =>
-          q.microtask(() => {
-            lastWrite = p.promiseThen(w.write(writer, chunk), undefined, p.nothing);
-            step();
-          }),
-        close: p.nothing,
-        error: p.nothing,
-      });
-    }, p.nothing);
+    q.upon(
+      writer.ready.promise,
+      () => {
+        if (shuttingDown) return;
+        r.read(reader, {
+          // A microtask later, so that `enqueue()` never calls the sink's `write()` synchronously.
+          chunk: (chunk) =>
+            q.microtask(() => {
+              lastWrite = p.promiseThen(w.write(writer, chunk), undefined, p.nothing);
+              step();
+            }),
+          close: p.nothing,
+          error: p.nothing,
+        });
+      },
+      p.nothing,
+    );
   };
   step();
   return promise;

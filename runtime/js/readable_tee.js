@@ -8,7 +8,9 @@ const r = lethe.use("readable");
 /** Both branches as stream states. */
 function tee(stream, forClone = false) {
   // Only byte controllers have this field; asking their builtin would evaluate it for every stream.
-  return stream.controller.byobRequest !== undefined ? lethe.use("readable_tee_bytes").tee(stream) : teeDefault(stream, forClone);
+  return stream.controller.byobRequest !== undefined
+    ? lethe.use("readable_tee_bytes").tee(stream)
+    : teeDefault(stream, forClone);
 }
 
 function teeDefault(stream, forClone) {

@@ -19,7 +19,17 @@ let isResponse;
  * list; `headers` its Headers once asked for.
  */
 function state(status, list, body) {
-  return { type: "default", url: "", redirected: false, status, statusText: "", list, headers: null, immutable: false, body };
+  return {
+    type: "default",
+    url: "",
+    redirected: false,
+    status,
+    statusText: "",
+    list,
+    headers: null,
+    immutable: false,
+    body,
+  };
 }
 
 class Response {

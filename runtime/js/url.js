@@ -59,7 +59,9 @@ class URL {
     const against = base === undefined ? undefined : idl.usvString(base);
     const parsed = parse(text, against);
     if (parsed === undefined) {
-      throw new p.TypeError(`${where}: '${text}' is not a valid URL${against === undefined ? "" : ` against '${against}'`}`);
+      throw new p.TypeError(
+        `${where}: '${text}' is not a valid URL${against === undefined ? "" : ` against '${against}'`}`,
+      );
     }
     this.#href = parsed.href;
     this.#parts = parsed.parts;

@@ -67,7 +67,9 @@ function callback(value, where) {
 
 function required(args, count, where) {
   if (args.length < count) {
-    throw new p.TypeError(`${where}: ${count} argument${count === 1 ? "" : "s"} required, but only ${args.length} present`);
+    throw new p.TypeError(
+      `${where}: ${count} argument${count === 1 ? "" : "s"} required, but only ${args.length} present`,
+    );
   }
 }
 

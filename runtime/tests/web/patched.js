@@ -16,7 +16,19 @@ export default {
       for (const name of names) restore.push([object, name, Object.getOwnPropertyDescriptor(object, name)]);
       watch(object, names, label);
     };
-    patch(Array.prototype, "Array", ["push", "shift", "splice", "slice", "join", "includes", "indexOf", "sort", "map", "forEach", Symbol.iterator]);
+    patch(Array.prototype, "Array", [
+      "push",
+      "shift",
+      "splice",
+      "slice",
+      "join",
+      "includes",
+      "indexOf",
+      "sort",
+      "map",
+      "forEach",
+      Symbol.iterator,
+    ]);
     patch(Promise.prototype, "Promise", ["then", "catch", "finally"]);
     patch(String.prototype, "String", ["charCodeAt", "slice", "indexOf", "toLowerCase", "startsWith"]);
     patch(RegExp.prototype, "RegExp", ["exec", "test"]);
@@ -33,14 +45,21 @@ export default {
     const text = await copy.text();
     const url = new URL("http://h/?a=1");
     url.searchParams.append("b", "2");
-    const stream = new ReadableStream({ start(c) { c.enqueue("x"); c.close(); } });
+    const stream = new ReadableStream({
+      start(c) {
+        c.enqueue("x");
+        c.close();
+      },
+    });
     const transformed = stream.pipeThrough(new TransformStream());
     const { value } = await transformed.getReader().read();
     const { 0: left } = new Response("tee").body.tee();
     const teed = await new Response(left).text();
     const controller = new AbortController();
     let aborted = false;
-    controller.signal.addEventListener("abort", () => { aborted = true; });
+    controller.signal.addEventListener("abort", () => {
+      aborted = true;
+    });
     controller.abort();
     const echoed = await (await fetch("http://echo/", { method: "POST", body: "e" })).text();
     const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode("abc"));
@@ -53,7 +72,18 @@ export default {
     for (let i = 0; i < restore.length; i++) Object.defineProperty(restore[i][0], restore[i][1], restore[i][2]);
 
     console.log("seen:", found.sort().join());
-    console.log(headers.get("a"), text, url.href, value, teed, aborted, echoed.endsWith("e"), digest.byteLength, parsed.get("k"), request.headers.get("none"));
+    console.log(
+      headers.get("a"),
+      text,
+      url.href,
+      value,
+      teed,
+      aborted,
+      echoed.endsWith("e"),
+      digest.byteLength,
+      parsed.get("k"),
+      request.headers.get("none"),
+    );
     return response;
   },
 };

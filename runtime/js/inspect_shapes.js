@@ -168,7 +168,7 @@ function viewShape(object, name) {
   if (p.isView(object)) {
     const tag = p.typedArrayTag(object);
     if (tag === undefined) {
-      return shape(`${name} `, {
+      return shape(titled(name, "DataView", ""), {
         items: [
           { pair: true, label: "byteLength", value: p.dataViewByteLength(object) },
           { pair: true, label: "byteOffset", value: p.dataViewByteOffset(object) },
@@ -179,7 +179,7 @@ function viewShape(object, name) {
     const length = p.typedArrayLength(object);
     const items = [];
     for (let i = 0; i < length && i < ITEMS_MAX; i++) items[i] = { value: object[i] };
-    return shape(`${name}(${length}) `, { open: "[", close: "]", items, count: length, columns: true, skips: isIndex });
+    return shape(titled(name, tag, `(${length})`), { open: "[", close: "]", items, count: length, columns: true, skips: isIndex });
   }
   if (!idl.isArrayBuffer(object)) return undefined;
   const length = p.arrayBufferByteLength(object);
@@ -188,12 +188,17 @@ function viewShape(object, name) {
   let text = "";
   for (let i = 0; i < shown; i++) text += `${i === 0 ? "" : " "}${DIGITS[bytes[i] >> 4]}${DIGITS[bytes[i] & 15]}`;
   if (length > shown) text += ` ... ${length - shown} more bytes`;
-  return shape(`${name} `, {
+  return shape(titled(name, "ArrayBuffer", ""), {
     items: [{ text: `[Uint8Contents]: <${text}>` }, { pair: true, label: "byteLength", value: length }],
     count: 2,
   });
 }
 const DIGITS = "0123456789abcdef";
+
+/** `Map(2) ` or, without a prototype, `[Map(2): null prototype] `. */
+function titled(name, kind, size) {
+  return name === null ? `[${kind}${size}: null prototype] ` : `${name}${size} `;
+}
 
 function collectionShape(object, name) {
   const mapSize = brand(p.mapSize, object);
@@ -202,7 +207,7 @@ function collectionShape(object, name) {
     p.mapForEach(object, (value, key) => {
       if (items.length < ITEMS_MAX) items[items.length] = { pair: true, key, value };
     });
-    return shape(`${name}(${mapSize}) `, { items, count: mapSize });
+    return shape(titled(name, "Map", `(${mapSize})`), { items, count: mapSize });
   }
   const setSize = brand(p.setSize, object);
   if (setSize !== undefined) {
@@ -210,7 +215,7 @@ function collectionShape(object, name) {
     p.setForEach(object, (value) => {
       if (items.length < ITEMS_MAX) items[items.length] = { value };
     });
-    return shape(`${name}(${setSize}) `, { items, count: setSize });
+    return shape(titled(name, "Set", `(${setSize})`), { items, count: setSize });
   }
   const promise = ops.promiseState(object);
   if (promise !== undefined) {
@@ -218,7 +223,7 @@ function collectionShape(object, name) {
     if (promise.state === "pending") items[0] = { text: "<pending>" };
     else if (promise.state === "fulfilled") items[0] = { value: promise.value };
     else items[0] = { pair: true, label: "<rejected>", value: promise.value };
-    return shape(`${name} `, { items, count: 1 });
+    return shape(titled(name, "Promise", ""), { items, count: 1 });
   }
   const tag = tagOf(object);
   if (tag === "WeakMap" || tag === "WeakSet")
@@ -229,9 +234,8 @@ function collectionShape(object, name) {
 function boxedShape(object, name) {
   const time = brand(p.dateValue, object);
   if (time !== undefined) return withBase(time - time === 0 ? p.dateToISOString(object) : "Invalid Date");
-  if (p.objectToString(object) === "[object RegExp]" && brand(p.regExpSource, object) !== undefined) {
-    return withBase(`/${p.regExpSource(object)}/${p.regExpFlagsOf(object)}`);
-  }
+  const source = brand(p.regExpSource, object);
+  if (source !== undefined) return withBase(`/${source}/${flagsOf(object)}`);
   const { quote } = lethe.use("inspect");
   const number = brand(p.numberValue, object);
   if (number !== undefined) return withBase(`[${name}: ${number}]`);
@@ -240,6 +244,14 @@ function boxedShape(object, name) {
     return withBase(`[${name}: ${quote(string)}]`, { skips: (key) => isIndex(key) || key === "length" });
   const boolean = brand(p.booleanValue, object);
   return boolean === undefined ? undefined : withBase(`[${name}: ${boolean}]`);
+}
+
+function flagsOf(regExp) {
+  let flags = "";
+  for (let i = 0; i < p.regExpFlags.length; i++) {
+    if (brand(p.regExpFlags[i].is, regExp)) flags += p.regExpFlags[i].flag;
+  }
+  return flags;
 }
 
 // Reading these would make a stream, a signal or a parameter list that the worker never asked for.

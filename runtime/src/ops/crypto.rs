@@ -20,7 +20,8 @@ pub(crate) fn digest<'s>(
     result: &mut v8::ReturnValue<v8::Value>,
 ) {
     let data = bytes_arg(args, 1);
-    match hash(&text_arg(scope, args, 0), &data) {
+    let Some(name) = text_arg(scope, args, 0) else { return };
+    match hash(&name, &data) {
         Some(digest) => return_bytes(scope, result, &digest),
         None => js::throw(scope, Class::TypeError, "unknown hash"),
     }
@@ -43,7 +44,8 @@ pub(crate) fn hmac<'s>(
     result: &mut v8::ReturnValue<v8::Value>,
 ) {
     let (key, data) = (bytes_arg(args, 1), bytes_arg(args, 2));
-    match authenticate(&text_arg(scope, args, 0), &key, &data) {
+    let Some(name) = text_arg(scope, args, 0) else { return };
+    match authenticate(&name, &key, &data) {
         Some(code) => return_bytes(scope, result, &code),
         None => js::throw(scope, Class::TypeError, "unknown hash"),
     }

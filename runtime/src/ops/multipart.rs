@@ -26,7 +26,7 @@ pub(crate) fn parse<'s>(
     result: &mut v8::ReturnValue<v8::Value>,
 ) {
     let body = bytes_arg(args, 0);
-    let boundary = text_arg(scope, args, 1);
+    let Some(boundary) = text_arg(scope, args, 1) else { return };
     let Some(parts) = parts(&body, &boundary) else { return };
     let mut list = Vec::with_capacity(parts.len() * 4);
     for part in parts {

@@ -9,7 +9,10 @@ use base64::{
 };
 use encoding_rs::{CoderResult, Decoder, DecoderResult, Encoding, UTF_8};
 
-use crate::js::{self, Class};
+use crate::{
+    js::{self, Class},
+    state,
+};
 
 /// Decoders that are in the middle of a stream of chunks, per isolate.
 const DECODERS_MAX: usize = 10_000;
@@ -34,12 +37,20 @@ struct Open {
     fatal: bool,
 }
 
-/// An argument as text; what is not a string is the empty one.
-pub(super) fn text_arg(scope: &v8::PinScope, args: &v8::FunctionCallbackArguments, index: i32) -> String {
-    match v8::Local::<v8::String>::try_from(args.get(index)) {
-        Ok(text) => text.to_rust_string_lossy(scope),
-        Err(_) => String::new(),
+/// An argument as text; what is not a string is the empty one. `None` if a RangeError was thrown because the text is
+/// larger than the worker's memory: a string of half a gigabyte costs a worker nothing until somebody copies it.
+pub(super) fn text_arg(scope: &mut v8::PinScope, args: &v8::FunctionCallbackArguments, index: i32) -> Option<String> {
+    let Ok(text) = v8::Local::<v8::String>::try_from(args.get(index)) else { return Some(String::new()) };
+    affordable(scope, text).then(|| text.to_rust_string_lossy(scope))
+}
+
+/// Whether the worker's memory could hold a copy of the text; throws a RangeError if not.
+pub(super) fn affordable(scope: &mut v8::PinScope, text: v8::Local<v8::String>) -> bool {
+    let fits = state::get(scope).buffers.fits(text.length());
+    if !fits {
+        js::throw(scope, Class::RangeError, "the string does not fit into the worker's memory");
     }
+    fits
 }
 
 /// An argument as bytes; what is not a buffer or a view has none.
@@ -86,8 +97,9 @@ pub(crate) fn utf8_encode<'s>(
     args: &v8::FunctionCallbackArguments<'s>,
     result: &mut v8::ReturnValue<v8::Value>,
 ) {
-    let text = text_arg(scope, args, 0);
-    return_bytes(scope, result, text.as_bytes());
+    if let Some(text) = text_arg(scope, args, 0) {
+        return_bytes(scope, result, text.as_bytes());
+    }
 }
 
 /// `utf8EncodeInto(string, Uint8Array, Uint32Array)`: writes whole characters; then UTF-16 units read and bytes written.
@@ -98,6 +110,9 @@ pub(crate) fn utf8_encode_into<'s>(
 ) {
     let Ok(text) = v8::Local::<v8::String>::try_from(args.get(0)) else { return };
     let Ok(view) = v8::Local::<v8::ArrayBufferView>::try_from(args.get(1)) else { return };
+    if !affordable(scope, text) {
+        return;
+    }
     // A UTF-16 unit takes at most three bytes, so a long view needs no more room than the text.
     let room = view.byte_length().min(text.length().saturating_mul(3));
     let mut bytes = vec![0; room];
@@ -125,7 +140,7 @@ pub(crate) fn encoding_for<'s>(
     args: &v8::FunctionCallbackArguments<'s>,
     result: &mut v8::ReturnValue<v8::Value>,
 ) {
-    let label = text_arg(scope, args, 0);
+    let Some(label) = text_arg(scope, args, 0) else { return };
     if let Some(encoding) = Encoding::for_label_no_replacement(label.as_bytes()) {
         return_text(scope, result, &encoding.name().to_ascii_lowercase());
     }
@@ -154,7 +169,7 @@ pub(crate) fn decode<'s>(
     args: &v8::FunctionCallbackArguments<'s>,
     result: &mut v8::ReturnValue<v8::Value>,
 ) {
-    let name = text_arg(scope, args, 0);
+    let Some(name) = text_arg(scope, args, 0) else { return };
     let bytes = bytes_arg(args, 1);
     let mut decoder = decoder(&name, args.get(3).is_true());
     if let Some(text) = decode_chunk(&mut decoder, &bytes, true, args.get(2).is_true()) {
@@ -168,7 +183,7 @@ pub(crate) fn decoder_open<'s>(
     args: &v8::FunctionCallbackArguments<'s>,
     result: &mut v8::ReturnValue<v8::Value>,
 ) {
-    let name = text_arg(scope, args, 0);
+    let Some(name) = text_arg(scope, args, 0) else { return };
     if scope.get_slot::<Decoders>().is_none() {
         scope.set_slot(Decoders::default());
     }
@@ -203,9 +218,9 @@ pub(crate) fn decoder_push<'s>(
 }
 
 /// The bytes of a string whose characters are all below U+0100.
-fn binary_arg(scope: &v8::PinScope, args: &v8::FunctionCallbackArguments) -> Option<Vec<u8>> {
+fn binary_arg(scope: &mut v8::PinScope, args: &v8::FunctionCallbackArguments) -> Option<Vec<u8>> {
     let text = v8::Local::<v8::String>::try_from(args.get(0)).ok()?;
-    if !text.contains_only_onebyte() {
+    if !affordable(scope, text) || !text.contains_only_onebyte() {
         return None;
     }
     let mut bytes = vec![0; text.length()];
@@ -275,7 +290,7 @@ pub(crate) fn base64_url_decode<'s>(
     args: &v8::FunctionCallbackArguments<'s>,
     result: &mut v8::ReturnValue<v8::Value>,
 ) {
-    let text = text_arg(scope, args, 0);
+    let Some(text) = text_arg(scope, args, 0) else { return };
     if let Ok(bytes) = general_purpose::URL_SAFE_NO_PAD.decode(text) {
         return_bytes(scope, result, &bytes);
     }

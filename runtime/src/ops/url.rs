@@ -4,8 +4,11 @@ use url::{Url, form_urlencoded, quirks};
 
 use crate::{
     js::{self, Class},
-    ops::text::{fill_numbers, return_bytes, return_text, text_arg},
+    ops::text::{affordable, fill_numbers, return_bytes, return_text, text_arg},
 };
+
+/// Longest URL that is parsed; a longer one is not valid. As in browsers.
+const URL_CHARS_MAX: usize = 2 * 1024 * 1024;
 
 /// Stands for "there is none" among the offsets.
 const NONE: u32 = u32::MAX;
@@ -36,17 +39,23 @@ fn return_url(
     return_text(scope, result, url.as_str());
 }
 
+/// A URL argument, or a part of one; `None` for one that is too long to be a URL.
+fn url_arg(scope: &mut v8::PinScope, args: &v8::FunctionCallbackArguments, index: i32) -> Option<String> {
+    let length = v8::Local::<v8::String>::try_from(args.get(index)).map_or(0, |text| text.length());
+    if length > URL_CHARS_MAX { None } else { text_arg(scope, args, index) }
+}
+
 /// `urlParse(input, base | undefined, Uint32Array(8) | undefined) -> href | undefined`
 pub(crate) fn parse<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     args: &v8::FunctionCallbackArguments<'s>,
     result: &mut v8::ReturnValue<v8::Value>,
 ) {
-    let input = text_arg(scope, args, 0);
+    let (Some(input), Some(base)) = (url_arg(scope, args, 0), url_arg(scope, args, 1)) else { return };
     let parsed = if args.get(1).is_undefined() {
         Url::parse(&input)
     } else {
-        Url::parse(&text_arg(scope, args, 1)).and_then(|base| base.join(&input))
+        Url::parse(&base).and_then(|base| base.join(&input))
     };
     if let Ok(mut url) = parsed {
         normalize_drive(&mut url);
@@ -60,9 +69,12 @@ pub(crate) fn set<'s>(
     args: &v8::FunctionCallbackArguments<'s>,
     result: &mut v8::ReturnValue<v8::Value>,
 ) {
-    let Ok(mut url) = Url::parse(&text_arg(scope, args, 0)) else { return };
-    let part = text_arg(scope, args, 1);
-    let value = text_arg(scope, args, 2);
+    let (Some(href), Some(part), Some(value)) =
+        (url_arg(scope, args, 0), url_arg(scope, args, 1), url_arg(scope, args, 2))
+    else {
+        return;
+    };
+    let Ok(mut url) = Url::parse(&href) else { return };
     if change(&mut url, &part, &value).is_ok() {
         normalize_drive(&mut url);
         return_url(scope, args, 3, result, &url);
@@ -114,7 +126,7 @@ pub(crate) fn percent_decode<'s>(
     args: &v8::FunctionCallbackArguments<'s>,
     result: &mut v8::ReturnValue<v8::Value>,
 ) {
-    let text = text_arg(scope, args, 0);
+    let Some(text) = text_arg(scope, args, 0) else { return };
     return_bytes(scope, result, &decoded(text.as_bytes()));
 }
 
@@ -144,7 +156,7 @@ pub(crate) fn form_parse<'s>(
     args: &v8::FunctionCallbackArguments<'s>,
     result: &mut v8::ReturnValue<v8::Value>,
 ) {
-    let query = text_arg(scope, args, 0);
+    let Some(query) = text_arg(scope, args, 0) else { return };
     let list: Vec<v8::Local<v8::Value>> = form_urlencoded::parse(query.as_bytes())
         .flat_map(|(name, value)| [name, value])
         .map(|text| js::string(scope, &text).into())
@@ -163,15 +175,15 @@ pub(crate) fn form_serialize<'s>(
     };
     let mut output = form_urlencoded::Serializer::new(String::new());
     for i in (0..list.length().saturating_sub(1)).step_by(2) {
-        let (name, value) = (text_at(scope, list, i), text_at(scope, list, i + 1));
+        let (Some(name), Some(value)) = (text_at(scope, list, i), text_at(scope, list, i + 1)) else { return };
         output.append_pair(&name, &value);
     }
     return_text(scope, result, &output.finish());
 }
 
-fn text_at(scope: &mut v8::PinScope, list: v8::Local<v8::Array>, index: u32) -> String {
-    let text = list.get_index(scope, index).and_then(|value| v8::Local::<v8::String>::try_from(value).ok());
-    text.map(|text| text.to_rust_string_lossy(scope)).unwrap_or_default()
+fn text_at(scope: &mut v8::PinScope, list: v8::Local<v8::Array>, index: u32) -> Option<String> {
+    let text = v8::Local::<v8::String>::try_from(list.get_index(scope, index)?).ok()?;
+    affordable(scope, text).then(|| text.to_rust_string_lossy(scope))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use rustix::process::Pid;
 pub use rustix::process::Signal;
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
     process::{Child, Command},
@@ -33,6 +34,8 @@ pub struct Server {
     /// `http://127.0.0.1:PORT` of the gRPC API.
     pub grpc: String,
     output: Arc<Mutex<String>>,
+    /// Where the server makes temporary files: one that is killed cannot remove them. Dropped after the process.
+    _temporary: TempDir,
 }
 
 /// The binary under test: built by cargo beside the tests.
@@ -64,6 +67,8 @@ impl Server {
         if let Some(dir) = &options.data_dir {
             command.arg("--data-dir").arg(dir);
         }
+        let temporary = TempDir::new().context("a directory for the server's temporary files")?;
+        command.env("TMPDIR", temporary.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().context("starting lethe")?;
         let output = Arc::new(Mutex::new(String::new()));
@@ -79,7 +84,7 @@ impl Server {
         let address = |key: &str| ready[key].as_str().map(str::to_owned).with_context(|| format!("no {key} in {line}"));
         let (http, grpc) = (address("http")?, address("grpc")?);
         tokio::spawn(collect(stdout.into_inner(), output.clone()));
-        Ok(Self { child, http, grpc, output })
+        Ok(Self { child, http, grpc, output, _temporary: temporary })
     }
 
     /// The server's process id.

@@ -77,7 +77,8 @@ async fn a_full_disk_refuses_writes_and_takes_them_again_when_there_is_room() {
     let shards = patient.start(Arc::new(())).await;
     let shard = shards.shard(actor(1));
     done(&shard, create(1)).await;
-    patient.vfs.set_capacity(Some(patient.vfs.used()));
+    // Room for two more segments of the log.
+    patient.vfs.set_capacity(Some(patient.vfs.used() + 2 * patient.config.wal_segment_bytes));
     let (seq, refusal) = write_on(&shard, 0).await;
     assert_eq!(refusal, ProposeError::NotDone(NotDone::DiskFull));
     assert!(seq > 10, "the room that was there was used: {seq} writes");

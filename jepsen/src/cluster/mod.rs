@@ -4,6 +4,6 @@ mod disk;
 mod project;
 mod server;
 
-pub use disk::{Disk, can_cut};
+pub use disk::{Disk, try_cut};
 pub use project::write_project;
 pub use server::{Addresses, DATA_DIR, Server};

@@ -1,5 +1,6 @@
-// TextEncoder and TextDecoder of the Encoding standard; natives do the work. A decoder in streaming mode has a native
-// twin that keeps what an incomplete character left; it is freed when the stream of chunks ends.
+// TextEncoder and TextDecoder of the Encoding standard; natives do the work. Between the chunks of a stream a UTF-8
+// decoder keeps the bytes of an incomplete character itself. The other encodings have a native twin that remembers; it
+// is freed when the stream ends, and natives bound how many there are.
 "use strict";
 
 const p = lethe.use("primordials");
@@ -38,7 +39,10 @@ class TextDecoder {
   #encoding;
   #fatal;
   #ignoreBOM;
-  // Id of the native decoder while a stream of chunks is open.
+  // Of UTF-8: the start of a character, and whether a byte order mark can still come.
+  #pending = null;
+  #atStart = true;
+  // Of the others: id of the native decoder while a stream of chunks is open.
   #native = null;
 
   constructor(label = "utf-8", options = undefined) {
@@ -65,18 +69,55 @@ class TextDecoder {
     const encoding = this.#encoding;
     const bytes = input === undefined ? EMPTY() : idl.bufferSource(input, where);
     const stream = !!idl.dictionary(options, where).stream;
-    let text;
-    if (this.#native === null && !stream) {
-      text = ops.decode(encoding, bytes, this.#fatal, this.#ignoreBOM);
-    } else {
-      this.#native ??= ops.decoderOpen(encoding, this.#fatal, this.#ignoreBOM);
-      text = ops.decoderPush(this.#native, bytes, !stream);
-      if (!stream || text === undefined) this.#native = null;
-    }
+    const text = encoding === "utf-8" ? this.#decodeUtf8(bytes, stream) : this.#decodeOther(bytes, stream);
     if (text === undefined) throw new p.TypeError(`${where}: the data is not valid ${encoding}`);
     return text;
   }
+
+  #decodeUtf8(bytes, stream) {
+    let whole = this.#pending === null ? bytes : joined(this.#pending, bytes);
+    this.#pending = null;
+    if (stream) {
+      const count = ops.utf8Incomplete(end(whole, 3));
+      if (count > 0) {
+        this.#pending = p.typedArraySlice(end(whole, count));
+        whole = view(whole, 0, whole.length - count);
+      }
+    }
+    const text = ops.decode("utf-8", whole, this.#fatal, this.#ignoreBOM || !this.#atStart);
+    this.#atStart = !stream || text === undefined || (this.#atStart && whole.length === 0);
+    return text;
+  }
+
+  #decodeOther(bytes, stream) {
+    if (this.#native === null && !stream) return ops.decode(this.#encoding, bytes, this.#fatal, this.#ignoreBOM);
+    this.#native ??= ops.decoderOpen(this.#encoding, this.#fatal, this.#ignoreBOM);
+    const native = this.#native;
+    // Should the push throw, the next call starts anew.
+    this.#native = null;
+    const text = ops.decoderPush(native, bytes, !stream);
+    if (stream && text !== undefined) this.#native = native;
+    return text;
+  }
 }
+
+function joined(left, right) {
+  const bytes = new p.Uint8Array(left.length + right.length);
+  p.typedArraySet(bytes, left, 0);
+  p.typedArraySet(bytes, right, left.length);
+  return bytes;
+}
+
+function view(bytes, start, length) {
+  return new p.Uint8Array(p.typedArrayBuffer(bytes), p.typedArrayByteOffset(bytes) + start, length);
+}
+
+/** The last `count` bytes, or all if there are fewer. */
+function end(bytes, count) {
+  const length = p.min(count, bytes.length);
+  return view(bytes, bytes.length - length, length);
+}
+
 idl.iface(TextDecoder, "TextDecoder");
 
 return { TextEncoder, TextDecoder };

@@ -1,6 +1,6 @@
 //! Natives for text: UTF-8 both ways, the legacy encodings, and base64.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use base64::{
     Engine,
@@ -14,8 +14,9 @@ use crate::{
     state,
 };
 
-/// Decoders that are in the middle of a stream of chunks, per isolate.
-const DECODERS_MAX: usize = 10_000;
+/// Decoders that are in the middle of a stream of chunks, per isolate. One more, and the oldest is given up: a worker
+/// that never ends its streams must not run out of decoders.
+const DECODERS_MAX: usize = 1_000;
 
 /// Base64 as the Infra standard forgives it; padding and white space are dealt with before.
 const FORGIVING: GeneralPurpose = GeneralPurpose::new(
@@ -29,7 +30,7 @@ const FORGIVING: GeneralPurpose = GeneralPurpose::new(
 #[derive(Default)]
 struct Decoders {
     last: u32,
-    open: HashMap<u32, Open>,
+    open: BTreeMap<u32, Open>,
 }
 
 struct Open {
@@ -134,6 +135,23 @@ pub(crate) fn utf8_decode<'s>(
     return_text(scope, result, &text);
 }
 
+/// `utf8Incomplete(bytes) -> number`: how many of the last bytes (three at most) are the start of a character.
+pub(crate) fn utf8_incomplete<'s>(
+    _: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    result.set_uint32(incomplete(&bytes_arg(args, 0)));
+}
+
+fn incomplete(end: &[u8]) -> u32 {
+    let starts_character = |count: &u32| {
+        let tail = end.len().checked_sub(*count as usize).map(|start| std::str::from_utf8(&end[start..]));
+        matches!(tail, Some(Err(error)) if error.valid_up_to() == 0 && error.error_len().is_none())
+    };
+    (1..=3).find(starts_character).unwrap_or(0)
+}
+
 /// `encodingFor(label) -> string | undefined`: the lower-case name of the encoding a label stands for.
 pub(crate) fn encoding_for<'s>(
     scope: &mut v8::PinScope<'s, '_>,
@@ -189,7 +207,7 @@ pub(crate) fn decoder_open<'s>(
     }
     let Some(decoders) = scope.get_slot_mut::<Decoders>() else { return };
     if decoders.open.len() >= DECODERS_MAX {
-        return js::throw(scope, Class::RangeError, "too many TextDecoders are in the middle of a stream");
+        decoders.open.pop_first();
     }
     decoders.last = decoders.last.wrapping_add(1);
     let id = decoders.last;
@@ -207,7 +225,9 @@ pub(crate) fn decoder_push<'s>(
     let bytes = bytes_arg(args, 1);
     let last = args.get(2).is_true();
     let Some(decoders) = scope.get_slot_mut::<Decoders>() else { return };
-    let Some(open) = decoders.open.get_mut(&id) else { return };
+    let Some(open) = decoders.open.get_mut(&id) else {
+        return js::throw(scope, Class::TypeError, "the decoder was given up: too many are in the middle of a stream");
+    };
     let text = decode_chunk(&mut open.decoder, &bytes, last, open.fatal);
     if last || text.is_none() {
         decoders.open.remove(&id);
@@ -312,6 +332,24 @@ mod tests {
         assert_eq!(decode("YQ==="), None);
         assert_eq!(decode("Y-_Q"), None);
         assert_eq!(decode(""), Some(Vec::new()));
+    }
+
+    #[test]
+    fn only_the_start_of_a_character_is_incomplete() {
+        let cases: [(&[u8], u32); 9] = [
+            (b"", 0),
+            (b"a", 0),
+            (b"\xe2", 1),
+            (b"a\xe2\x82", 2),
+            (b"\xf0\x9f\x98", 3),
+            (b"\xe2\x82\xac", 0),
+            (b"\x82\xac", 0),
+            (b"\xe0\x80", 0),
+            (b"\xc0", 0),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(incomplete(bytes), expected, "{bytes:x?}");
+        }
     }
 
     #[test]

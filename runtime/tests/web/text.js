@@ -49,6 +49,17 @@ export default {
     );
     streaming.decode(bytes(0xe2), { stream: true });
     console.log("an incomplete end:", JSON.stringify(streaming.decode()), "then fresh:", streaming.decode(bytes(0x62)));
+    const marked = new TextDecoder();
+    const pieces = [bytes(0xef), bytes(0xbb), bytes(0xbf, 0x61), bytes(0xef, 0xbb, 0xbf), bytes(0xe0, 0x80), bytes()];
+    console.log("marks:", JSON.stringify(pieces.map((piece) => marked.decode(piece, { stream: true }))), marked.decode(bytes(0x7a)));
+    const japanese = new TextDecoder("iso-2022-jp");
+    const shifted = [bytes(0x1b, 0x24), bytes(0x42, 0x24), bytes(0x22)].map((chunk) => japanese.decode(chunk, { stream: true }));
+    console.log("modes:", JSON.stringify(shifted), JSON.stringify(japanese.decode()));
+    for (let i = 0; i < 2000; i++) new TextDecoder("big5").decode(bytes(0xa7), { stream: true });
+    console.log("abandoned decoders cost nothing:", new TextDecoder("gbk").decode(bytes(0xc4), { stream: true }).length);
+    japanese.decode(bytes(0x1b), { stream: true });
+    for (let i = 0; i < 1000; i++) new TextDecoder("big5").decode(bytes(0xa7), { stream: true });
+    console.log(thrown(() => japanese.decode(bytes(0x24))), japanese.decode(bytes(0x61)));
     const strict = new TextDecoder("utf-8", { fatal: true });
     strict.decode(bytes(0xe2), { stream: true });
     console.log(

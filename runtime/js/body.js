@@ -7,8 +7,8 @@
 //   stream   ReadableStream | null                made by the worker, or by us when `.body` was first read
 //   root     ReadableStream | null                the one we made; `stream` may have become a branch of it
 //   used     true once somebody took the bytes while no stream existed
-//   failure  null | { failed, reason }            of a native stream: whether it was cut (an aborted fetch); shared by
-//                                                 all bodies that the content moves through
+//   failure  null | { failed, reason, ended }     of a native stream: whether it was cut (an aborted fetch), and what to
+//                                                 call at its end; shared by all bodies that the content moves through
 // ```
 //
 // A string or byte body never becomes a stream unless `.body` is read, and a native body that nobody read goes back
@@ -21,7 +21,7 @@ const evaluated = lethe.use("evaluated");
 const { ops } = lethe;
 
 function make(source, rid, stream) {
-  const failure = rid === null ? null : { failed: false, reason: undefined };
+  const failure = rid === null ? null : { failed: false, reason: undefined, ended: p.nothing };
   return { source, rid, stream, root: null, used: false, failure };
 }
 
@@ -128,12 +128,14 @@ async function readNative({ rid, failure }) {
     try {
       chunk = await ops.bodyRead(rid);
     } catch (error) {
+      failure.ended();
       throw failure.failed ? failure.reason : error;
     }
     if (failure.failed) throw failure.reason;
     if (chunk === undefined) break;
     chunks[chunks.length] = chunk;
   }
+  failure.ended();
   // Not the chunks themselves: a promise looks for `then` on objects, where a worker may have put one.
   return () => concat(chunks);
 }

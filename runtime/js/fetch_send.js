@@ -195,8 +195,13 @@ function respond(call, head, redirected) {
   if (empty && head.rid !== null) ops.bodyCancel(head.rid);
   // A response that may have a body has one, if only of no bytes.
   const body = empty ? null : bodies.make(head.rid === null ? new p.Uint8Array(0) : null, head.rid, null);
-  if (head.rid !== null && body !== null) call.response = body;
-  else call.settled();
+  if (head.rid !== null && body !== null) {
+    call.response = body;
+    // A signal outlives the fetch in an actor; it must not keep every response it could have cut.
+    body.failure.ended = call.settled;
+  } else {
+    call.settled();
+  }
   return fromNetwork(head, withoutFragment(call.url), redirected, body);
 }
 

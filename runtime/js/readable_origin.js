@@ -16,7 +16,10 @@ function fromOrigin(body) {
     start: undefined,
     pull: source === null ? () => pullNative(stream, rid, failure) : () => pullSource(stream, source),
     cancel: () => {
-      if (rid !== null) ops.bodyCancel(rid);
+      if (rid !== null) {
+        ops.bodyCancel(rid);
+        failure.ended();
+      }
       return p.promiseResolve();
     },
   });
@@ -31,8 +34,10 @@ async function pullNative(stream, rid, failure) {
   try {
     chunk = await ops.bodyRead(rid);
   } catch (error) {
+    failure.ended();
     throw failure.failed ? failure.reason : error;
   }
+  if (chunk === undefined) failure.ended();
   finishPull(stream.controller, chunk, chunk === undefined);
 }
 

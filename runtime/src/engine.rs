@@ -76,6 +76,8 @@ pub struct Engine {
     threads: Threads,
     pool: Pool,
     tasks: Tasks,
+    /// Drivers of actors. They run until their instances are dropped, so `idle` does not wait for them.
+    actors: Tasks,
     watchdog: Watchdog,
     isolates: Arc<Semaphore>,
     section_timeout: Duration,
@@ -92,6 +94,7 @@ impl Engine {
             threads,
             pool,
             tasks,
+            actors: Tasks::new(),
             watchdog: Watchdog::start(),
             isolates: Arc::new(Semaphore::new(config.isolates_max)),
             section_timeout: Duration::from_millis(config.section_timeout_ms),
@@ -177,15 +180,18 @@ impl Engine {
         host: Arc<dyn Host>,
     ) -> Result<Instance, InvocationError> {
         let (reply, answer) = oneshot::channel();
-        let event = Event::Construct { start, section_timeout: self.section_timeout, reply: Reply::Done(reply) };
         let mut driver = self.driver(program).await?;
         let wall = program.limits.wall_ms.map(Duration::from_millis);
         let kill = driver.kill();
-        if let Err(reason) = driver.boot(program.clone(), host, event).await {
+        let (class, actor) = (&start.class_name, &start.id);
+        let span =
+            tracing::info_span!("actor", incarnation = %Uuid::now_v7(), worker = %program.name, class, id = actor);
+        let event = Event::Construct { start, section_timeout: self.section_timeout, reply: Reply::Done(reply) };
+        if let Err(reason) = driver.boot(program.clone(), host, event).instrument(span.clone()).await {
             driver.end(reason.clone()).await;
             return Err(reason);
         }
-        let instance = Instance::start(driver, wall, &self.tasks);
+        let instance = Instance::start(driver, wall, &self.actors, span);
         let ended = || Err(kill.reason().unwrap_or_else(|| InvocationError::exception("the isolate ended")));
         answer_within(wall, &kill, answer).await.unwrap_or_else(ended)?;
         Ok(instance)

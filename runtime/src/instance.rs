@@ -9,6 +9,7 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument;
 
 use crate::{
     body::Body,
@@ -57,7 +58,7 @@ impl Drop for InCall<'_> {
 
 impl Instance {
     /// Takes over a driver whose isolate has run the actor's constructor.
-    pub(crate) fn start(driver: Driver, wall: Option<Duration>, tasks: &Tasks) -> Self {
+    pub(crate) fn start(driver: Driver, wall: Option<Duration>, tasks: &Tasks, span: tracing::Span) -> Self {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
         let idle = Arc::new(AtomicBool::new(false));
         let at_door = Arc::new(AtomicUsize::new(0));
@@ -70,7 +71,7 @@ impl Instance {
         };
         let waiting = quotas::Bytes::new(WAITING_BYTES_MAX);
         let inner = Inner { events, waiting, kill: driver.kill(), wall, calls: AtomicUsize::new(0), idle, at_door };
-        tasks.spawn(driver.run_actor(receiver, tell));
+        tasks.spawn(driver.run_actor(receiver, tell).instrument(span));
         Self { inner: Arc::new(inner) }
     }
 

@@ -102,6 +102,7 @@ fn make_state(isolate: &mut v8::OwnedIsolate, guard: Arc<HeapGuard>, buffers: Ar
     let key = crate::js::string(scope, "unclonables");
     let unclonables = lethe.get(scope, key.into()).expect(data).cast::<v8::Set>();
     count_wasm(scope, lethe);
+    let guard_max = guard.max();
     State {
         context: v8::Global::new(scope, context),
         lethe: v8::Global::new(scope, lethe),
@@ -113,6 +114,7 @@ fn make_state(isolate: &mut v8::OwnedIsolate, guard: Arc<HeapGuard>, buffers: Ar
         heap_guard: guard,
         door: None,
         buffers,
+        outgoing: Buffers::new(guard_max),
         modules: Modules::default(),
         exports: None,
         pending: Pending::default(),

@@ -12,8 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+
 use crate::{
     error::{InvocationError, Limit},
+    js,
     kill::Kill,
     state,
 };
@@ -130,6 +133,35 @@ unsafe extern "C" fn release(buffers: *const Buffers) {
 pub(crate) fn allocator(buffers: &Arc<Buffers>) -> v8::UniqueRef<v8::Allocator> {
     // SAFETY: the handle stays valid until `release`, and all functions of the table accept it.
     unsafe { v8::new_rust_allocator(Arc::into_raw(buffers.clone()), &VTABLE) }
+}
+
+/// Bytes on their way out of an isolate, counted until whoever takes them has dropped them.
+struct Outgoing {
+    bytes: Vec<u8>,
+    count: Arc<Buffers>,
+}
+
+impl AsRef<[u8]> for Outgoing {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.count.give_back(self.bytes.len());
+    }
+}
+
+/// A copy of an `ArrayBuffer` or a view that may leave the isolate. The copies that are under way at a time have a limit
+/// of the same size as the isolate's own memory; the error says so.
+pub(crate) fn leaving(scope: &mut v8::PinScope, value: v8::Local<v8::Value>) -> Result<Bytes, String> {
+    let Some(bytes) = js::copy_bytes(value) else { return Err("bytes are needed here".into()) };
+    let count = state::get(scope).outgoing.clone();
+    if !count.take(bytes.len()) {
+        return Err(format!("more than {} MiB are on their way out of this worker", count.max >> 20));
+    }
+    Ok(Bytes::from_owner(Outgoing { bytes, count }))
 }
 
 /// An `ArrayBuffer` with a copy of `bytes`, or `None` if the isolate's limit does not allow it.

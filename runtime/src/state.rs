@@ -47,6 +47,8 @@ pub(crate) struct State {
     pub(crate) heap_guard: Arc<HeapGuard>,
     /// Array buffer accounting.
     pub(crate) buffers: Arc<Buffers>,
+    /// Count of the bytes that left the isolate and are still under way.
+    pub(crate) outgoing: Arc<Buffers>,
     /// Loaded modules.
     pub(crate) modules: Modules,
     /// Namespace of the program's entry module, once it is loaded.

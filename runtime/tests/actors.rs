@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 
 use lethe_runtime::{
-    engine::{ActorStart, Engine, Instance, InvocationError},
+    engine::{ActorStart, Engine, Instance, InvocationError, Limit},
     host::Payload,
 };
 use support::FakeHost;
@@ -20,6 +20,8 @@ const COUNTER: &str = r#"
       who() { return [this.ctx.id.toString(), this.ctx.id.name]; }
       fail() { throw new RangeError("on purpose"); }
       reset() { this.ctx.abort("asked for"); }
+      work(ms) { const end = Date.now() + ms; while (Date.now() < end); return "worked"; }
+      hoard() { this.kept = []; for (;;) this.kept.push(new Array(1000).fill(1)); }
       spin() { for (;;); }
       fetch(request) { return new Response(`${request.method} ${this.count}`); }
     }
@@ -128,4 +130,32 @@ async fn a_missing_class_is_no_handler() {
     let start = ActorStart { class_name: "Nobody".into(), id: id(), name: None };
     let answer = engine.instantiate(&program, start, Arc::new(FakeHost::default())).await;
     assert_eq!(answer.err(), Some(InvocationError::NoHandler("the worker exports no class Nobody".into())));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_end_the_actor_and_its_next_call_says_which() {
+    let engine = support::engine();
+    for (method, limit) in [("spin", Limit::Cpu), ("hoard", Limit::Memory)] {
+        let mut source = support::source(COUNTER);
+        source.limits.cpu_ms = if limit == Limit::Cpu { 300 } else { 60_000 };
+        let program = support::compile(&engine, source).await;
+        let start = ActorStart { class_name: "Counter".into(), id: id(), name: None };
+        let actor = engine.instantiate(&program, start, Arc::new(FakeHost::default())).await.expect("an instance");
+        assert_eq!(call(&actor, method, "[]").await, Err(InvocationError::Limit(limit)));
+        assert_eq!(actor.broken(), Some(InvocationError::Limit(limit)));
+        assert_eq!(call(&actor, "add", "[1]").await, Err(InvocationError::Limit(limit)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_call_has_the_whole_cpu_limit() {
+    let engine = support::engine();
+    let mut source = support::source(COUNTER);
+    source.limits.cpu_ms = 400;
+    let program = support::compile(&engine, source).await;
+    let start = ActorStart { class_name: "Counter".into(), id: id(), name: None };
+    let actor = engine.instantiate(&program, start, Arc::new(FakeHost::default())).await.expect("an instance");
+    for _ in 0..4 {
+        assert_eq!(call(&actor, "work", "[150]").await, json("\"worked\""));
+    }
 }

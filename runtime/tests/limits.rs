@@ -246,6 +246,17 @@ async fn console_output_is_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_on_their_way_out_are_bounded() {
+    let engine = support::engine();
+    let body = "const body = new Uint8Array(10 * 1024 * 1024); let sent = 0; \
+                try { for (;;) { const f = fetch('http://never/', { method: 'POST', body }); \
+                      await Promise.race([f, null]); sent++; } } \
+                catch (e) { return new Response(String(sent <= 13)); }";
+    assert_eq!(attack(&engine, body).await.as_deref(), Ok("true"));
+    check_alive(&engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wall_time_ends_a_worker_that_only_waits() {
     let engine = support::engine();
     for body in ["await new Promise((done) => setTimeout(done, 1e6));", "for (;;);"] {

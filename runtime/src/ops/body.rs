@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use crate::{
     bodies::{Held, Part},
     js::{self, Class},
-    ops,
+    memory, ops,
     pending::{self, Settle},
     state,
 };
@@ -106,11 +106,12 @@ pub(crate) fn write<'s>(
     let Some(writer) = state::get(scope).bodies.writer(id) else {
         return js::throw(scope, Class::TypeError, "the body is closed");
     };
-    let Some(bytes) = js::copy_bytes(args.get(1)) else {
-        return js::throw(scope, Class::TypeError, "a body's chunks must be bytes");
+    let bytes = match memory::leaving(scope, args.get(1)) {
+        Ok(bytes) => bytes,
+        Err(message) => return js::throw(scope, Class::TypeError, &message),
     };
     let send = async move {
-        match writer.send(Part::Data(bytes.into())).await {
+        match writer.send(Part::Data(bytes)).await {
             Ok(()) => pending::done(),
             Err(_) => pending::failed(Class::TypeError, "the reader of this body is gone".into()),
         }

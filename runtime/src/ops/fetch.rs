@@ -7,7 +7,7 @@ use futures::future::{AbortHandle, AbortRegistration, Abortable};
 use crate::{
     body::{self, Body},
     js::{self, Class},
-    ops,
+    memory, ops,
     pending::{self, Settle},
     state,
 };
@@ -180,10 +180,7 @@ pub(crate) fn take_body(scope: &mut v8::PinScope, value: v8::Local<v8::Value>) -
         let id = value.uint32_value(scope).ok_or(None)?;
         return state::get(scope).bodies.take(id).ok_or_else(|| Some("the body was used already".into()));
     }
-    match js::copy_bytes(value) {
-        Some(bytes) => Ok(body::full(bytes)),
-        None => Err(Some("a body must be null, bytes or a number".into())),
-    }
+    memory::leaving(scope, value).map(body::full).map_err(Some)
 }
 
 /// Headers as a JavaScript list of `[name, value]`.

@@ -31,7 +31,7 @@ pub struct Fetcher {
 impl Fetcher {
     /// Fails only when the extra roots cannot be read.
     pub fn new(config: Config) -> Result<Self, Error> {
-        Self::with_resolver(config, Arc::new(SystemResolver))
+        Self::with_resolver(config, Arc::new(SystemResolver::default()))
     }
 
     /// With another way to find addresses than the operating system's.

@@ -91,16 +91,24 @@ impl Bound {
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, connections: Arc<Semaphore>, tasks: TaskTracker) {
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+    // So that a lasting failure is one line in the log, not twenty a second.
+    let mut failing = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = shared.drain.cancelled() => return,
         };
         let (tcp, peer) = match accepted {
-            Ok(accepted) => accepted,
+            Ok(accepted) => {
+                failing = false;
+                accepted
+            }
             Err(error) if of_one_connection(&error) => continue,
             Err(error) => {
-                tracing::warn!(%error, "cannot take connections, trying again");
+                if !failing {
+                    tracing::warn!(%error, "cannot take connections, trying until it works again");
+                }
+                failing = true;
                 tokio::select! {
                     () = tokio::time::sleep(ACCEPT_RETRY) => continue,
                     () = shared.drain.cancelled() => return,

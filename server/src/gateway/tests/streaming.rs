@@ -93,6 +93,30 @@ async fn the_body_is_dropped_when_its_client_leaves() {
     soon("the body's end", endless.dropped.notified()).await;
 }
 
+#[tokio::test]
+async fn a_body_that_says_nothing_for_long_is_dropped_too_when_its_client_leaves() {
+    let dropped = Arc::new(Notify::new());
+    let signal = dropped.clone();
+    let handler = move |_, _| {
+        let tell = Tell(signal.clone());
+        let events = futures::stream::once(async { Ok(Frame::data(Bytes::from_static(b"data: 1\n\n"))) });
+        let silence = futures::stream::once(async move {
+            let _tell = tell;
+            std::future::pending().await
+        });
+        std::future::ready(Response::new(StreamBody::new(events.chain(silence)).boxed_unsync()))
+    };
+    let rig = start(Limits::default(), Handler(handler)).await;
+    for request in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf"]
+    {
+        let mut client = Raw::connect(rig.addr).await;
+        client.send(request).await;
+        client.until("data: 1").await;
+        drop(client);
+        soon("the body's end", dropped.notified()).await;
+    }
+}
+
 fn frames(frames: Vec<Result<&'static str, BodyError>>) -> Body {
     let frames = frames.into_iter().map(|frame| frame.map(|text| Frame::data(Bytes::from_static(text.as_bytes()))));
     StreamBody::new(futures::stream::iter(frames)).boxed_unsync()

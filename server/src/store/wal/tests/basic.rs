@@ -1,5 +1,7 @@
 //! What the log does when nothing fails.
 
+use std::io::{BufRead, BufReader};
+
 use super::*;
 use crate::store::{vfs::StdVfs, wal::GroupState};
 
@@ -84,6 +86,40 @@ fn purged_segments_are_deleted() {
     wal.close();
     let wal = open(vfs(), dir.path());
     assert_eq!(group(&wal, 1).read(0..1000).unwrap(), entries(1, 190..200, 1, 1000));
+}
+
+/// The child is this test again, with the directory in its environment.
+#[test]
+fn a_killed_process_loses_nothing_it_acknowledged_and_leaves_no_lock() {
+    const DIR: &str = "LETHE_TEST_WAL_DIR";
+    const NAME: &str = "store::wal::tests::basic::a_killed_process_loses_nothing_it_acknowledged_and_leaves_no_lock";
+    if let Ok(dir) = std::env::var(DIR) {
+        let wal = open(vfs(), Path::new(&dir));
+        let log = group(&wal, 1);
+        for index in 0.. {
+            append(&log, entries(1, index..index + 1, 1, 700)).unwrap();
+            println!("acknowledged {index}");
+        }
+    }
+    for acknowledged_min in [20, 60] {
+        let target = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([NAME, "--exact", "--nocapture"])
+            .env(DIR, target.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut numbers = lines.filter_map(|line| line.strip_prefix("acknowledged ")?.parse::<u64>().ok());
+        let mut last = numbers.find(|number| *number == acknowledged_min).expect("the child writes");
+        child.kill().unwrap();
+        last = numbers.last().unwrap_or(last);
+        child.wait().unwrap();
+        let wal = open(vfs(), target.path());
+        let found = group(&wal, 1).read(0..u64::MAX).unwrap();
+        assert!(found.len() as u64 > last, "{} entries, {last} was acknowledged", found.len());
+        assert_eq!(found, entries(1, 0..found.len() as u64, 1, 700));
+    }
 }
 
 #[test]

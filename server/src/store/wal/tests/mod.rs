@@ -2,6 +2,7 @@
 
 mod basic;
 mod corrupt;
+mod crowd;
 mod fail;
 mod model;
 mod power;

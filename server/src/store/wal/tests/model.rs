@@ -193,6 +193,18 @@ impl Model {
     }
 }
 
+impl Model {
+    /// Checks one group of a model that used no other.
+    pub fn check_group(&self, wal: &Wal, id: u32, acknowledged: usize) {
+        let found = observe(wal);
+        let default = Group::default();
+        let group = |state: &State| state.get(&id).cloned().unwrap_or_default();
+        let at = self.states.iter().rposition(|state| group(state) == *found.get(&id).unwrap_or(&default));
+        let at = at.unwrap_or_else(|| panic!("group {id} is in a state it never was in: {:#?}", found.get(&id)));
+        assert!(at >= acknowledged, "group {id}: state {acknowledged} was acknowledged, the log is back at {at}");
+    }
+}
+
 /// Whether two states differ only in groups that were never touched.
 fn same(one: &State, other: &State) -> bool {
     let default = Group::default();

@@ -67,7 +67,8 @@ fn a_power_cut_at_any_io_loses_nothing_acknowledged() {
 fn a_power_cut_at_any_io_loses_nothing_acknowledged_while_many_changes_are_in_flight() {
     for seed in 10..13 {
         println!("script {seed}");
-        cut_everywhere(&config(), &model::script(seed, 100), 8);
+        let config = if seed % 2 == 0 { config() } else { crowded() };
+        cut_everywhere(&config, &model::script(seed, 100), 8);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     error::CompileError,
     isolate::Isolate,
     js, modules,
-    program::{Code, Program, Source},
+    program::{Program, Source},
     state, turn,
 };
 
@@ -16,30 +16,26 @@ pub(crate) fn compile(isolate: &Isolate, source: Source) -> Result<Arc<Program>,
         return Err(CompileError(format!("there is no module {:?}, the worker's `main`", source.main)));
     }
     let program = Arc::new(Program::uncompiled(source));
-    let (caches, actor_classes) = isolate.enter(|scope| {
+    let actor_classes = isolate.enter(|scope| {
         let made = run(scope, &program);
         state::get(scope).program = None;
         made
     })?;
     let mut program =
         Arc::try_unwrap(program).map_err(|_| CompileError("internal error: the program is in use".into()))?;
-    for (path, bytes) in caches {
-        if let Some(Code::Es { cache, .. }) = program.modules.get_mut(&path) {
-            *cache = Some(bytes);
-        }
-    }
     program.actor_classes = actor_classes;
     Ok(Arc::new(program))
 }
 
-type Made = (Vec<(String, Vec<u8>)>, Vec<String>);
-
-fn run(scope: &mut v8::PinScope, program: &Arc<Program>) -> Result<Made, CompileError> {
+fn run(scope: &mut v8::PinScope, program: &Arc<Program>) -> Result<Vec<String>, CompileError> {
     state::get(scope).program = Some(program.clone());
     v8::tc_scope!(scope, scope);
-    let made = turn::try_boot(scope, program).and_then(|()| modules::caches(scope, program));
+    let made = turn::try_boot(scope, program).and_then(|()| modules::compile_rest(scope, program));
     match made {
-        Some(caches) => Ok((caches, turn::actor_classes(scope))),
+        Some(()) => {
+            modules::keep_caches(scope, program);
+            Ok(turn::actor_classes(scope))
+        }
         None => {
             let reason = state::get(scope).kill.reason();
             let (exception, message) = (scope.exception(), scope.message());

@@ -17,7 +17,7 @@ use crate::{
     invocation::Event,
     isolate::Isolate,
     kill::Kill,
-    platform,
+    modules, platform,
     program::{Limits, Program},
     state,
     threads::Threads,
@@ -154,8 +154,12 @@ impl Driver {
     }
 
     /// Runs a Worker's isolate to its end: answer given, body written, `waitUntil` settled.
-    pub(crate) async fn run_worker(mut self, wall: Option<Instant>, left: CancellationToken) {
+    pub(crate) async fn run_worker(mut self, program: Arc<Program>, wall: Option<Instant>, left: CancellationToken) {
         let reason = self.worker_loop(wall, left).await;
+        if self.kill.reason().is_none() && program.count_request() {
+            // An error ends the isolate, which is ending anyway.
+            let _ = self.enter(move |scope| modules::keep_caches(scope, &program)).await;
+        }
         self.end(reason).await;
     }
 

@@ -161,8 +161,8 @@ impl Engine {
         let program = program.clone();
         let span = tracing::info_span!("invocation", id = %Uuid::now_v7(), worker = %program.name);
         let work = async move {
-            match driver.boot(program, host, event).await {
-                Ok(()) => driver.run_worker(wall.map(|wall| started + wall), left).await,
+            match driver.boot(program.clone(), host, event).await {
+                Ok(()) => driver.run_worker(program, wall.map(|wall| started + wall), left).await,
                 Err(reason) => driver.end(reason).await,
             }
             drop(permit);

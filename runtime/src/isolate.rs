@@ -23,6 +23,7 @@ pub(crate) struct Isolate {
     /// Shared because V8 holds its address.
     guard: Arc<HeapGuard>,
     threads: Threads,
+    tasks: Tasks,
 }
 
 impl Isolate {
@@ -45,12 +46,12 @@ impl Isolate {
         isolate.set_allow_wasm_code_generation_callback(modules::wasm_allowed);
         isolate.set_host_import_module_dynamically_callback(modules::import);
         isolate.set_capture_stack_trace_for_uncaught_exceptions(false, 0);
-        let state = make_state(&mut isolate, guard.clone(), buffers, tasks);
+        let state = make_state(&mut isolate, guard.clone(), buffers, tasks.clone());
         isolate.set_slot(state);
         // SAFETY: everything attached to the isolate is Send: the state holds Send values and handles, the callbacks
         // are functions, the allocator's handle is an atomic counter and the snapshot is static.
         let shared = unsafe { isolate.try_into_shared() }.unwrap_or_else(|error| panic!("share an isolate: {error}"));
-        Self { shared: Some(shared), guard, threads }
+        Self { shared: Some(shared), guard, threads, tasks }
     }
 
     /// What watches its limits.
@@ -84,10 +85,11 @@ impl Drop for Isolate {
     fn drop(&mut self) {
         let Some(shared) = self.shared.take() else { return };
         // The heap guard's address must stay valid until the isolate is gone.
-        let guard = self.guard.clone();
+        let (guard, token) = (self.guard.clone(), self.tasks.token());
         self.threads.push(Box::new(move || {
             drop(shared);
             drop(guard);
+            drop(token);
         }));
     }
 }

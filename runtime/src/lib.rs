@@ -34,6 +34,7 @@ mod pending;
 mod platform;
 mod pool;
 mod quotas;
+mod script;
 mod state;
 mod tasks;
 mod threads;

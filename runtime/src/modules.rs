@@ -6,6 +6,7 @@ use crate::{
     js::{self, Class},
     memory,
     program::{Code, Program},
+    script::Script,
     state,
 };
 
@@ -29,18 +30,29 @@ pub(crate) fn load<'s>(scope: &mut v8::PinScope<'s, '_>, main: &str) -> Option<v
     Some(module.get_module_namespace().cast())
 }
 
-/// V8's code cache of every ES module of the program, compiling those that nothing imported yet.
-pub(crate) fn caches(scope: &mut v8::PinScope, program: &Program) -> Option<Vec<(String, Vec<u8>)>> {
-    let mut caches = Vec::new();
+/// Compiles the ES modules that nothing imported yet.
+pub(crate) fn compile_rest(scope: &mut v8::PinScope, program: &Program) -> Option<()> {
     for (path, code) in &program.modules {
-        if matches!(code, Code::Es { .. }) {
-            let module = module(scope, path, "the program")?;
-            if let Some(cache) = module.get_unbound_module_script(scope).create_code_cache() {
-                caches.push((path.clone(), cache.to_vec()));
-            }
+        if matches!(code, Code::Es(_)) {
+            module(scope, path, "the program")?;
         }
     }
-    Some(caches)
+    Some(())
+}
+
+/// Keeps V8's code cache of every ES module that is loaded, with all functions that were compiled by now.
+pub(crate) fn keep_caches(scope: &mut v8::PinScope, program: &Program) {
+    for (path, code) in &program.modules {
+        let Code::Es(script) = code else { continue };
+        let Some(module) = state::get(scope).modules.by_path.get(path).cloned() else { continue };
+        let module = v8::Local::new(scope, module);
+        // V8 has no script of a module whose evaluation failed.
+        if module.get_status() != v8::ModuleStatus::Errored
+            && let Some(cache) = module.get_unbound_module_script(scope).create_code_cache()
+        {
+            script.set_cache(&cache);
+        }
+    }
 }
 
 /// Instantiates and evaluates a module. Top-level `await` must settle without I/O, as in Workers.
@@ -72,7 +84,7 @@ fn module<'s>(scope: &mut v8::PinScope<'s, '_>, path: &str, importer: &str) -> O
     }
     let program = state::get(scope).program.clone()?;
     let module = match program.modules.get(path) {
-        Some(Code::Es { source, cache }) => compile(scope, path, source, cache.as_deref())?,
+        Some(Code::Es(script)) => compile(scope, path, script)?,
         Some(_) => synthetic(scope, path, &["default"])?,
         None if path == WORKERS => workers(scope)?,
         None => {
@@ -85,20 +97,16 @@ fn module<'s>(scope: &mut v8::PinScope<'s, '_>, path: &str, importer: &str) -> O
     Some(module)
 }
 
-fn compile<'s>(
-    scope: &mut v8::PinScope<'s, '_>,
-    path: &str,
-    text: &str,
-    cache: Option<&[u8]>,
-) -> Option<v8::Local<'s, v8::Module>> {
+fn compile<'s>(scope: &mut v8::PinScope<'s, '_>, path: &str, script: &Script) -> Option<v8::Local<'s, v8::Module>> {
     use v8::script_compiler::{CachedData, CompileOptions, NoCacheReason, Source, compile_module2};
-    let Some(text) = v8::String::new(scope, text) else {
+    let cache = script.cache();
+    let Some(text) = script.text(scope) else {
         js::throw(scope, Class::RangeError, &format!("{path} is too large"));
         return None;
     };
     let name = js::string(scope, path);
     let origin = v8::ScriptOrigin::new(scope, name.into(), 0, 0, false, 0, None, false, false, true, None);
-    let (mut source, options) = match cache {
+    let (mut source, options) = match &cache {
         Some(cache) => (
             Source::new_with_cached_data(text, Some(&origin), CachedData::new(cache)),
             CompileOptions::ConsumeCodeCache,
@@ -106,6 +114,10 @@ fn compile<'s>(
         None => (Source::new(text, Some(&origin)), CompileOptions::NoCompileOptions),
     };
     let module = compile_module2(scope, &mut source, options, NoCacheReason::NoReason)?;
+    if source.get_cached_data().is_some_and(CachedData::rejected) {
+        tracing::warn!(path, "V8 refused a code cache");
+        debug_assert!(false, "V8 refused the code cache of {path}");
+    }
     if let Some(script) = module.script_id() {
         state::get(scope).modules.paths.insert(script, path.to_owned());
     }
@@ -177,7 +189,7 @@ fn resolved<'s>(scope: &mut v8::PinScope<'s, '_>) -> Option<v8::Local<'s, v8::Va
 fn default_export<'s>(scope: &mut v8::PinScope<'s, '_>, path: &str) -> Option<v8::Local<'s, v8::Value>> {
     let program: Arc<Program> = state::get(scope).program.clone()?;
     match program.modules.get(path)? {
-        Code::Es { .. } => None,
+        Code::Es(_) => None,
         Code::Text(text) => Some(js::string(scope, text).into()),
         Code::Json(text) => {
             let text = js::string(scope, text);

@@ -1,8 +1,16 @@
 //! What a worker is made of: modules, limits, bindings. A `Source` is what a deploy hands over.
 
-use std::{collections::BTreeMap, sync::OnceLock};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use bytes::Bytes;
+
+use crate::script::Script;
 
 /// One module of a worker, named by its path relative to the project's root (`src/index.js`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,12 +82,17 @@ pub struct Program {
     pub(crate) namespaces: Vec<(String, String)>,
     pub(crate) limits: Limits,
     pub(crate) actor_classes: Vec<String>,
+    /// Requests that ran to their end.
+    requests: AtomicU32,
 }
+
+/// After which requests the code cache is made anew: it then has the functions that requests use, too.
+const WARM_AT: [u32; 2] = [1, 10];
 
 /// A module in the form isolates load it from.
 pub(crate) enum Code {
-    /// Source and, once compiled, V8's code cache.
-    Es { source: String, cache: Option<Vec<u8>> },
+    /// See [`Module::Es`].
+    Es(Script),
     /// See [`Module::Text`].
     Text(String),
     /// See [`Module::Data`].
@@ -96,6 +109,11 @@ impl Program {
         self.actor_classes.clone()
     }
 
+    /// Counts a request; whether the code cache should be made anew from its isolate.
+    pub(crate) fn count_request(&self) -> bool {
+        WARM_AT.contains(&self.requests.fetch_add(1, Ordering::Relaxed).wrapping_add(1))
+    }
+
     /// The program before its modules were compiled.
     pub(crate) fn uncompiled(source: Source) -> Self {
         let mut vars = serde_json::Map::new();
@@ -109,7 +127,7 @@ impl Program {
             }
         }
         let code = |module| match module {
-            Module::Es(source) => Code::Es { source, cache: None },
+            Module::Es(source) => Code::Es(Script::new(&source)),
             Module::Text(text) => Code::Text(text),
             Module::Data(bytes) => Code::Data(bytes),
             Module::Json(text) => Code::Json(text),
@@ -123,6 +141,7 @@ impl Program {
             namespaces,
             limits: source.limits,
             actor_classes: Vec::new(),
+            requests: AtomicU32::new(0),
         }
     }
 }

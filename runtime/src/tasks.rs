@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 /// Handle to start tasks.
 #[derive(Clone)]
@@ -20,6 +20,11 @@ impl Tasks {
     /// Starts a task. May be called on any thread.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tracker.spawn_on(task, &self.runtime);
+    }
+
+    /// Counts as a task while it lives.
+    pub(crate) fn token(&self) -> TaskTrackerToken {
+        self.tracker.token()
     }
 
     /// Waits until no task is left.

@@ -348,3 +348,20 @@ async fn more_isolates_than_allowed_are_refused_and_not_queued() {
     assert_eq!(second, Err(InvocationError::Overloaded("all isolates are taken".into())));
     first.abort();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sources_of_any_script_run_the_same_before_and_after_their_cache_is_warm() {
+    let engine = support::engine();
+    for text in ["plain", "caf\u{e9}", "\u{436}\u{1f600}"] {
+        let script = format!(
+            "const late = (n) => n === 0 ? '{text}' : late(n - 1);\n// {text}\n\
+             export default {{ fetch() {{ return new Response(late(3) + '{text}'.length + new Error('x').stack.includes(':3:')); }} }};"
+        );
+        let program = support::compile(&engine, support::source(&script)).await;
+        let expected = format!("{text}{}true", text.encode_utf16().count());
+        for _ in 0..12 {
+            assert_eq!(support::fetch_text(&engine, &program, Arc::default()).await.as_ref(), Ok(&expected));
+            engine.idle().await;
+        }
+    }
+}

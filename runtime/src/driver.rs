@@ -29,8 +29,14 @@ use crate::{
 const AT_DOOR_MAX: usize = 64;
 /// Completions delivered in one turn of a thread.
 const BATCH_MAX: usize = 64;
-/// How long `waitUntil` promises may go on after the client has left or the response is complete.
-const WAIT_UNTIL_MAX: Duration = Duration::from_secs(30);
+/// When a Worker's isolate must end.
+#[derive(Clone, Copy)]
+pub(crate) struct Ends {
+    /// At this time, whatever it does.
+    pub(crate) wall: Option<Instant>,
+    /// This long after the client has its response or has left.
+    pub(crate) wait_until: Duration,
+}
 
 /// Drives one isolate.
 pub(crate) struct Driver {
@@ -154,8 +160,8 @@ impl Driver {
     }
 
     /// Runs a Worker's isolate to its end: answer given, body written, `waitUntil` settled.
-    pub(crate) async fn run_worker(mut self, program: Arc<Program>, wall: Option<Instant>, left: CancellationToken) {
-        let reason = self.worker_loop(wall, left).await;
+    pub(crate) async fn run_worker(mut self, program: Arc<Program>, ends: Ends, left: CancellationToken) {
+        let reason = self.worker_loop(ends, left).await;
         if self.kill.reason().is_none() && program.count_request() {
             // An error ends the isolate, which is ending anyway.
             let _ = self.enter(move |scope| modules::keep_caches(scope, &program)).await;
@@ -163,7 +169,7 @@ impl Driver {
         self.end(reason).await;
     }
 
-    async fn worker_loop(&mut self, wall: Option<Instant>, left: CancellationToken) -> InvocationError {
+    async fn worker_loop(&mut self, ends: Ends, left: CancellationToken) -> InvocationError {
         let mut client_left = false;
         let mut wait_until_end: Option<Instant> = None;
         loop {
@@ -172,9 +178,9 @@ impl Driver {
                 return InvocationError::exception("the client has left");
             }
             if !answering {
-                wait_until_end.get_or_insert_with(|| Instant::now() + WAIT_UNTIL_MAX);
+                wait_until_end.get_or_insert_with(|| Instant::now() + ends.wait_until);
             }
-            let deadline = wait_until_end.filter(|_| !answering).into_iter().chain(wall).min();
+            let deadline = wait_until_end.filter(|_| !answering).into_iter().chain(ends.wall).min();
             let wake = tokio::select! {
                 biased;
                 () = left.cancelled(), if !client_left => Wake::Left,

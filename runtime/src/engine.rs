@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::{
     body::{Body, BodyError},
     compile,
-    driver::Driver,
+    driver::{Driver, Ends},
     gate::SECTION_TIMEOUT_MS,
     host::Host,
     instance::answer_within,
@@ -49,13 +49,21 @@ pub struct Config {
     pub pristine: usize,
     /// Worker requests that may have an isolate at the same time; one more is refused as overloaded.
     pub isolates_max: usize,
+    /// How long promises given to `waitUntil` may go on after the response is complete or the client has left.
+    pub wait_until_ms: u64,
     /// How long an actor's `blockConcurrencyWhile` or `transaction` may run before the actor is reset, milliseconds.
     pub section_timeout_ms: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { threads_max: 128, pristine: 8, isolates_max: 1024, section_timeout_ms: SECTION_TIMEOUT_MS }
+        Self {
+            threads_max: 128,
+            pristine: 8,
+            isolates_max: 1024,
+            wait_until_ms: 30_000,
+            section_timeout_ms: SECTION_TIMEOUT_MS,
+        }
     }
 }
 
@@ -80,6 +88,7 @@ pub struct Engine {
     actors: Tasks,
     watchdog: Watchdog,
     isolates: Arc<Semaphore>,
+    wait_until: Duration,
     section_timeout: Duration,
 }
 
@@ -97,6 +106,7 @@ impl Engine {
             actors: Tasks::new(),
             watchdog: Watchdog::start(),
             isolates: Arc::new(Semaphore::new(config.isolates_max)),
+            wait_until: Duration::from_millis(config.wait_until_ms),
             section_timeout: Duration::from_millis(config.section_timeout_ms),
         }
     }
@@ -157,12 +167,13 @@ impl Engine {
         let started = Instant::now();
         let mut driver = self.driver(program).await?;
         let wall = program.limits.wall_ms.map(Duration::from_millis);
+        let ends = Ends { wall: wall.map(|wall| started + wall), wait_until: self.wait_until };
         let kill = driver.kill();
         let program = program.clone();
         let span = tracing::info_span!("invocation", id = %Uuid::now_v7(), worker = %program.name);
         let work = async move {
             match driver.boot(program.clone(), host, event).await {
-                Ok(()) => driver.run_worker(program, wall.map(|wall| started + wall), left).await,
+                Ok(()) => driver.run_worker(program, ends, left).await,
                 Err(reason) => driver.end(reason).await,
             }
             drop(permit);

@@ -10,7 +10,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use lethe_runtime::{
     body::{Body, BodyError},
-    engine::{Engine, InvocationError},
+    engine::{Config, Engine, InvocationError},
     host::LogLine,
     program::{Binding, Module},
 };
@@ -266,6 +266,17 @@ async fn wait_until_goes_on_after_the_response() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wait_until_that_never_ends_is_ended() {
+    let engine = Engine::start(Config { wait_until_ms: 100, threads_max: 4, pristine: 1, ..Config::default() });
+    let script = "export default { fetch(request, env, ctx) { ctx.waitUntil(fetch('http://never/')); return new Response('now'); } };";
+    let program = support::compile(&engine, support::source(script)).await;
+    let host = Arc::new(FakeHost::default());
+    assert_eq!(support::fetch_text(&engine, &program, host.clone()).await.as_deref(), Ok("now"));
+    in_time("the isolate's end", engine.idle()).await;
+    assert_eq!(Arc::strong_count(&host), 1, "the isolate still holds its host");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_leaves_cancels_the_request() {
     let engine = support::engine();
     let script = "export default { async fetch() { console.log('started'); await fetch('http://never/'); } };";
@@ -334,7 +345,6 @@ async fn fetch_goes_through_the_host() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_isolates_than_allowed_are_refused_and_not_queued() {
-    use lethe_runtime::engine::Config;
     let engine = Engine::start(Config { isolates_max: 1, pristine: 1, threads_max: 4, ..Config::default() });
     let script = "export default { async fetch() { console.log('started'); await fetch('http://never/'); } };";
     let program = support::compile(&engine, support::source(script)).await;

@@ -5,6 +5,9 @@
 //! compiler drops stores to memory that is freed next. What V8's own C++ code allocates does not pass here; V8 returns
 //! the heap of a dead isolate to the operating system.
 //!
+//! Large blocks go back to the kernel when they are freed, and small ones when an isolate that took much has ended: after
+//! forty seconds of workers that exceeded their limits a node held 900 MB, of which it used 130.
+//!
 //! Sizes of blocks are asked of the system, not taken from layouts: after a refused request the `v8` crate frees and
 //! grows the serializer's buffer with the size that was refused, which is larger than the buffer is.
 //!
@@ -16,7 +19,20 @@ use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
     ptr,
+    time::{Duration, Instant},
 };
+
+use parking_lot::Mutex;
+
+/// Blocks from this size on are mapped one by one and go back to the kernel when they are freed. Without a fixed value
+/// glibc raises it to 32 MiB as it goes, and keeps what one hostile worker made it take.
+const MAPPED_BYTES: i32 = 256 << 10;
+
+/// Heaps that threads share. glibc makes eight for each processor, and each keeps what it once took.
+const ARENAS_MAX: i32 = 8;
+
+/// Freed memory is given back to the kernel at most this often: it holds up other threads for some milliseconds.
+const GIVE_BACK_PERIOD: Duration = Duration::from_secs(1);
 
 /// Requests up to this size are never looked at.
 const SMALL_BYTES: usize = 1 << 20;
@@ -81,6 +97,32 @@ unsafe impl GlobalAlloc for Allocator {
             }
             new
         }
+    }
+}
+
+/// Sets the system's allocator up for many threads and short-lived large blocks. Called once, before threads start.
+pub(crate) fn configure() {
+    // SAFETY: sets numbers.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BYTES);
+        libc::mallopt(libc::M_ARENA_MAX, ARENAS_MAX);
+    }
+}
+
+/// Gives freed memory back to the kernel, unless that was done just now. For when an isolate that took much has ended.
+pub(crate) fn give_back() {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    let due = {
+        let mut last = LAST.lock();
+        let due = last.is_none_or(|last| last.elapsed() >= GIVE_BACK_PERIOD);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
+    };
+    if due {
+        // SAFETY: moves no live block.
+        unsafe { libc::malloc_trim(0) };
     }
 }
 

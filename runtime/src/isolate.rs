@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
+    allocator,
     bodies::Bodies,
-    builtins, js,
+    builtins,
+    error::InvocationError,
+    js,
     kill::Kill,
     memory::{self, Buffers, HeapGuard},
     modules::{self, Modules},
@@ -86,9 +89,13 @@ impl Drop for Isolate {
         let Some(shared) = self.shared.take() else { return };
         // The heap guard's address must stay valid until the isolate is gone.
         let (guard, token) = (self.guard.clone(), self.tasks.token());
+        let took_much = matches!(guard.kill().reason(), Some(InvocationError::Limit(_)));
         self.threads.push(Box::new(move || {
             drop(shared);
             drop(guard);
+            if took_much {
+                allocator::give_back();
+            }
             drop(token);
         }));
     }

@@ -4,6 +4,7 @@
 
 export { Bank } from "./bank.js";
 export { Register } from "./register.js";
+export { Set } from "./set.js";
 
 export default {
   async fetch(request, env) {

@@ -20,7 +20,7 @@ use crate::{
     history::Writer,
     nemesis::{Nemesis, Victim, torment},
     verdict::{HISTORY_FILE, Judgement, RUN_FILE, judge_dir},
-    workload::{BankWorkload, Clients, Name, RegisterWorkload, Workload, final_reads, work},
+    workload::{BankWorkload, Clients, Name, RegisterWorkload, SetWorkload, Workload, final_reads, work},
 };
 
 /// Name of the image of a disk whose power can be cut.
@@ -73,6 +73,7 @@ impl Config {
         match workload {
             Name::Register => RegisterWorkload::require(&mut required),
             Name::Bank => BankWorkload::require(&mut required),
+            Name::Set => SetWorkload::require(&mut required),
         }
         required
     }
@@ -89,6 +90,7 @@ pub async fn run(config: &Config) -> anyhow::Result<Judgement> {
     match config.workload {
         Name::Register => record::<RegisterWorkload>(config, &project).await?,
         Name::Bank => record::<BankWorkload>(config, &project).await?,
+        Name::Set => record::<SetWorkload>(config, &project).await?,
     }
     let judgement = judge_dir(&config.out)?;
     if judgement.verdict == Verdict::Valid {

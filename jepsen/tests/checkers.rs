@@ -5,7 +5,7 @@ use lethe_jepsen::{
     check::{Effort, Search, Verdict, linearizable, search, shrink},
     generate::{Mutation, Object, Settings, mutate, simulate},
     history::{Op, validate},
-    model::{Bank, BankOut, Call, Counter, Model, Register, calls_by_key},
+    model::{Bank, BankOut, Call, Counter, Model, Register, Set, SetOut, calls_by_key},
 };
 use porcupine_rs::Operation;
 use proptest::{prelude::*, test_runner::Config};
@@ -30,6 +30,7 @@ fn verdict<M: Model>(history: &[Op]) -> Verdict {
 fn history_for(mutation: Mutation, seed: u64, settings: Settings) -> Vec<Op> {
     match mutation {
         Mutation::DuplicatedEffect => simulate::<Counter>(seed, settings),
+        Mutation::LostElement => simulate::<Set>(seed, settings),
         Mutation::TornTransfer => simulate::<Bank>(seed, settings),
         _ => simulate::<Register>(seed, settings),
     }
@@ -63,6 +64,14 @@ proptest! {
     }
 
     #[test]
+    fn histories_of_correct_sets_pass(seed: u64, settings in settings()) {
+        let settings = Settings { info_permille: settings.info_permille / 2, ..settings };
+        let history = simulate::<Set>(seed, settings);
+        validate(&history).unwrap();
+        prop_assert_eq!(verdict::<Set>(&history), Verdict::Valid);
+    }
+
+    #[test]
     fn every_mutated_history_fails_with_a_small_counterexample(seed: u64, settings in settings()) {
         for mutation in Mutation::ALL {
             let history = history_for(mutation, seed, settings);
@@ -70,6 +79,7 @@ proptest! {
             validate(&wrong).unwrap();
             let verdict = match mutation {
                 Mutation::DuplicatedEffect => verdict::<Counter>(&wrong),
+                Mutation::LostElement => verdict::<Set>(&wrong),
                 Mutation::TornTransfer => verdict::<Bank>(&wrong),
                 _ => verdict::<Register>(&wrong),
             };
@@ -228,6 +238,19 @@ fn porcupine_agrees_on_banks() {
             }
             BankOut::Moved(left, arrived) => BankOut::Moved(left + (seed % 3) as i64 - 1, arrived),
             BankOut::Refused => BankOut::Moved(0, 0),
+        });
+    });
+    assert!((count / 20..count / 2).contains(&impossible), "{impossible} of {count} were not linearizable");
+}
+
+#[test]
+fn porcupine_agrees_on_sets() {
+    let count = comparisons() / 2;
+    let impossible = compare::<Set>(count, |call, seed| {
+        call.output = call.output.map(|output| match output {
+            SetOut::Numbers(bits) => SetOut::Numbers(bits ^ 1 << (seed / 2 % 6)),
+            SetOut::Removed(was_there) => SetOut::Removed(was_there == (seed % 3 == 0)),
+            SetOut::Done => SetOut::Done,
         });
     });
     assert!((count / 20..count / 2).contains(&impossible), "{impossible} of {count} were not linearizable");

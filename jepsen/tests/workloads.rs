@@ -33,7 +33,7 @@ async fn assert_valid_under_kills(workload: Name) {
         time,
         final_reads_max: Duration::from_secs(60),
         workers: 12,
-        rate: 300.0,
+        rate: 200.0,
         seed,
         required,
     };
@@ -56,4 +56,9 @@ async fn registers_stay_linearizable_while_the_server_is_killed() {
 #[tokio::test]
 async fn banks_neither_lose_nor_make_money_while_the_server_is_killed() {
     assert_valid_under_kills(Name::Bank).await;
+}
+
+#[tokio::test]
+async fn sets_list_all_that_was_inserted_while_the_server_is_killed() {
+    assert_valid_under_kills(Name::Set).await;
 }

@@ -7,7 +7,10 @@ use serde_json::json;
 
 use crate::{
     history::Op,
-    model::{Bank, BankOut, Call, CallOf, Counter, Model, Register, RegisterIn, RegisterOut, calls_by_key},
+    model::{
+        Bank, BankOut, Call, CallOf, Counter, Model, Register, RegisterIn, RegisterOut, Set, SetIn, SetOut,
+        calls_by_key,
+    },
 };
 
 /// What is made wrong.
@@ -23,19 +26,22 @@ pub enum Mutation {
     ResurrectedValue,
     /// A read of a bank sees one side of a transfer only: the total is wrong.
     TornTransfer,
+    /// A read of a set lacks a number that was inserted before, and that nobody ever removed.
+    LostElement,
     /// Two reads, one after the other, answer two values in the order opposite to that of their writes.
     ReorderedPair,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 6] = [
+    pub const ALL: [Mutation; 7] = [
         Mutation::StaleRead,
         Mutation::LostWrite,
         Mutation::DuplicatedEffect,
         Mutation::ResurrectedValue,
         Mutation::ReorderedPair,
         Mutation::TornTransfer,
+        Mutation::LostElement,
     ];
 }
 
@@ -45,11 +51,12 @@ type RegisterCall = Call<RegisterIn, RegisterOut>;
 type Edit = Vec<(u64, serde_json::Value)>;
 
 /// Makes `history` wrong at one place of those that allow it; `None` if none does. `DuplicatedEffect` is for counters,
-/// `TornTransfer` for banks, the others for registers.
+/// `TornTransfer` for banks, `LostElement` for sets, the others for registers.
 pub fn mutate(history: &[Op], mutation: Mutation, seed: u64) -> Option<Vec<Op>> {
     let mut edits: Vec<Edit> = match mutation {
         Mutation::DuplicatedEffect => of_all_keys::<Counter>(history, duplicated_effects)?,
         Mutation::TornTransfer => of_all_keys::<Bank>(history, torn_transfers)?,
+        Mutation::LostElement => of_all_keys::<Set>(history, lost_elements)?,
         Mutation::StaleRead => of_all_keys::<Register>(history, stale_reads)?,
         Mutation::LostWrite => of_all_keys::<Register>(history, lost_writes)?,
         Mutation::ResurrectedValue => of_all_keys::<Register>(history, resurrected_values)?,
@@ -162,4 +169,21 @@ fn torn_transfers(calls: &[CallOf<Bank>]) -> Vec<Edit> {
         Some(vec![(call.returned?, json!(balances))])
     };
     calls.iter().filter_map(edit).collect()
+}
+
+fn lost_elements(calls: &[CallOf<Set>]) -> Vec<Edit> {
+    let removed = |number| calls.iter().any(|call| call.input == SetIn::Remove(number));
+    let mut edits = Vec::new();
+    for insert in calls {
+        let SetIn::Insert(number) = insert.input else { continue };
+        if removed(number) {
+            continue;
+        }
+        for read in calls.iter().filter(|read| precedes(insert, read)) {
+            if let (Some(SetOut::Numbers(bits)), Some(at)) = (read.output, read.returned) {
+                edits.push(vec![(at, SetOut::Numbers(bits & !(1 << number)).value(read.input))]);
+            }
+        }
+    }
+    edits
 }

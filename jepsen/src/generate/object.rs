@@ -3,7 +3,10 @@
 use rand::{Rng, RngExt};
 use serde_json::{Value, json};
 
-use crate::model::{ACCOUNTS, Bank, BankIn, BankOut, Counter, Model, Register, RegisterIn, RegisterOut, RegisterState};
+use crate::model::{
+    ACCOUNTS, Bank, BankIn, BankOut, Counter, Model, NUMBERS, Register, RegisterIn, RegisterOut, RegisterState, Set,
+    SetIn, SetOut,
+};
 
 /// A model that can be simulated.
 pub trait Object: Model {
@@ -124,5 +127,38 @@ impl Object for Bank {
 
     fn answer(_input: &BankIn, output: &BankOut) -> Value {
         output.value()
+    }
+}
+
+impl Object for Set {
+    fn random_input(rng: &mut impl Rng, fresh: i64, _hint: Option<i64>, _destroy: bool) -> SetIn {
+        let number = u32::try_from(fresh).unwrap_or(NUMBERS).min(NUMBERS - 1);
+        match rng.random_range(0..4) {
+            0 | 1 => SetIn::Insert(number),
+            2 => SetIn::Remove(rng.random_range(0..=number)),
+            _ => SetIn::Read,
+        }
+    }
+
+    fn apply(state: &u128, input: &SetIn) -> (u128, SetOut) {
+        let has = |number: u32| state >> number & 1 == 1;
+        match *input {
+            SetIn::Insert(number) => (state | 1 << number, SetOut::Done),
+            SetIn::Remove(number) if has(number) => (state ^ 1 << number, SetOut::Removed(true)),
+            SetIn::Remove(_) => (*state, SetOut::Removed(false)),
+            SetIn::Read => (*state, SetOut::Numbers(*state)),
+        }
+    }
+
+    fn hint(_state: &u128) -> Option<i64> {
+        None
+    }
+
+    fn invocation(input: &SetIn) -> (&'static str, Value) {
+        input.invocation()
+    }
+
+    fn answer(input: &SetIn, output: &SetOut) -> Value {
+        output.value(*input)
     }
 }

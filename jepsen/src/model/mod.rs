@@ -4,6 +4,7 @@
 mod bank;
 mod counter;
 mod register;
+mod set;
 
 use std::{collections::BTreeMap, fmt::Debug, hash::Hash};
 
@@ -12,6 +13,7 @@ use crate::history::{Kind, Op, Process};
 pub use bank::{ACCOUNTS, Bank, BankIn, BankOut};
 pub use counter::Counter;
 pub use register::{Register, RegisterIn, RegisterOut, State as RegisterState};
+pub use set::{NUMBERS, Set, SetIn, SetOut};
 
 /// One client call on one object.
 #[derive(Clone, Debug, PartialEq, Eq)]

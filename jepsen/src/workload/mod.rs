@@ -3,11 +3,13 @@
 mod bank;
 mod client;
 mod register;
+mod set;
 mod slots;
 
 pub use bank::BankWorkload;
 pub use client::{Clients, final_reads, work};
 pub use register::RegisterWorkload;
+pub use set::SetWorkload;
 
 use clap::ValueEnum;
 use rand::rngs::StdRng;
@@ -24,6 +26,8 @@ pub enum Name {
     Register,
     /// Transfers between the accounts of a bank, in one go and in transactions that wait, and reads of all accounts.
     Bank,
+    /// Insertions and removals of numbers, and reads that list them all.
+    Set,
 }
 
 impl Name {
@@ -32,6 +36,7 @@ impl Name {
         match self {
             Self::Register => "register",
             Self::Bank => "bank",
+            Self::Set => "set",
         }
     }
 }

@@ -89,7 +89,7 @@ impl Rig {
         let dir = TempDir::new().unwrap();
         let engine = Engine::start(engine::Config::default());
         let deployments = Deployments::new(version(&engine, "one").await);
-        let vfs = Arc::new(StdVfs::default());
+        let vfs = Arc::new(StdVfs);
         let vault = Vault::open(vfs.clone(), &dir.path().join("keys"), TableConfig::new(Uuid::nil())).unwrap();
         let deps = shard::Deps {
             vfs,

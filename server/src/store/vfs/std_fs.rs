@@ -125,7 +125,7 @@ mod tests {
         let file = StdVfs.create(&one).unwrap();
         assert_eq!(StdVfs.create(&one).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         StdVfs.create_dir_all(&dir.join("not a file")).unwrap();
-        assert_eq!(StdVfs.list(&dir).unwrap(), [one.clone()]);
+        assert_eq!(StdVfs.list(&dir).unwrap(), std::slice::from_ref(&one));
         StdVfs.rename(&one, &two).unwrap();
         StdVfs.sync_dir(&dir).unwrap();
         assert!(!StdVfs.exists(&one).unwrap() && StdVfs.exists(&two).unwrap());

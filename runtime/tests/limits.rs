@@ -246,6 +246,19 @@ async fn console_output_is_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn native_code_that_does_not_stop_holds_up_nobody() {
+    use lethe_runtime::engine::Config;
+    let engine = Engine::start(Config { threads_max: 2, pristine: 1, ..Config::default() });
+    // V8 shifts an object that only claims to be long without looking for interrupts. These are more such
+    // turns than there are threads; each ends by itself some time after it was given up.
+    let body = "return new Response(String([].shift.call({ length: 2e8 })));";
+    let turns: Vec<_> = (0..3).map(|_| attack_within(&engine, 100, body)).collect();
+    let answers = futures::future::join_all(turns).await;
+    assert_eq!(answers, vec![Err(InvocationError::Limit(Limit::Cpu)); 3]);
+    check_alive(&engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_on_their_way_out_are_bounded() {
     let engine = support::engine();
     let body = "const body = new Uint8Array(10 * 1024 * 1024); let sent = 0; \

@@ -3,10 +3,16 @@
 //! `cargo bench -p lethe-runtime --bench isolate`. The goal is a hello request within 1.5 times of bare V8; both are
 //! measured in this one run. CPU time and memory are printed after the wall-clock numbers.
 
-use std::{collections::BTreeMap, fs, hint::black_box, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    hint::black_box,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use futures::future::BoxFuture;
+use futures::{StreamExt, future::BoxFuture, stream};
 use http_body_util::BodyExt;
 use lethe_runtime::{
     body::{self, Body},
@@ -118,6 +124,41 @@ fn print_cpu_and_memory(runtime: &Runtime, maker: &Maker) {
     }
     runtime.block_on(engine.idle());
     println!("CPU time of a hello request, everything included: {:?}", (cpu_time() - start) / REQUESTS);
+    print_throughput(runtime, &program);
+}
+
+/// Many requests at a time: how many this machine answers, each in an isolate of its own.
+fn print_throughput(runtime: &Runtime, program: &Arc<Program>) {
+    let engine = {
+        let _in_runtime = runtime.enter();
+        Engine::start(Config { threads_max: 64, pristine: 8, ..Config::default() })
+    };
+    for concurrency in [1, 16, 256] {
+        let (engine, program) = (engine.clone(), program.clone());
+        let count = (REQUESTS * 4) as usize;
+        let (started, cpu) = (Instant::now(), cpu_time());
+        let mut times = runtime.block_on(async move {
+            let one = |_| {
+                let (engine, program) = (engine.clone(), program.clone());
+                tokio::spawn(async move {
+                    let started = Instant::now();
+                    hello(&engine, &program, Arc::new(Nobody)).await;
+                    started.elapsed()
+                })
+            };
+            let times = stream::iter(0..count).map(one).buffer_unordered(concurrency);
+            times.filter_map(|time| std::future::ready(time.ok())).collect::<Vec<_>>().await
+        });
+        let (elapsed, cpu) = (started.elapsed(), cpu_time() - cpu);
+        times.sort();
+        println!(
+            "{concurrency} at a time: {:.0} requests/s, {:.0} per CPU second, p50 {:?}, p99 {:?}",
+            count as f64 / elapsed.as_secs_f64(),
+            count as f64 / cpu.as_secs_f64(),
+            times[times.len() / 2],
+            times[times.len() * 99 / 100],
+        );
+    }
 }
 
 criterion_group!(benches, isolates);

@@ -20,7 +20,7 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The longest host name DNS knows, a port, and brackets.
-const HOST_BYTES_MAX: usize = 253 + 6 + 2;
+pub(super) const HOST_BYTES_MAX: usize = 253 + 6 + 2;
 
 /// Rewrites a request's head in place, or says why it is refused.
 pub(super) fn head(parts: &mut Parts, peer: &Peer, local: SocketAddr, limits: &Limits) -> Result<(), Refusal> {

@@ -106,7 +106,7 @@ impl Entry {
             peer: peer.addr.ip().to_canonical(),
             method: parts.method.clone(),
             version: parts.version,
-            host: String::new(),
+            host: claimed_host(parts),
             path: parts.uri.path().to_owned(),
             intake: intake.clone(),
             status: None,
@@ -114,4 +114,12 @@ impl Entry {
             complete: false,
         }
     }
+}
+
+/// The host as the client says it, for the log of requests that are refused before it is checked.
+fn claimed_host(parts: &Parts) -> String {
+    let target = parts.uri.authority().map(|authority| authority.as_str());
+    let header = || parts.headers.get(http::header::HOST).and_then(|value| value.to_str().ok());
+    let host = target.or_else(header).unwrap_or_default();
+    host.chars().take(decode::HOST_BYTES_MAX).collect()
 }

@@ -90,8 +90,9 @@ async fn refusals_and_clients_that_leave_are_lines_too() {
         std::future::pending::<Response<_>>()
     };
     let rig = start(Limits::default(), Handler(handler)).await;
-    Raw::connect(rig.addr).await.ask("TRACE /t HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    assert_eq!(picked(&log.line().await, &["method", "path", "status"]), ["TRACE", "/t", "405"]);
+    Raw::connect(rig.addr).await.ask("TRACE /t HTTP/1.1\r\nHost: w.example\r\n\r\n").await;
+    let refused = log.line().await;
+    assert_eq!(picked(&refused, &["method", "host", "path", "status"]), ["TRACE", "w.example", "/t", "405"]);
 
     let mut client = Raw::connect(rig.addr).await;
     client.send("GET /gone HTTP/1.1\r\nHost: a\r\n\r\n").await;

@@ -231,13 +231,14 @@ async fn a_drain_finishes_the_stream_under_way() {
     assert_eq!(soon("drain", drain).await.unwrap().cut, 0);
 }
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+/// How a client begins: the preface and empty settings.
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// GET http://a/ by HPACK's static table.
-const GET: &[u8] = b"\x82\x84\x86\x41\x01a";
+pub const GET: &[u8] = b"\x82\x84\x86\x41\x01a";
 
 /// One HTTP/2 frame.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut bytes = vec![length[1], length[2], length[3], kind, flags];
     bytes.extend_from_slice(&stream.to_be_bytes());

@@ -162,8 +162,7 @@ return {
 
   // The error that `serialize` throws for a value that cannot be cloned.
   dataCloneError(message) {
-    const error = new Error(message);
-    error.name = "DataCloneError";
-    return error;
+    const { DOMException } = lethe.use("dom_exception");
+    return new DOMException(message, "DataCloneError");
   },
 };

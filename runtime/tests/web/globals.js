@@ -56,6 +56,13 @@ export default {
       thrown(() => queueMicrotask(1)),
     );
 
+    try {
+      structuredClone({ f() {} });
+    } catch (error) {
+      console.log(error.name, error.code, error instanceof DOMException);
+    }
+    console.log(thrown(() => structuredClone(new Response())), thrown(() => structuredClone(new URL("http://h/"))));
+
     const order = [];
     queueMicrotask(() => order.push("microtask"));
     Promise.resolve().then(() => order.push("promise"));

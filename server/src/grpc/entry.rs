@@ -120,6 +120,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_deadline_leaves_a_margin_and_is_bounded() {
+        let table = [
+            (None, Duration::from_millis(29_950)),
+            (Some("rubbish"), Duration::from_millis(29_950)),
+            (Some("100m"), Duration::from_millis(90)),
+            (Some("60S"), Duration::from_millis(59_950)),
+            (Some("99999999H"), Duration::from_millis(899_950)),
+            (Some("0n"), Duration::ZERO),
+        ];
+        for (timeout, expected) in table {
+            let mut headers = http::HeaderMap::new();
+            headers.extend(
+                timeout.map(|timeout| (http::HeaderName::from_static("grpc-timeout"), timeout.parse().unwrap())),
+            );
+            let before = Instant::now();
+            let deadline = deadline(&headers);
+            assert!((before + expected..=Instant::now() + expected).contains(&deadline), "{timeout:?}");
+        }
+    }
+
+    #[test]
     fn timeouts_are_read_in_every_unit_and_odd_ones_are_not() {
         let table = [
             ("1H", Some(Duration::from_secs(3600))),

@@ -100,6 +100,21 @@ async fn a_listing_goes_page_by_page_and_ends() {
 }
 
 #[tokio::test]
+async fn a_page_has_a_hundred_actors_unless_asked_and_a_thousand_at_most() {
+    let server = serve().await;
+    let client = server.client().await;
+    let mut sizes = Vec::new();
+    for limit in [0, 1, 999, 1000, 1001, u32::MAX] {
+        let page = client.list("chat/Crowd", None, limit).await.unwrap();
+        assert_eq!(page.next.as_ref(), page.actors.last().map(|last| &last.id));
+        sizes.push(page.actors.len());
+    }
+    assert_eq!(sizes, [100, 1, 999, 1000, 1000, 1000]);
+    let error = client.list("chat/Crowd", Some("zz"), 1).await.unwrap_err();
+    assert_eq!((error.code, error.outcome), (Code::InvalidId, Outcome::NotDone));
+}
+
+#[tokio::test]
 async fn show_tells_what_is_known_of_an_actor() {
     let server = serve().await;
     let info = server.client().await.actor("chat/Room", Id::name("lobby")).show().await.unwrap();

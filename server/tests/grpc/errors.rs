@@ -6,7 +6,10 @@ use std::{
 };
 
 use lethe_client::{Client, Code, Error, Id, Outcome};
-use lethe_proto::v1::{self, actors_client::ActorsClient};
+use lethe_proto::{
+    PAYLOAD_BYTES_MAX,
+    v1::{self, actors_client::ActorsClient},
+};
 use lethe_runtime::host::{ActorCall, CallErrorKind, Payload};
 use lethe_server::{
     actor::{ActorRef, Call},
@@ -143,6 +146,46 @@ async fn an_actor_that_never_answers_is_given_up_at_the_deadline_with_unknown_ou
     assert_eq!((error.code, error.outcome), (Code::Deadline, Outcome::Unknown));
     assert_eq!((error.name.as_str(), error.message.as_str()), ("TimeoutError", "the call's deadline passed"));
     assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn another_node_that_never_answers_is_given_up_at_the_deadline() {
+    let server = serve().await;
+    let remote = Remote::new(&server.address).unwrap();
+    let to = ActorRef { namespace: "chat/Room".into(), id: ids().from_name("a").unwrap(), name: None };
+    let began = Instant::now();
+    let call = ActorCall::Method { method: "hang".into(), args: Payload::Json("[]".into()) };
+    let error = remote.call(to, call, began + Duration::from_millis(300)).await.err().unwrap();
+    assert_eq!((error.kind, error.outcome), (CallErrorKind::Deadline, lethe_runtime::host::Outcome::Unknown));
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn arguments_over_the_limit_are_not_sent_to_another_node() {
+    let server = serve().await;
+    let remote = Remote::new(&server.address).unwrap();
+    let to = ActorRef { namespace: "chat/Room".into(), id: ids().from_name("a").unwrap(), name: None };
+    let args = Payload::V8(vec![0; PAYLOAD_BYTES_MAX + 1].into());
+    let call = ActorCall::Method { method: "echo".into(), args };
+    let error = remote.call(to, call, Instant::now() + Duration::from_secs(30)).await.err().unwrap();
+    assert_eq!((error.kind, error.outcome), (CallErrorKind::Limit, lethe_runtime::host::Outcome::NotDone));
+    assert_eq!(error.error.name, "RangeError");
+    assert_eq!(server.fake.calls.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn what_another_node_refuses_keeps_that_it_was_not_done() {
+    let server = serve().await;
+    let remote = Remote::new(&server.address).unwrap();
+    let foreign = Ids::new("chat-Other").from_name("a").unwrap();
+    let table = [("chat/Other", ids().from_name("a").unwrap()), ("chat/Room", foreign)];
+    for (namespace, id) in table {
+        let to = ActorRef { namespace: namespace.into(), id, name: None };
+        let error = remote.call(to, ActorCall::Destroy, Instant::now() + Duration::from_secs(30)).await.err().unwrap();
+        let expected = (CallErrorKind::InvalidTarget, lethe_runtime::host::Outcome::NotDone);
+        assert_eq!((error.kind, error.outcome), expected, "{namespace}");
+        assert_eq!(error.error.name, "TypeError");
+    }
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ use lethe_server::{
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-/// Actors of `chat/Room`, without any.
+/// Actors of `chat/Room`, without any; `chat/Crowd` only lists its three thousand.
 #[derive(Clone, Default)]
 pub struct Fake {
     /// Calls that arrived.
@@ -121,14 +121,14 @@ impl Call for Fake {
 
 impl Directory for Fake {
     fn namespace(&self, text: &str) -> Result<Namespace, deploy::Error> {
-        if text != "chat/Room" {
+        let Some(class) = text.strip_prefix("chat/").filter(|class| ["Room", "Crowd"].contains(class)) else {
             return Err(deploy::Error::Namespace(format!("no namespace {text:?}")));
-        }
+        };
         Ok(Namespace {
-            name: "chat/Room".into(),
-            class_name: "Room".into(),
-            bindings: vec!["ROOM".into()],
-            unique_key: "chat-Room".into(),
+            name: text.into(),
+            class_name: class.into(),
+            bindings: vec![class.to_uppercase()],
+            unique_key: format!("chat-{class}"),
         })
     }
 
@@ -138,7 +138,11 @@ impl Directory for Fake {
         after: Option<ActorId>,
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<ActorInfo>, CallError>> {
-        let all = (0..5).map(|n| ActorId([n; 32]));
+        let crowd = namespace.class_name == "Crowd";
+        let all = (0..if crowd { 3000_u16 } else { 5 }).map(|n| {
+            let [high, low] = n.to_be_bytes();
+            ActorId(std::array::from_fn(|i| if crowd && i == 0 { high } else { low }))
+        });
         let page = all.filter(|id| after.is_none_or(|after| *id > after)).take(limit);
         let page = page.map(|id| info(id, &namespace.name)).collect();
         Box::pin(async { Ok(page) })

@@ -139,3 +139,43 @@ async fn another_node_streams_bodies_and_its_broken_request_body_breaks_there_to
     };
     assert_eq!((seen.as_slice(), broken.as_str()), (&b"onetwo"[..], "the response's body failed: snap"));
 }
+
+#[tokio::test]
+async fn a_head_over_a_limit_is_refused_and_one_at_it_is_taken() {
+    let server = serve().await;
+    let room = server.client().await.actor("chat/Room", Id::name("lobby"));
+    let url = |bytes: usize| format!("http://room/{}", "x".repeat(bytes - "http://room/".len()));
+    let headers = |count: usize, bytes: usize| {
+        let mut request = http::Request::get("http://room/").body(Bytes::new()).unwrap();
+        for n in 0..count {
+            let value = "v".repeat(bytes / count - 5);
+            let name = http::HeaderName::from_bytes(format!("h{n:04}").as_bytes()).unwrap();
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        request
+    };
+    let get = |url: String| http::Request::get(url).body(Bytes::new()).unwrap();
+    for good in [get(url(16 << 10)), headers(256, 256 * 6), headers(2, 16 << 10)] {
+        room.fetch(good).await.unwrap();
+    }
+    let table = [
+        (get(url((16 << 10) + 1)), "a URL has at most 16384 bytes"),
+        (headers(257, 257 * 6), "a request has at most 256 headers of 131072 bytes together"),
+        (headers(2, (128 << 10) + 2), "a request has at most 256 headers of 131072 bytes together"),
+    ];
+    for (bad, message) in table {
+        let error = room.fetch(bad).await.unwrap_err();
+        assert_eq!(
+            (error.code, error.outcome, error.message.as_str()),
+            (Code::InvalidRequest, Outcome::NotDone, message)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_get_has_no_body_even_if_one_is_sent() {
+    let server = serve().await;
+    let room = server.client().await.actor("chat/Room", Id::name("lobby"));
+    let request = http::Request::get("http://room/").body(Bytes::from("odd")).unwrap();
+    assert_eq!(room.fetch(request).await.unwrap().into_body().collect(9).await.unwrap(), Bytes::new());
+}

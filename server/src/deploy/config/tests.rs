@@ -353,6 +353,19 @@ fn unknown_keys_are_warnings_that_guess_what_was_meant() {
 }
 
 #[test]
+fn names_and_numbers_at_their_limits_are_taken() {
+    let text =
+        |name: &str, limits: &str| format!("{{\"name\": \"{name}\", \"main\": \"a.js\", \"limits\": {{{limits}}}}}");
+    let taken = |name: &str, limits: &str| parse("wrangler.json", &text(name, limits)).is_ok();
+    assert!(taken(&"x".repeat(63), "") && taken("a", "") && taken("_a-9", ""));
+    assert!(!taken(&"x".repeat(64), ""));
+    for (key, min, max) in [("cpu_ms", 1, 300_000), ("memory_mb", 16, 4096), ("wall_ms", 1, 3_600_000)] {
+        let at = |value: i64| taken("w", &format!("\"{key}\": {value}"));
+        assert_eq!([at(min - 1), at(min), at(max), at(max + 1)], [false, true, true, false], "{key}");
+    }
+}
+
+#[test]
 fn warnings_come_in_the_order_of_the_file() {
     let lines = "\"zebra\": 1,\n\"limits\": {\"cpu\": 1},\n\"kv_namespaces\": [],\n\"ant\": 1";
     let places: Vec<_> = warns("wrangler.json", &with(lines)).iter().map(|line| line[..18].to_owned()).collect();

@@ -89,6 +89,7 @@ impl Error {
         };
         let code = match status.code() {
             _ if never_sent => Code::Unavailable,
+            _ if causes(status).any(|error| error.is::<tonic::TimeoutExpired>()) => Code::Deadline,
             Grpc::DeadlineExceeded => Code::Deadline,
             Grpc::Unavailable | Grpc::Cancelled | Grpc::Unknown => Code::Unavailable,
             Grpc::ResourceExhausted => Code::Overloaded,
@@ -101,8 +102,12 @@ impl Error {
 
 /// Whether the request surely never reached the wire: there was no connection, or it closed before its turn came.
 fn never_sent(status: &tonic::Status) -> bool {
-    let mut causes = std::iter::successors(std::error::Error::source(status), |error| error.source());
-    causes.any(|error| error.is::<tonic::ConnectError>() || error.downcast_ref().is_some_and(hyper::Error::is_canceled))
+    causes(status)
+        .any(|error| error.is::<tonic::ConnectError>() || error.downcast_ref().is_some_and(hyper::Error::is_canceled))
+}
+
+fn causes(status: &tonic::Status) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(std::error::Error::source(status), |error| error.source())
 }
 
 #[cfg(test)]

@@ -116,6 +116,9 @@ pub(super) fn from_status(status: &Status) -> CallError {
         return CallError { kind, error, outcome };
     }
     let (kind, name) = match status.code() {
+        _ if causes(status).any(|error| error.is::<tonic::TimeoutExpired>()) => {
+            (CallErrorKind::Deadline, "TimeoutError")
+        }
         Code::DeadlineExceeded => (CallErrorKind::Deadline, "TimeoutError"),
         Code::Unavailable | Code::Cancelled | Code::Unknown => (CallErrorKind::Unavailable, "Unavailable"),
         _ => (CallErrorKind::Internal, "InternalError"),
@@ -127,8 +130,12 @@ pub(super) fn from_status(status: &Status) -> CallError {
 
 /// Whether the request surely never reached the wire: there was no connection, or it closed before its turn came.
 fn never_sent(status: &Status) -> bool {
-    let mut causes = std::iter::successors(std::error::Error::source(status), |error| error.source());
-    causes.any(|error| error.is::<tonic::ConnectError>() || error.downcast_ref().is_some_and(hyper::Error::is_canceled))
+    causes(status)
+        .any(|error| error.is::<tonic::ConnectError>() || error.downcast_ref().is_some_and(hyper::Error::is_canceled))
+}
+
+fn causes(status: &Status) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(std::error::Error::source(status), |error| error.source())
 }
 
 fn cut(text: &str, bytes_max: usize) -> &str {

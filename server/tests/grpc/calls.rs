@@ -140,3 +140,23 @@ async fn another_node_calls_with_id_and_name_in_both_encodings() {
     let reply = remote.call(to, ActorCall::Destroy, deadline).await.unwrap();
     assert!(matches!(reply, ActorReply::Destroyed));
 }
+
+#[tokio::test]
+async fn the_callers_deadline_reaches_the_actor_with_a_margin() {
+    let server = serve().await;
+    let check = |began: Instant| {
+        let deadline = server.fake.deadline.lock().unwrap().take().unwrap();
+        let (earliest, latest) = (began + Duration::from_secs(119), Instant::now() + Duration::from_secs(120));
+        assert!((earliest..latest).contains(&deadline), "{:?}", deadline - began);
+    };
+    let began = Instant::now();
+    let client = server.client().await.with_deadline(Duration::from_secs(120));
+    client.actor("chat/Room", Id::name("lobby")).call_json("echo", &json!([])).await.unwrap();
+    check(began);
+
+    let began = Instant::now();
+    let remote = Remote::new(&server.address).unwrap();
+    let to = ActorRef { namespace: "chat/Room".into(), id: ids().from_name("lobby").unwrap(), name: None };
+    remote.call(to, ActorCall::Destroy, began + Duration::from_secs(120)).await.unwrap();
+    check(began);
+}

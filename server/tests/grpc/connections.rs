@@ -86,7 +86,8 @@ async fn a_call_over_the_limit_of_one_connection_waits_for_a_place() {
     while server.fake.calls.load(Ordering::SeqCst) < 2 {
         tokio::task::yield_now().await;
     }
-    let queued = tokio::spawn(async move { room.call_json("echo", &json!([2])).await });
+    let mut queued = tokio::spawn(async move { room.call_json("echo", &json!([2])).await });
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut queued).await.is_err(), "it did not wait");
     server.fake.go.notify_one();
     assert_eq!(waiting.await.unwrap(), Ok(json!([1])));
     assert_eq!(queued.await.unwrap(), Ok(json!([2])));
@@ -139,4 +140,20 @@ async fn a_message_that_arrives_too_slowly_ends_at_its_deadline_and_gives_its_pl
         assert!(tokio::time::Instant::now() < deadline, "the place was never given back");
     }
     assert_eq!(server.fake.calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wire_that_swallows_everything_is_given_up_at_the_deadline() {
+    let server = serve().await;
+    let proxy = Proxy::start(&server.address).await;
+    let client = Client::connect(&proxy.address).await.unwrap().with_deadline(Duration::from_millis(300));
+    let room = client.actor("chat/Room", Id::name("a"));
+    proxy.hold_after(0);
+    let began = std::time::Instant::now();
+    let error = room.call_json("echo", &json!([])).await.unwrap_err();
+    assert_eq!((error.code, error.outcome, error.name.as_str()), (Code::Deadline, Outcome::Unknown, "TimeoutError"));
+    let request = http::Request::get("http://room/").body(bytes::Bytes::new()).unwrap();
+    let error = room.fetch(request).await.unwrap_err();
+    assert_eq!((error.code, error.outcome), (Code::Deadline, Outcome::Unknown));
+    assert!(began.elapsed() < Duration::from_secs(5));
 }

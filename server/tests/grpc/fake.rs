@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Instant,
@@ -31,6 +31,8 @@ pub struct Fake {
     pub calls: Arc<AtomicUsize>,
     /// Ends calls of `wait`.
     pub go: Arc<Notify>,
+    /// The deadline the last call came with.
+    pub deadline: Arc<Mutex<Option<Instant>>>,
 }
 
 /// Starts a server on a free port; its address begins with `http://`.
@@ -93,8 +95,14 @@ impl Fake {
 }
 
 impl Call for Fake {
-    fn call(&self, to: ActorRef, call: ActorCall, _: Instant) -> BoxFuture<'static, Result<ActorReply, CallError>> {
+    fn call(
+        &self,
+        to: ActorRef,
+        call: ActorCall,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Result<ActorReply, CallError>> {
         let fake = self.clone();
+        *fake.deadline.lock().unwrap() = Some(deadline);
         Box::pin(async move {
             fake.calls.fetch_add(1, Ordering::SeqCst);
             match call {

@@ -1,7 +1,7 @@
 //! The nemesis: breaks the server while it is used, and writes down what really happened.
 //!
 //! A fault is `installed` only when there is evidence for it: a kill when the operating system says that signal 9
-//! ended the process, a power cut when writes fail after it and what was not synced is gone. A server that ends by itself, or does not come back, is an incident, and an incident is a
+//! ended the process, a pause when it says that the process stands still, a power cut when writes fail after it and what was not synced is gone. A server that ends by itself, or does not come back, is an incident, and an incident is a
 //! violation whatever the history says.
 
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use tokio::{sync::watch, time::sleep};
 
 use crate::{
     cluster::{Addresses, Disk, Server},
+    door::DEADLINE,
     history::Writer,
 };
 
@@ -29,6 +30,8 @@ pub enum Nemesis {
     None,
     /// SIGKILL and a restart on the same data, again and again, sometimes right after the restart.
     Kill,
+    /// SIGSTOP for a moment, or for longer than clients wait for an answer, and SIGCONT.
+    Pause,
     /// Like kill, but all that was not synced is lost, too. Needs root and a few programs (see `cluster::Disk`).
     PowerCut,
 }
@@ -39,6 +42,7 @@ impl Nemesis {
         match self {
             Self::None => "none",
             Self::Kill => "kill",
+            Self::Pause => "pause",
             Self::PowerCut => "power-cut",
         }
     }
@@ -75,7 +79,7 @@ pub async fn torment(
             Nemesis::None => left,
             // One fault in four comes while the server has hardly started.
             _ if rng.random_bool(0.25) => Duration::from_millis(rng.random_range(0..200)),
-            Nemesis::Kill | Nemesis::PowerCut => Duration::from_millis(rng.random_range(600..2_500)),
+            Nemesis::Kill | Nemesis::Pause | Nemesis::PowerCut => Duration::from_millis(rng.random_range(600..2_500)),
         };
         let last = pause + CALM_END > left;
         if let Some(why) = watch_for(&mut victim.server, if last { left } else { pause }).await? {
@@ -85,13 +89,13 @@ pub async fn torment(
         if last {
             return Ok(true);
         }
-        let broken = match nemesis {
+        let alive = match nemesis {
             Nemesis::None => true,
-            Nemesis::Kill => kill(victim, writer).await,
-            Nemesis::PowerCut => cut_power(victim, writer).await?,
+            Nemesis::Pause => pause_for(victim, writer, pause_length(&mut rng)).await.map(|()| true)?,
+            Nemesis::Kill => kill(victim, writer).await && restart(victim, writer, &mut rng).await,
+            Nemesis::PowerCut => cut_power(victim, writer).await? && restart(victim, writer, &mut rng).await,
         };
-        sleep(Duration::from_millis(rng.random_range(0..300))).await;
-        if !broken || !restart(victim, writer).await {
+        if !alive {
             return Ok(false);
         }
     }
@@ -128,6 +132,25 @@ async fn kill(victim: &mut Victim, writer: &Writer) -> bool {
     }
 }
 
+/// Most pauses are short; one in four outlasts every call that is under way.
+fn pause_length(rng: &mut StdRng) -> Duration {
+    match rng.random_bool(0.25) {
+        true => DEADLINE + Duration::from_millis(rng.random_range(100..1_000)),
+        false => Duration::from_millis(rng.random_range(50..1_500)),
+    }
+}
+
+/// Fails when the process did not stand still.
+async fn pause_for(victim: &mut Victim, writer: &Writer, length: Duration) -> anyhow::Result<()> {
+    victim.server.pause().await?;
+    let length_ms = length.as_millis() as u64;
+    writer.nemesis("pause", json!({"status": "installed", "pid": victim.server.pid(), "length_ms": length_ms}));
+    sleep(length).await;
+    victim.server.resume()?;
+    writer.nemesis("resume", json!({"status": "done"}));
+    Ok(())
+}
+
 /// Fails when there is no evidence that the power was cut.
 async fn cut_power(victim: &mut Victim, writer: &Writer) -> anyhow::Result<bool> {
     let disk = victim.disk.as_mut().context("there is no disk whose power could be cut")?;
@@ -139,8 +162,9 @@ async fn cut_power(victim: &mut Victim, writer: &Writer) -> anyhow::Result<bool>
     Ok(true)
 }
 
-/// `false` after an incident.
-async fn restart(victim: &mut Victim, writer: &Writer) -> bool {
+/// Starts the server again after a moment; `false` after an incident.
+async fn restart(victim: &mut Victim, writer: &Writer, rng: &mut StdRng) -> bool {
+    sleep(Duration::from_millis(rng.random_range(0..300))).await;
     let started = Instant::now();
     match victim.server.start().await {
         Ok(new) => {

@@ -54,11 +54,16 @@ pub struct Config {
 impl Config {
     /// What a run of this workload must have done in this time under this nemesis.
     pub fn required(workload: Name, nemesis: Nemesis, time: Duration) -> Required {
-        // Faults come every two seconds or so; half of them must have happened.
-        let faults = time.as_secs() / 4;
+        // Kills come every two seconds or so, pauses last up to six; about half of them must have happened.
+        let faults = match nemesis {
+            Nemesis::Pause => time.as_secs() / 8,
+            Nemesis::None | Nemesis::Kill | Nemesis::PowerCut => time.as_secs() / 4,
+        };
         let faults = match nemesis {
             Nemesis::None => BTreeMap::new(),
-            Nemesis::Kill | Nemesis::PowerCut => BTreeMap::from([(nemesis.name().to_string(), faults.max(1))]),
+            Nemesis::Kill | Nemesis::Pause | Nemesis::PowerCut => {
+                BTreeMap::from([(nemesis.name().to_string(), faults.max(1))])
+            }
         };
         let mut required = Required {
             ok_per_second: 50.0,
@@ -107,7 +112,7 @@ async fn record<W: Workload>(config: &Config, project: &std::path::Path) -> anyh
     let writer = Writer::create(Some(&config.out.join(HISTORY_FILE)))?;
     // The server keeps its data in the folder that the disk is mounted on.
     let disk = match config.nemesis {
-        Nemesis::None | Nemesis::Kill => None,
+        Nemesis::None | Nemesis::Kill | Nemesis::Pause => None,
         Nemesis::PowerCut => Some(Disk::create(&config.out.join(IMAGE_FILE), &config.out.join(DATA_DIR))?),
     };
     let mut server = Server::new(&config.server, project, &config.out)?;

@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -21,6 +22,9 @@ use tokio::{
 const READY_MAX: Duration = Duration::from_secs(60);
 /// Bytes of the log shown when a start fails.
 const LOG_TAIL_BYTES: usize = 4096;
+/// A process that was sent SIGSTOP stands still within this time.
+const STOPPED_MAX: Duration = Duration::from_secs(5);
+const STATE_POLL: Duration = Duration::from_millis(2);
 const SIGKILL: i32 = 9;
 /// Folder of a server's data, in the folder of its run.
 pub const DATA_DIR: &str = "data";
@@ -100,6 +104,30 @@ impl Server {
         Ok(Some(format!("the server ended by itself: {status}\n{}", self.log_tail())))
     }
 
+    /// SIGSTOP: the process stands still, its connections stay open. Fails if it goes on.
+    pub async fn pause(&self) -> anyhow::Result<()> {
+        let pid = self.pid().context("the server is not running")?;
+        self.signal(Signal::STOP)?;
+        let until = Instant::now() + STOPPED_MAX;
+        while process_state(pid)? != 'T' {
+            if Instant::now() > until {
+                bail!("the server goes on although it was stopped");
+            }
+            tokio::time::sleep(STATE_POLL).await;
+        }
+        Ok(())
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = self.pid().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        kill_process(pid.context("the server is not running")?, signal).context("cannot send a signal to the server")
+    }
+
     /// SIGKILL, for a server that may have ended by itself because its disk is gone.
     pub async fn end(&mut self) -> anyhow::Result<()> {
         if let Some(mut running) = self.running.take() {
@@ -127,6 +155,14 @@ impl Server {
     }
 }
 
+/// The letter that Linux has for what a process does: `T` is stopped.
+fn process_state(pid: u32) -> anyhow::Result<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("the server's state")?;
+    // The name of the program, in brackets, may hold anything.
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.context("the server's state is not as Linux writes it")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,6 +187,24 @@ mod tests {
             server.kill().await.unwrap();
             assert_eq!(server.pid(), None);
         }
+    }
+
+    #[tokio::test]
+    async fn a_paused_server_stands_still_and_goes_on_when_resumed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = script(dir.path(), r#"echo '{"http":"http://a","grpc":"http://b"}'; exec tail -f /dev/null"#);
+        server.start().await.unwrap();
+        let pid = server.pid().unwrap();
+        server.pause().await.unwrap();
+        assert_eq!(process_state(pid).unwrap(), 'T');
+        server.resume().unwrap();
+        let until = Instant::now() + STOPPED_MAX;
+        while process_state(pid).unwrap() == 'T' {
+            assert!(Instant::now() < until, "it still stands");
+            tokio::time::sleep(STATE_POLL).await;
+        }
+        server.pause().await.unwrap();
+        server.kill().await.unwrap();
     }
 
     #[tokio::test]

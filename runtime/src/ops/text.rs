@@ -1,6 +1,6 @@
 //! Natives for text: UTF-8 both ways, the legacy encodings, and base64.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use base64::{
     Engine,
@@ -61,7 +61,12 @@ pub(super) fn bytes_arg(args: &v8::FunctionCallbackArguments, index: i32) -> Vec
 
 /// Returns text, or throws a RangeError if it is longer than a string may be.
 pub(super) fn return_text(scope: &v8::PinScope, result: &mut v8::ReturnValue<v8::Value>, text: &str) {
-    match v8::String::new(scope, text) {
+    let made = if text.is_ascii() {
+        v8::String::new_from_one_byte(scope, text.as_bytes(), v8::NewStringType::Normal)
+    } else {
+        v8::String::new(scope, text)
+    };
+    match made {
         Some(text) => result.set(text.into()),
         None => js::throw(scope, Class::RangeError, "the string is too long"),
     }
@@ -189,9 +194,23 @@ pub(crate) fn decode<'s>(
 ) {
     let Some(name) = text_arg(scope, args, 0) else { return };
     let bytes = bytes_arg(args, 1);
-    let mut decoder = decoder(&name, args.get(3).is_true());
-    if let Some(text) = decode_chunk(&mut decoder, &bytes, true, args.get(2).is_true()) {
+    let (fatal, ignore_bom) = (args.get(2).is_true(), args.get(3).is_true());
+    if name == "utf-8" {
+        if let Some(text) = decode_utf8(&bytes, fatal, ignore_bom) {
+            return_text(scope, result, &text);
+        }
+    } else if let Some(text) = decode_chunk(&mut decoder(&name, ignore_bom), &bytes, true, fatal) {
         return_text(scope, result, &text);
+    }
+}
+
+/// All of a UTF-8 text; nothing is copied if it is valid. `None` if `fatal` and it is not.
+fn decode_utf8(bytes: &[u8], fatal: bool, ignore_bom: bool) -> Option<Cow<'_, str>> {
+    let bytes = if ignore_bom { bytes } else { bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes) };
+    if fatal {
+        UTF_8.decode_without_bom_handling_and_without_replacement(bytes)
+    } else {
+        Some(UTF_8.decode_without_bom_handling(bytes).0)
     }
 }
 
@@ -357,6 +376,15 @@ mod tests {
         let mut utf8 = decoder("utf-8", false);
         assert_eq!(decode_chunk(&mut utf8, b"\xe2\x82", false, true).as_deref(), Some(""));
         assert_eq!(decode_chunk(&mut utf8, b"\xac", true, true).as_deref(), Some("\u{20ac}"));
+    }
+
+    #[test]
+    fn valid_utf8_is_not_copied_and_a_mark_is_removed_once() {
+        assert!(matches!(decode_utf8("\u{20ac}".as_bytes(), true, false), Some(Cow::Borrowed("\u{20ac}"))));
+        assert_eq!(decode_utf8(b"\xef\xbb\xbf\xef\xbb\xbfa", false, false).as_deref(), Some("\u{feff}a"));
+        assert_eq!(decode_utf8(b"\xef\xbb\xbfa", false, true).as_deref(), Some("\u{feff}a"));
+        assert_eq!(decode_utf8(b"a\xff", true, false), None);
+        assert_eq!(decode_utf8(b"a\xff", false, false).as_deref(), Some("a\u{fffd}"));
     }
 
     #[test]

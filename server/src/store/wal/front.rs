@@ -67,7 +67,7 @@ impl Front {
             (None, None) => (entries.clone().next().map(|entry| entry.index), 0),
         };
         for entry in entries {
-            if expected != Some(entry.index) {
+            if expected != Some(entry.index) || entry.index == u64::MAX {
                 return Err(Error::Hole { group, index: entry.index, expected: expected.unwrap_or(u64::MAX) });
             }
             if entry.term < last_term {

@@ -13,6 +13,9 @@ use super::{
     record::{Checkpoint, Record},
 };
 
+/// Most live entries of one group that a checkpoint may claim.
+const LIVE_MAX: usize = 1 << 28;
+
 /// Where an entry's data stands. Segment 0 means: not seen yet (only while recovering).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
@@ -138,9 +141,10 @@ impl Track {
         let mut group = Group { vote: checkpoint.vote, committed: checkpoint.committed, ..Group::default() };
         group.purged = checkpoint.purged;
         if let Some((first, last, term)) = checkpoint.live {
-            let count = last.checked_sub(first).and_then(|count| usize::try_from(count).ok());
             let count =
-                count.filter(|count| *count < 1 << 32).ok_or("a checkpoint has an impossible range of entries")?;
+                last.checked_sub(first).filter(|_| last < u64::MAX).and_then(|count| usize::try_from(count).ok());
+            let count =
+                count.filter(|count| *count < LIVE_MAX).ok_or("a checkpoint has an impossible range of entries")?;
             group.first = first;
             group.slots = vec![Slot::UNSEEN; count + 1].into();
             if let Some(slot) = group.slots.back_mut() {
@@ -174,7 +178,16 @@ impl Track {
     }
 }
 
+/// Refuses entries whose last index would not be a number.
+fn check_range(first: u64, slots: &[Slot]) -> Result<(), String> {
+    match first.checked_add(slots.len() as u64) {
+        Some(_) => Ok(()),
+        None => Err(format!("{} entries cannot begin at {first}", slots.len())),
+    }
+}
+
 fn append(group: &mut Group, live: &mut BTreeMap<u64, Live>, first: u64, slots: Vec<Slot>) -> Result<(), String> {
+    check_range(first, &slots)?;
     match group.expected() {
         Some(expected) if expected != first => {
             return Err(format!("entries begin at {first} where {expected} must follow: there is a hole in the log"));
@@ -193,6 +206,7 @@ fn append(group: &mut Group, live: &mut BTreeMap<u64, Live>, first: u64, slots: 
 }
 
 fn rewrite(group: &mut Group, live: &mut BTreeMap<u64, Live>, first: u64, slots: Vec<Slot>) -> Result<(), String> {
+    check_range(first, &slots)?;
     for (index, slot) in (first..).zip(slots) {
         let at = index.checked_sub(group.first).and_then(|at| usize::try_from(at).ok());
         let Some(old) = at.and_then(|at| group.slots.get_mut(at)) else {

@@ -140,3 +140,24 @@ fn two_vaults_on_one_directory_are_refused() {
     let second = Vault::open(Arc::new(StdVfs), dir.path(), config());
     assert!(matches!(second, Err(Error::Locked { .. })));
 }
+
+/// The numbers were computed with another program.
+#[test]
+fn the_bytes_of_the_table_do_not_change_between_versions() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = KeyTable::open(Arc::new(StdVfs), dir.path(), config()).unwrap();
+    table.insert(actor(1), LIFE, &DataKey::from_bytes(&[5; 32])).unwrap();
+    let bytes = file(dir.path());
+    let slot = concat!(
+        "4c4b45590100000000000000200000000101010101010101010101010101010101010101010101010101010101010101",
+        "000000000000000000000000000000027c58e6a109b0af55050505050505050505050505050505050505050505050505",
+        "0505050505050505",
+    );
+    assert_eq!(
+        hex::encode(&bytes[..40]),
+        "4c455448454b45592344701101000000000000000000000000000000000000010400000000020000"
+    );
+    assert_eq!(hex::encode(&bytes[512..512 + slot.len() / 2]), slot);
+    let rest = [&bytes[40..512], &bytes[512 + slot.len() / 2..]].concat();
+    assert!(rest.iter().all(|byte| *byte == 0));
+}

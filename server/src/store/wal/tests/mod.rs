@@ -4,6 +4,7 @@ mod basic;
 mod corrupt;
 mod crowd;
 mod fail;
+mod format;
 mod model;
 mod power;
 mod random;

@@ -19,6 +19,7 @@ pub async fn dev(args: DevArgs) -> Result<()> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    super::files::raise_limit();
     let data = DataDir::of(&args)?;
     let (http, grpc) = (SocketAddr::new(args.host, args.port), SocketAddr::new(args.host, args.grpc_port));
     let mut config = Config { show_failures: true, ..Config::new(http, grpc, data.path()) };

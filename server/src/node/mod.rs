@@ -2,6 +2,7 @@
 
 mod dev;
 mod directory;
+mod files;
 mod reload;
 mod rooms;
 

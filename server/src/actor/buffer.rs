@@ -228,6 +228,12 @@ impl Buffer {
         if self.batch.is_empty() { self.batch.number - 1 } else { self.batch.number }
     }
 
+    /// Number of the newest batch that is cut when the turn ends. An explicit transaction that is open keeps its batch
+    /// open, so nobody may wait for that one.
+    pub fn last_closing(&self) -> u64 {
+        if self.undo.is_empty() { self.last_written() } else { self.batch.number - 1 }
+    }
+
     /// All batches up to `number` are committed and can be read from disk.
     pub fn committed(&mut self, number: u64) {
         self.committed = number;
@@ -321,6 +327,19 @@ mod tests {
 
     fn list(buffer: &Buffer, options: ListOptions) -> Vec<String> {
         buffer.list(&options)
+    }
+
+    #[test]
+    fn the_batch_of_an_open_transaction_is_not_one_to_wait_for() {
+        let mut buffer = Buffer::new([]);
+        put(&mut buffer, "a", "1");
+        assert_eq!(buffer.last_closing(), 1);
+        assert_eq!(buffer.cut().map(|batch| batch.number), Some(1));
+        buffer.begin().unwrap();
+        put(&mut buffer, "b", "2");
+        assert_eq!((buffer.last_closing(), buffer.last_written()), (1, 2));
+        buffer.commit().unwrap();
+        assert_eq!(buffer.last_closing(), 2);
     }
 
     #[test]

@@ -189,7 +189,7 @@ impl Storage for StorageHandle {
 
     fn sync(&self) -> BoxFuture<'static, Result<(), StorageError>> {
         let storage = self.0.clone();
-        let last = storage.writes.lock().buffer.last_written();
+        let last = storage.writes.lock().buffer.last_closing();
         Box::pin(async move {
             let mut committed = storage.committed.subscribe();
             tokio::select! {

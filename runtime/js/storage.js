@@ -2,7 +2,7 @@
 //
 // Arguments become exactly what `Storage` takes: lists of names, lists of serialized values. Natives check the limits
 // in bytes, keep the input gate shut while a read is away, and give records in the UTF-8 order of their names. Writes
-// take effect at once; the promise they return is already resolved.
+// take effect at once; the promise they return is already resolved, unless the turn has written so much that it must end.
 "use strict";
 
 const p = lethe.use("primordials");
@@ -66,7 +66,7 @@ async function put(key, value, options) {
   if (key === null || (typeof key !== "object" && typeof key !== "function")) {
     const name = nameOf(key, "put");
     if (value === undefined) throw new p.TypeError("put() called with undefined value");
-    write([name], [value], optionsOf(options, "put"));
+    await write([name], [value], optionsOf(options, "put"));
     return;
   }
   const names = [];
@@ -78,7 +78,7 @@ async function put(key, value, options) {
     p.arrayPush(names, fields[i]);
     p.arrayPush(values, field);
   }
-  write(names, values, optionsOf(value, "put"));
+  await write(names, values, optionsOf(value, "put"));
 }
 
 function write(names, values, options) {
@@ -87,7 +87,7 @@ function write(names, values, options) {
   for (let i = 0; i < names.length; i++) {
     p.arrayPush(encoded, encode(values[i], `the value of ${p.jsonStringify(names[i])}`));
   }
-  ops.storagePut(names, encoded, unconfirmed);
+  return ops.storagePut(names, encoded, unconfirmed, open.length > 0);
 }
 
 async function remove(key, options) {

@@ -133,6 +133,8 @@ fn make_state(isolate: &mut v8::OwnedIsolate, guard: Arc<HeapGuard>, buffers: Ar
         bodies: Bodies::default(),
         timers: Timers::default(),
         replies: Default::default(),
+        turn_written: 0,
+        turn_commit: None,
         lines: Vec::new(),
         answers: Vec::new(),
         last_invocation: 0,

@@ -69,6 +69,10 @@ pub(crate) struct State {
     pub(crate) replies: HashMap<u32, Reply>,
     /// Number of the last invocation.
     pub(crate) last_invocation: u32,
+    /// Bytes that this turn has put into storage.
+    pub(crate) turn_written: usize,
+    /// What later writes of this turn wait for, once it has written much.
+    pub(crate) turn_commit: Option<v8::Global<v8::Value>>,
     /// Lines an actor printed in a turn that has not ended.
     pub(crate) lines: Vec<LogLine>,
     /// Answers of an actor's turn that has not ended.

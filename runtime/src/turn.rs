@@ -190,6 +190,9 @@ fn time(scope: &mut v8::PinScope) {
 
 /// One turn: starts what was let in and runs JavaScript until it rests.
 fn run(scope: &mut v8::PinScope, completion: Completion) {
+    let state = state::get(scope);
+    state.turn_written = 0;
+    state.turn_commit = None;
     match completion {
         Completion::Operation { id, settle } => pending::finish(scope, id, settle),
         Completion::Timer => {}

@@ -18,6 +18,8 @@ use crate::{
 const NAME_BYTES_MAX: usize = 2048;
 /// Largest value of a record, bytes when serialized.
 const VALUE_BYTES_MAX: usize = 128 * 1024;
+/// Bytes that one turn may write before a `put` that is awaited waits for the commit.
+const TURN_BYTES: usize = 1 << 20;
 /// Most records that one call may name.
 const NAMES_MAX: usize = 128;
 
@@ -82,18 +84,35 @@ pub(crate) fn list<'s>(
     answer(scope, result, input(args.get(3)), place, found, size, |scope, found| records(scope, found.into_iter()));
 }
 
-/// `storagePut(names, values, unconfirmed)`: writes all or throws.
+/// `storagePut(names, values, unconfirmed, transaction)`: writes all or throws. Returns a promise to wait for when the turn
+/// has written much, so that a long row of awaited writes is committed in parts; not in a transaction, which has none.
 pub(crate) fn put<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     args: &v8::FunctionCallbackArguments<'s>,
-    _: &mut v8::ReturnValue<v8::Value>,
+    result: &mut v8::ReturnValue<v8::Value>,
 ) {
     let names = unwrap_or_throw!(scope, names(scope, args.get(0)));
     let values = unwrap_or_throw!(scope, values(scope, &names, args.get(1)));
     let host = unwrap_or_throw!(scope, host(scope));
-    let records = names.into_iter().zip(values).collect();
-    let put = unwrap_or_throw!(scope, storage(scope, &host)).put(records, args.get(2).is_true());
+    let storage = unwrap_or_throw!(scope, storage(scope, &host));
+    let bytes: usize = names.iter().zip(&values).map(|(name, value)| name.len() + value.len()).sum();
+    let put = storage.put(names.into_iter().zip(values).collect(), args.get(2).is_true());
     unwrap_or_throw!(scope, put.map_err(|refused| thrown(scope, &refused)));
+    let state = state::get(scope);
+    state.turn_written += bytes;
+    if state.turn_written <= TURN_BYTES || args.get(3).is_true() {
+        return;
+    }
+    // All writes of a turn are one batch, so one wait is enough for them.
+    if let Some(commit) = state.turn_commit.clone() {
+        return result.set(v8::Local::new(scope, commit));
+    }
+    let place = state.quotas.begin_read(0);
+    let commit = wait(scope, Input::Shut, place, storage.sync(), |()| 0, |scope, ()| Ok(v8::undefined(scope).into()));
+    if let Some(commit) = commit {
+        state::get(scope).turn_commit = Some(v8::Global::new(scope, commit));
+        result.set(commit);
+    }
 }
 
 /// `storageDelete(names, unconfirmed) -> how many were there`
@@ -204,6 +223,26 @@ fn answer<T, F>(
         result.set(unwrap_or_throw!(scope, made));
         return;
     }
+    if let Some(promise) = wait(scope, input, place, read, size, make) {
+        result.set(promise);
+    }
+}
+
+/// A promise for the result of a read; `None` when it throws.
+fn wait<'s, T, F>(
+    scope: &mut v8::PinScope<'s, '_>,
+    input: Input,
+    place: Read,
+    read: BoxFuture<'static, Result<T, StorageError>>,
+    size: fn(&T) -> usize,
+    make: F,
+) -> Option<v8::Local<'s, v8::Value>>
+where
+    T: Send + 'static,
+    F: for<'t, 'i> FnOnce(&mut v8::PinScope<'t, 'i>, T) -> Result<v8::Local<'t, v8::Value>, Thrown<'t>>
+        + Send
+        + 'static,
+{
     let room = state::get(scope).quotas.read.clone();
     let operation = async move {
         let share = place.ready().await;
@@ -216,9 +255,7 @@ fn answer<T, F>(
             Err(refused) => Err(thrown(scope, &refused)),
         })
     };
-    if let Some(promise) = pending::start_with(scope, input, operation) {
-        result.set(promise.into());
-    }
+    pending::start_with(scope, input, operation).map(Into::into)
 }
 
 fn too_much() -> StorageError {

@@ -230,6 +230,49 @@ fn patched_intrinsics_cannot_break_storage_or_watch_it() {
 }
 
 #[test]
+fn a_long_row_of_awaited_writes_is_committed_in_parts_and_one_that_is_not_awaited_is_not() {
+    let body = "const value = 'x'.repeat(100_000);
+        for (let i = 0; i < 40; i++) await storage.put('a' + i, value);
+        await outside('/x');
+        const writes = [];
+        for (let i = 0; i < 40; i++) writes.push(storage.put('b' + i, value));
+        await Promise.all(writes);
+        await storage.transaction(async (txn) => { for (let i = 0; i < 40; i++) await txn.put('c' + i, value); });
+        await outside('/x');
+        for (let i = 0; i < 12000; i++) writes.push(storage.put('d' + i, 'x'.repeat(200)));
+        await Promise.all(writes);";
+    with_actors(&script(body), async |world| {
+        let actor = start(&world).await;
+        call(&actor, "run", "[]").await.expect("run works");
+        let sizes: Vec<usize> = world.actor(&id_of("a")).storage.batches().iter().map(Vec::len).collect();
+        assert_eq!(sizes, [11, 11, 11, 7, 40, 40, 12_000]);
+    });
+}
+
+#[test]
+fn nothing_enters_while_a_long_row_of_writes_waits_for_its_commit() {
+    let script = "export class A extends DurableObject {
+        async run() {
+            for (let i = 0; i < 12; i++) await this.ctx.storage.put('k' + i, 'x'.repeat(100_000));
+            console.log('written');
+        }
+        other() { console.log('other'); }
+    }";
+    with_actors(script, async |world| {
+        world.holds.hold("sync");
+        let actor = start(&world).await;
+        let run = crate::spawn(&actor, "run");
+        world.holds.until("sync", 1).await;
+        let other = crate::spawn(&actor, "other");
+        crate::until(|| actor.waiting() == 1, "the call is at the gate").await;
+        world.holds.release("sync");
+        run.await.expect("no panic").expect("it works");
+        other.await.expect("no panic").expect("it works");
+        assert_eq!(world.log(), ["written", "other"]);
+    });
+}
+
+#[test]
 fn the_writes_of_one_turn_are_one_batch_and_the_host_hears_of_every_turn() {
     let body = "storage.put('a', 1); await storage.put('b', 2); await null; storage.delete('a');
         await outside('/x');

@@ -14,6 +14,9 @@ pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
 /// Most groups on one node: actor ids are spread over so many slots.
 pub const SLOTS: u32 = 4096;
 
+/// Bytes of entries after which a snapshot is due, however large the log may grow.
+const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
+
 /// Room of the log that a command's framing takes at most, in bytes.
 const FRAMING_BYTES: u64 = 64;
 
@@ -42,7 +45,8 @@ pub struct Config {
     pub election_min_ms: u64,
     /// Longest such time, in milliseconds.
     pub election_max_ms: u64,
-    /// A snapshot is due when so many entries were applied since the last one.
+    /// A snapshot is due when so many entries were applied since the last one, or when they would take too much of
+    /// the log.
     pub snapshot_entries: u64,
     /// How often it is looked whether snapshots are due and space can be reclaimed, in milliseconds.
     pub upkeep_ms: u64,
@@ -108,6 +112,12 @@ impl Config {
             Some((_, rule)) => Err(Error::Config(rule.to_owned())),
             None => self.raft().map(|_| ()),
         }
+    }
+
+    /// A snapshot is due when entries of so many bytes were applied since the last one. As a log is only purged up to
+    /// the snapshot before the newest, all groups together then keep the log below half of its bound.
+    pub(super) fn snapshot_bytes(&self) -> u64 {
+        (self.wal_bytes_max / 4 / u64::from(self.groups)).min(SNAPSHOT_BYTES_MAX)
     }
 
     /// openraft's configuration, as measured in the notes: pre-vote on, no restored leadership (an epoch must not

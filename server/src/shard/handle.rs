@@ -62,7 +62,7 @@ impl Shard {
         let Ok(_turn) = replica.proposals.try_acquire() else { return not_done(NotDone::Overloaded) };
         let bytes = codec::encode_command(&command);
         drop(command);
-        let _room = match replica.limits.admit(bytes.len()) {
+        let _room = match replica.limits.admit(bytes.len()).await {
             Ok(permit) => permit,
             Err(reason) => return not_done(reason),
         };

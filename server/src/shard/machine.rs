@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,6 +42,8 @@ pub(super) struct Machine {
     effects: Arc<dyn Effects>,
     /// A batch that takes longer hangs, in the state store or in an effect, and is the end of the group.
     stall: Duration,
+    /// Bytes of entries applied since the newest snapshot was begun, give or take.
+    unsaved: Arc<AtomicU64>,
     /// The newest snapshot.
     current: Arc<Mutex<Option<Found>>>,
     /// A snapshot openraft has not taken yet.
@@ -78,6 +81,7 @@ impl Machine {
             snapshots,
             effects,
             stall,
+            unsaved: Arc::default(),
             current: Arc::new(Mutex::new(current)),
             prepared: Arc::default(),
         }
@@ -93,6 +97,16 @@ impl Machine {
         index(&self.current.lock())
     }
 
+    /// Counts entries that were applied by an earlier process.
+    pub fn add_unsaved_bytes(&self, bytes: u64) {
+        self.unsaved.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Roughly how many bytes of applied entries only the log knows.
+    pub fn unsaved_bytes(&self) -> u64 {
+        self.unsaved.load(Ordering::Relaxed)
+    }
+
     /// Applies a batch: effects, then state. Blocks.
     pub fn apply_batch(&self, entries: Vec<Entry>) -> io::Result<Vec<Option<Applied>>> {
         let mut txn = self.group.begin();
@@ -105,6 +119,7 @@ impl Machine {
             answers.push(match entry.payload {
                 EntryPayload::Blank => None,
                 EntryPayload::Normal(proposal) => {
+                    self.unsaved.fetch_add(proposal.bytes.len() as u64, Ordering::Relaxed);
                     let command = codec::decode_command(&proposal.bytes)?;
                     Some(apply(&mut txn, command, &mut ended).map_err(io::Error::other)?)
                 }
@@ -149,7 +164,9 @@ impl Machine {
     /// Writes a snapshot for openraft to take when it is asked to. Blocks; entries are applied meanwhile. When it fails
     /// nothing has changed and it can be tried again.
     pub fn prepare(&self) -> io::Result<Found> {
+        let saved = self.unsaved_bytes();
         let found = self.build()?;
+        self.unsaved.fetch_sub(saved, Ordering::Relaxed);
         *self.prepared.lock() = Some(found.clone());
         Ok(found)
     }

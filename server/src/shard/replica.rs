@@ -55,6 +55,8 @@ impl Replica {
     pub async fn start(shared: &Shared, id: u32, log: Log) -> Result<(Self, JoinHandle<()>), Error> {
         let machine = open(shared, id, log.clone()).await?;
         let group = machine.group().clone();
+        // How much of the log is this group's is not known; a snapshot too early costs less than one too late.
+        machine.add_unsaved_bytes(shared.limits.log_bytes() / u64::from(shared.config.groups));
         let raft = Raft::new(shared.node, shared.raft.clone(), Network, log, machine.clone()).await;
         let raft = raft.map_err(|error| Error::Refused(format!("group {id}: {error}")))?;
         let (tell, leadership) = watch::channel(None);

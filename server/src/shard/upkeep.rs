@@ -48,7 +48,9 @@ async fn look_after(replica: &Arc<Replica>, config: &Config) -> Result<(), Strin
     let applied = replica.group.mark().index();
     let before = replica.machine.snapshot_index();
     let due = before.map_or(0, |index| index + 1) + config.snapshot_entries;
-    if applied.is_some_and(|applied| applied + 1 >= due) {
+    let many = applied.is_some_and(|applied| applied + 1 >= due);
+    let large = applied > before && replica.machine.unsaved_bytes() >= config.snapshot_bytes();
+    if many || large {
         snapshot(replica, before).await?;
     }
     Ok(())

@@ -79,17 +79,6 @@ fn files(world: &World, dir: &str) -> Vec<PathBuf> {
     paths
 }
 
-async fn wait_until_purged(shard: &Shard) -> u64 {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        if let Some(purged) = shard.metrics().purged {
-            return purged;
-        }
-        assert!(Instant::now() < deadline);
-        tokio::task::yield_now().await;
-    }
-}
-
 /// A node that took snapshots and purged its log, stopped; the last sequence and the digest.
 async fn aged(snapshots: usize) -> (World, u64, [u8; 16]) {
     let mut world = World::new(1);
@@ -101,7 +90,7 @@ async fn aged(snapshots: usize) -> (World, u64, [u8; 16]) {
     done(&shard, destroy(2, None)).await;
     let seq = write_until_snapshots(&world, &shard, snapshots).await;
     if snapshots > 1 {
-        wait_until_purged(&shard).await;
+        until("a purge", || shard.metrics().purged.is_some()).await;
     }
     let digest = shard.metrics().digest;
     drop(shard);

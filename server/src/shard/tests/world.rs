@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lethe_proto::ActorId;
@@ -23,6 +24,15 @@ impl Effects for Erased {
     fn destroyed(&self, actor: ActorId, incarnation: Uuid) -> Result<(), EffectError> {
         self.0.lock().push((actor, incarnation));
         Ok(())
+    }
+}
+
+/// Waits until something is so, for a minute at most: machines that run tests are busy.
+pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !so() {
+        assert!(Instant::now() < deadline, "not within a minute: {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

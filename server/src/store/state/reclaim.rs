@@ -13,24 +13,24 @@ const BATCH_KEYS: usize = 512;
 impl Group {
     /// Removes some unreachable records; false if there are none, or a scan runs. Blocks.
     pub fn reclaim(&self) -> Result<bool, Error> {
-        let tree = self.live.read().tree.clone();
+        // Locked in the order of `Group`, for the whole step: neither a load nor a scan comes between.
+        let live = self.live.read();
         let shadow = self.shadow.lock();
         if shadow.is_some() {
             return Ok(false);
         }
-        let Some(entry) = tree.scan_prefix(Key::reclaims()).keys().next() else { return Ok(false) };
+        let Some(entry) = live.tree.scan_prefix(Key::reclaims()).keys().next() else { return Ok(false) };
         let key = entry.map_err(|e| self.engine.error(e))?;
         let Some(Key::Reclaim(set)) = Key::decode(&key) else { return Err(self.damaged("a reclaim key")) };
         let mut batch = sled::Batch::default();
-        let keys = self.unreachable(&tree, set)?;
+        let keys = self.unreachable(&live.tree, set)?;
         if keys.len() < BATCH_KEYS {
             batch.remove(key);
         }
         for key in keys {
             batch.remove(key);
         }
-        tree.apply_batch(batch).map_err(|e| self.engine.error(e))?;
-        drop(shadow);
+        live.tree.apply_batch(batch).map_err(|e| self.engine.error(e))?;
         Ok(true)
     }
 

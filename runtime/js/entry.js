@@ -160,6 +160,13 @@ return {
     }, replyResponse);
   },
 
+  // Tells the worker's own listeners of an exception nobody caught or, with its promise, of a rejection nobody handled;
+  // true if one of them canceled the event.
+  uncaught(error, promise) {
+    const { events } = lethe.use("evaluated");
+    return events !== undefined && lethe.use("report").tell(error, promise);
+  },
+
   // The error that `serialize` throws for a value that cannot be cloned.
   dataCloneError(message) {
     const { DOMException } = lethe.use("dom_exception");

@@ -349,7 +349,7 @@ function setHandler(target, type, value) {
 
 const { addEventListener, removeEventListener, dispatchEvent } = EventTarget.prototype;
 
-return {
+const exports = {
   Event,
   CustomEvent,
   EventTarget,
@@ -362,3 +362,5 @@ return {
   hasListeners,
   handlerAttribute,
 };
+lethe.use("evaluated").events = exports;
+return exports;

@@ -246,7 +246,7 @@ fn fire_timer(scope: &mut v8::PinScope, id: u32) {
         && let Some(exception) = scope.exception()
     {
         scope.reset();
-        crate::ops::log::uncaught(scope, exception);
+        crate::ops::log::uncaught(scope, exception, None);
     }
 }
 

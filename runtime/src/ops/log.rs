@@ -29,11 +29,35 @@ pub(crate) fn exception<'s>(
     args: &v8::FunctionCallbackArguments<'s>,
     _: &mut v8::ReturnValue<v8::Value>,
 ) {
-    uncaught(scope, args.get(0));
+    write_exception(scope, args.get(0));
 }
 
-/// Logs an exception that nobody caught.
-pub(crate) fn uncaught(scope: &mut v8::PinScope, exception: v8::Local<v8::Value>) {
+/// Tells the worker's listeners of an exception that nobody caught or, with its promise, of a rejection that nobody
+/// handled, and logs it unless one of them took care of it.
+pub(crate) fn uncaught(
+    scope: &mut v8::PinScope,
+    exception: v8::Local<v8::Value>,
+    promise: Option<v8::Local<v8::Promise>>,
+) {
+    if !taken_care_of(scope, exception, promise) {
+        write_exception(scope, exception);
+    }
+}
+
+fn taken_care_of(
+    scope: &mut v8::PinScope,
+    exception: v8::Local<v8::Value>,
+    promise: Option<v8::Local<v8::Promise>>,
+) -> bool {
+    let entry = state::local(scope, |state| &state.entry);
+    v8::tc_scope!(scope, scope);
+    let function = js::get(scope, entry, "uncaught");
+    let Some(Ok(function)) = function.map(v8::Local::<v8::Function>::try_from) else { return false };
+    let promise = promise.map_or_else(|| v8::undefined(scope).into(), v8::Local::<v8::Value>::from);
+    function.call(scope, entry.into(), &[exception, promise]).is_some_and(|canceled| canceled.is_true())
+}
+
+fn write_exception(scope: &mut v8::PinScope, exception: v8::Local<v8::Value>) {
     let error = js::thrown(scope, exception);
     let text = if error.stack.is_empty() { error.to_string() } else { error.stack };
     write(scope, "exception", text);

@@ -4,6 +4,8 @@ use crate::{ops::log, state};
 
 /// Rejected promises remembered in one turn.
 const REJECTIONS_MAX: usize = 100;
+/// How often listeners may cause new rejections before the rest waits for the next turn.
+const ROUNDS_MAX: usize = 8;
 
 /// V8 calls this when a promise is rejected without a handler, or gets a handler late.
 // SAFETY: V8 calls this with a message of the isolate that is entered.
@@ -26,13 +28,17 @@ pub(crate) unsafe extern "C" fn rejected(message: v8::PromiseRejectMessage) {
     }
 }
 
-/// Logs what is still unhandled.
+/// Tells the worker's listeners of what is still unhandled, or logs it.
 pub(crate) fn report(scope: &mut v8::PinScope) {
-    if state::get(scope).rejections.is_empty() {
-        return;
-    }
-    for (_, value) in std::mem::take(&mut state::get(scope).rejections) {
-        let value = v8::Local::new(scope, value);
-        log::uncaught(scope, value);
+    for _ in 0..ROUNDS_MAX {
+        if state::get(scope).rejections.is_empty() {
+            return;
+        }
+        for (promise, value) in std::mem::take(&mut state::get(scope).rejections) {
+            let (promise, value) = (v8::Local::new(scope, promise), v8::Local::new(scope, value));
+            log::uncaught(scope, value, Some(promise));
+        }
+        // A listener may have left microtasks, and those rejections.
+        scope.perform_microtask_checkpoint();
     }
 }

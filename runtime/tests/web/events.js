@@ -103,6 +103,26 @@ export default {
     globalThis.addEventListener("g", (event) => console.log("global target:", event.target === globalThis));
     dispatchEvent(new Event("g"));
 
+    setTimeout(() => {
+      throw new RangeError("from a timer");
+    }, 0);
+    await scheduler.wait(2);
+    const unhandled = (event) => {
+      console.log("rejection:", event.type, event.reason.message, event.promise instanceof Promise, event.isTrusted);
+      if (event.reason.message !== "log me") event.preventDefault();
+    };
+    addEventListener("unhandledrejection", unhandled);
+    Promise.reject(new Error("nobody cares"));
+    Promise.reject(Object.assign(new Error("log me"), { stack: "Error: log me" }));
+    Promise.reject(new Error("somebody cares")).catch(() => {});
+    await scheduler.wait(1);
+    removeEventListener("unhandledrejection", unhandled);
+    addEventListener("unhandledrejection", () => {
+      throw Object.assign(new Error("a listener that throws"), { stack: "Error: a listener that throws" });
+    });
+    Promise.reject(Object.assign(new Error("the last"), { stack: "Error: the last" }));
+    await scheduler.wait(1);
+
     const custom = new CustomEvent("k", { detail: [1] });
     custom.initCustomEvent("other", true, true, 2);
     console.log(

@@ -14,7 +14,8 @@ pub struct Namespace {
     pub class_name: String,
     /// Binding names in `env` that stand for it.
     pub bindings: Vec<String>,
-    /// What ids are made from: `script-Class`, where a renamed class keeps its first name and so its actors' ids.
+    /// What ids are made from: `script-Class`, where a renamed class keeps its first name and so its actors' ids. A
+    /// class created under a name that was used before has a number behind it.
     pub unique_key: String,
 }
 
@@ -34,7 +35,7 @@ impl Namespaces {
                 name: format!("{script}/{}", actor.class_name),
                 class_name: actor.class_name.clone(),
                 bindings: vec![actor.binding.clone()],
-                unique_key: format!("{script}-{}", first_name(&actor.class_name, migrations)),
+                unique_key: unique_key(script, &actor.class_name, migrations),
             });
         }
         Self(all)
@@ -77,20 +78,29 @@ impl Namespaces {
     }
 }
 
-/// The name a class had before all its renames.
-fn first_name<'a>(class: &'a str, migrations: &'a [Migration]) -> &'a str {
+/// What ids of a class's actors are made from. A renamed class keeps the key of its first name; a class that takes a
+/// name which an earlier class was created under gets a key of its own, so that it never meets the other's actors.
+fn unique_key(script: &str, class: &str, migrations: &[Migration]) -> String {
     let mut name = class;
-    for step in migrations.iter().rev() {
-        if step.new_classes.iter().any(|created| created == name) {
-            break;
-        }
+    let mut created_by = 0;
+    for (index, step) in migrations.iter().enumerate().rev() {
+        // Within a step classes are created before they are renamed.
         for (from, to) in step.renamed_classes.iter().rev() {
             if to == name {
                 name = from;
             }
         }
+        if step.new_classes.iter().any(|created| created == name) {
+            created_by = index;
+            break;
+        }
     }
-    name
+    let earlier = &migrations[..created_by];
+    match earlier.iter().filter(|step| step.new_classes.iter().any(|created| created == name)).count() {
+        0 => format!("{script}-{name}"),
+        // A class's name holds no `-`, so this is no other class's key.
+        count => format!("{script}-{name}-{}", count + 1),
+    }
 }
 
 #[cfg(test)]
@@ -140,5 +150,31 @@ mod tests {
         let all = Namespaces::new("chat", &[actor("ROOM", "C"), actor("OTHER", "D")], &migrations);
         let keys: Vec<_> = all.iter().map(|namespace| namespace.unique_key.as_str()).collect();
         assert_eq!(keys, ["chat-A", "chat-D"]);
+    }
+
+    fn create(class: &str) -> Migration {
+        Migration { new_classes: vec![class.into()], renamed_classes: vec![], ..rename(class, class) }
+    }
+
+    #[test]
+    fn a_class_that_takes_a_used_name_shares_no_ids_with_the_class_before_it() {
+        let keys = |migrations: &[Migration]| -> Vec<String> {
+            let all = Namespaces::new("chat", &[actor("OLD", "B"), actor("NEW", "A")], migrations);
+            all.iter().map(|namespace| namespace.unique_key.clone()).collect()
+        };
+        assert_eq!(keys(&[create("A"), rename("A", "B"), create("A")]), ["chat-A", "chat-A-2"]);
+        assert_eq!(keys(&[create("A"), create("B"), delete("A"), create("A")]), ["chat-B", "chat-A-2"]);
+        assert_eq!(keys(&[create("A"), create("B")]), ["chat-B", "chat-A"]);
+    }
+
+    #[test]
+    fn a_class_created_and_renamed_in_one_step_keeps_its_first_name() {
+        let step = Migration { new_classes: vec!["A".into()], ..rename("A", "B") };
+        let all = Namespaces::new("chat", &[actor("ROOM", "B")], &[step]);
+        assert_eq!(all.iter().map(|namespace| namespace.unique_key.as_str()).collect::<Vec<_>>(), ["chat-A"]);
+    }
+
+    fn delete(class: &str) -> Migration {
+        Migration { deleted_classes: vec![class.into()], renamed_classes: vec![], ..rename(class, class) }
     }
 }

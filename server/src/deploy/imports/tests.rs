@@ -89,6 +89,7 @@ fn a_slash_is_a_division_or_a_regular_expression_by_what_stands_before_it() {
         r#"function f() { return /"/ } import "./a.js""#,
         r#"x = y => ({}) / 2; "/"; import "./a.js""#,
         r#"this / 2; "/"; import "./a.js""#,
+        r#"x.if(a) / 2; "/"; import "./a.js""#,
     ];
     for text in table {
         assert_eq!(found(text), ["./a.js"], "{text}");

@@ -2,6 +2,7 @@
 
 use std::{
     alloc::{Layout, alloc, alloc_zeroed, dealloc},
+    cell::RefCell,
     ffi::{c_char, c_void},
     ptr,
     sync::{
@@ -273,8 +274,19 @@ fn total(isolate: &mut v8::Isolate) -> usize {
     statistics.used_heap_size().saturating_add(statistics.external_memory()).saturating_add(wasm)
 }
 
+thread_local! {
+    /// Guard of the isolate whose turn runs on this thread.
+    static CURRENT: RefCell<Option<Arc<HeapGuard>>> = const { RefCell::new(None) };
+}
+
+/// Says whose turn runs on this thread from now on.
+pub(crate) fn set_current(guard: Option<Arc<HeapGuard>>) {
+    CURRENT.with(|current| *current.borrow_mut() = guard);
+}
+
 /// V8 calls this when an allocation failed for good, and would end the process if it returned. The last line of
-/// defence: the thread is parked for ever and its isolate leaks, so that everybody else goes on.
+/// defence: the isolate is killed, so that its caller gets an answer, the thread is parked for ever and the isolate
+/// leaks, so that everybody else goes on.
 // SAFETY: V8 calls this on the isolate's thread.
 unsafe extern "C" fn out_of_memory(_: *const c_char, _: &v8::OomDetails) {
     static PARKED: AtomicUsize = AtomicUsize::new(0);
@@ -282,6 +294,9 @@ unsafe extern "C" fn out_of_memory(_: *const c_char, _: &v8::OomDetails) {
     tracing::error!(parked, "V8 ran out of memory; the thread of its isolate is parked");
     if parked >= PARKED_THREADS_MAX {
         std::process::abort();
+    }
+    if let Some(guard) = CURRENT.with(|current| current.borrow().clone()) {
+        guard.kill.kill(InvocationError::Limit(Limit::Memory));
     }
     loop {
         thread::park();
@@ -302,5 +317,22 @@ mod tests {
         // SAFETY: `first` was allocated with this length.
         unsafe { free(&buffers, first, 600) };
         assert!(buffers.fits(1000));
+    }
+
+    #[tokio::test]
+    async fn an_isolate_v8_gives_up_on_is_killed_and_its_thread_parked() {
+        let (threads, tasks) = (crate::threads::Threads::new(1), crate::tasks::Tasks::new());
+        crate::platform::initialize();
+        let maker = threads.clone();
+        let isolate = threads.run(move || crate::isolate::Isolate::new(16, maker, tasks)).await.expect("an isolate");
+        let guard = isolate.guard();
+        thread::spawn(move || {
+            set_current(Some(guard));
+            let details = v8::OomDetails { is_heap_oom: true, detail: ptr::null() };
+            // SAFETY: the callback looks at none of its arguments.
+            unsafe { out_of_memory(ptr::null(), &details) };
+        });
+        let killed = tokio::time::timeout(Duration::from_secs(20), async { isolate.kill().killed().await }).await;
+        assert_eq!(killed, Ok(InvocationError::Limit(Limit::Memory)));
     }
 }

@@ -61,6 +61,22 @@ struct Running {
     overdue_ticks: u32,
 }
 
+/// A turn on this thread is watched while this lives, also when it panics.
+struct Registered<'a> {
+    shared: &'a Shared,
+    id: u64,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        memory::set_current(None);
+        let running = self.shared.turns.lock().running.remove(&self.id);
+        if running.is_some_and(|running| running.overdue_ticks >= OVERDUE_TICKS_MAX) {
+            threads::retire();
+        }
+    }
+}
+
 struct Closer(Arc<Shared>);
 
 impl Drop for Closer {
@@ -86,16 +102,14 @@ impl Watchdog {
         let (clock, start) = (thread_clock(), thread_time());
         let thread = thread_id();
         let end = start + budget;
-        let id = self.enter(Running { clock, end, guard, footprint: None, thread, overdue_ticks: 0 });
+        memory::set_current(Some(guard.clone()));
+        let registered = self.enter(Running { clock, end, guard, footprint: None, thread, overdue_ticks: 0 });
         let result = turn();
-        let running = self.shared.turns.lock().running.remove(&id);
-        if running.is_some_and(|running| running.overdue_ticks >= OVERDUE_TICKS_MAX) {
-            threads::retire();
-        }
+        drop(registered);
         (result, thread_time().saturating_sub(start))
     }
 
-    fn enter(&self, running: Running) -> u64 {
+    fn enter(&self, running: Running) -> Registered<'_> {
         let mut turns = self.shared.turns.lock();
         turns.next_id += 1;
         let id = turns.next_id;
@@ -105,7 +119,7 @@ impl Watchdog {
             drop(turns);
             self.shared.wake.notify_one();
         }
-        id
+        Registered { shared: &self.shared, id }
     }
 }
 

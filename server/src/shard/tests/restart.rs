@@ -69,7 +69,9 @@ async fn write_until_snapshots(world: &World, shard: &Shard, snapshots: usize) -
             taken.push(index);
         }
     }
-    assert_eq!(files(world, "snapshots").len(), snapshots.min(2));
+    // The newest two are kept; a third may be in the making by now.
+    let kept = files(world, "snapshots").len();
+    assert!((snapshots.min(2)..=3).contains(&kept), "{kept} files after {snapshots} snapshots");
     seq
 }
 

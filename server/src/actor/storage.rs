@@ -19,6 +19,9 @@ use crate::{shard::Shard, vault::Sealer};
 /// Most bytes written and not yet committed, per actor; more is refused.
 const UNCOMMITTED_BYTES_MAX: usize = 64 << 20;
 
+/// Most bytes of values one `get` or `list` may give.
+const READ_BYTES_MAX: usize = 64 << 20;
+
 /// Held by every read that may go to disk. A batch is committed only after the reads begun before it, so a read never
 /// sees a value written after it was asked for.
 pub(super) type Reads = Arc<watch::Sender<()>>;
@@ -112,12 +115,17 @@ impl ActorStorage {
     fn fetch(self: Arc<Self>, found: Vec<(String, Found)>, reads: Reads) -> ValuesFuture {
         Box::pin(async move {
             let mut values = Vec::with_capacity(found.len());
+            let mut bytes = 0;
             for (name, found) in found {
                 let value = match found {
                     Found::Absent => None,
                     Found::Cached(value) => Some(value),
                     Found::OnDisk { written } => Some(self.load(&name, written).await?),
                 };
+                bytes += name.len() + value.as_ref().map_or(0, Bytes::len);
+                if bytes > READ_BYTES_MAX {
+                    return Err(too_much());
+                }
                 values.push((name, value));
             }
             drop(reads);
@@ -140,6 +148,11 @@ impl ActorStorage {
 }
 
 type ValuesFuture = BoxFuture<'static, Result<Vec<(String, Option<Bytes>)>, StorageError>>;
+
+fn too_much() -> StorageError {
+    let message = format!("one read gives at most {} MiB; ask for less at a time, with `limit`", READ_BYTES_MAX >> 20);
+    StorageError { name: "RangeError", message }
+}
 
 fn new_reads() -> Reads {
     Arc::new(watch::Sender::new(()))

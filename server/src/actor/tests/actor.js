@@ -41,6 +41,12 @@ export class Actor extends DurableObject {
     return null;
   }
 
+  async sizeOfAll() {
+    let size = 0;
+    for (const value of (await this.ctx.storage.list()).values()) size += value.length;
+    return size;
+  }
+
   async size(name) {
     return (await this.ctx.storage.get(name)).length;
   }

@@ -106,6 +106,18 @@ async fn a_write_of_a_fenced_instance_is_refused_and_the_next_call_starts_anew()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_to_another_actor_never_leaves_if_the_write_before_it_is_refused() {
+    let rig = Rig::start(Config::default()).await;
+    rig.call("a", "put", json!(["k", 1])).await.unwrap();
+    rig.call("b", "put", json!(["k", 1])).await.unwrap();
+    rig.activate_elsewhere("a").await;
+    // Writes to its own storage, then tells b. The write is refused, so b must never hear of it.
+    let refused = rig.call("a", "relay", json!(["b", "k", 2])).await.unwrap_err();
+    assert_eq!((refused.kind, refused.outcome), (CallErrorKind::Unavailable, Outcome::NotDone));
+    assert_eq!(rig.call("b", "get", json!(["k"])).await.unwrap(), json!(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_version_takes_over_with_the_same_storage_after_calls_in_flight() {
     let rig = Rig::start(Config::default()).await;
     rig.call("a", "put", json!(["k", 1])).await.unwrap();
@@ -142,6 +154,22 @@ async fn a_value_too_large_for_memory_s_share_comes_back_from_disk() {
     for i in 0..40 {
         assert_eq!(rig.call("a", "size", json!([format!("k{i}")])).await.unwrap(), json!(100_000));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_too_large_is_refused_and_the_actor_lives_on() {
+    let rig = Rig::start(Config::default()).await;
+    let fill = async |from: u32, to: u32| {
+        for i in from..to {
+            rig.call("a", "fill", json!([format!("k{i}"), 130_000])).await.unwrap();
+        }
+    };
+    fill(0, 10).await;
+    assert_eq!(rig.call("a", "sizeOfAll", json!([])).await.unwrap(), json!(1_300_000));
+    fill(10, 520).await;
+    let refused = rig.call("a", "sizeOfAll", json!([])).await.unwrap_err();
+    assert_eq!((refused.kind, refused.error.name.as_str()), (CallErrorKind::Exception, "RangeError"));
+    assert_eq!(rig.call("a", "size", json!(["k3"])).await.unwrap(), json!(130_000));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,7 +58,8 @@ fn everything_that_waits_behind_a_failure_fails_in_order() {
     let vfs = FaultVfs::new();
     let wal = open_with(&vfs, config());
     wal.settle();
-    vfs.inject(fault(Op::Sync, Effect::Error(EIO)));
+    // Every sync fails, whoever asks for it first: the writer, or the keeper for a spare segment.
+    vfs.inject(Fault { times: 1_000, ..fault(Op::Sync, Effect::Error(EIO)) });
     let answers = Arc::new(Mutex::new(Vec::new()));
     for number in 0..10 {
         let answers = answers.clone();

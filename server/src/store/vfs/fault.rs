@@ -274,7 +274,10 @@ impl FaultFile {
         match disk.step(Op::Sync, &self.path, 0, 0) {
             Ok(step) => step.finish()?,
             Err(error) => {
-                disk.inode(self.inode).lose_unsynced();
+                // A disk that is off lost nothing yet: what a process crash leaves can still be synced after it.
+                if !disk.is_off {
+                    disk.inode(self.inode).lose_unsynced();
+                }
                 return Err(error);
             }
         }

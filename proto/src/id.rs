@@ -1,11 +1,12 @@
-//! `ActorId`: 32 bytes, written as 64 lower-case hex digits, the format Workers use for Durable Object ids.
+//! Ids that cross process boundaries: of actors, of nodes, of clusters.
 //!
-//! The first 16 bytes are random or made from a name; the last 16 authenticate them for one namespace. Making and
+//! `ActorId`: 32 bytes, written as 64 lower-case hex digits, the format Workers use for Durable Object ids. The first 16 bytes are random or made from a name; the last 16 authenticate them for one namespace. Making and
 //! checking them needs the namespace's key and lives in the server; here is only the shape.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// Identity of an actor.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -35,6 +36,33 @@ impl FromStr for ActorId {
         let mut bytes = [0; 32];
         hex::decode_to_slice(text, &mut bytes).map_err(|_| InvalidActorId(text.chars().take(80).collect()))?;
         Ok(Self(bytes))
+    }
+}
+
+/// Identity of a node. Made once with its data directory, never reused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId(pub Uuid);
+
+/// Small numbers, as openraft's storage tests use them.
+impl From<u64> for NodeId {
+    fn from(number: u64) -> Self {
+        Self(Uuid::from_u128(number.into()))
+    }
+}
+
+/// Identity of a cluster. Made once with its first node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ClusterId(pub Uuid);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

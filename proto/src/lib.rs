@@ -4,7 +4,7 @@
 
 mod id;
 
-pub use id::{ActorId, InvalidActorId};
+pub use id::{ActorId, ClusterId, InvalidActorId, NodeId};
 
 /// The trailer in which every error carries an encoded [`v1::Error`].
 pub const ERROR_TRAILER: &str = "lethe-error-bin";

@@ -11,6 +11,7 @@ pub mod deploy;
 pub mod egress;
 pub mod shard;
 pub mod vault;
+pub mod peer;
 pub mod store;
 pub mod clock;
 mod journal;

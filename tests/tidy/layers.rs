@@ -6,15 +6,17 @@ use crate::{
 };
 
 /// Rooms of the server, from the top. A room uses only rooms of later lines; rooms of one line do not know each other.
-const ROOMS: [&[&str]; 11] = [
+const ROOMS: [&[&str]; 13] = [
     &["worker"],
     &["gateway", "grpc"],
     &["routing"],
     &["actor"],
     &["deploy"],
+    &["cluster"],
     &["egress"],
     &["shard"],
     &["vault"],
+    &["peer"],
     &["store"],
     &["journal"],
     &["clock"],

@@ -22,9 +22,10 @@ mod types;
 pub use command::{Applied, Command, Create, RecordOp, Rejection};
 pub use config::{Config, Deps, OnFatal};
 pub use effects::{EffectError, Effects};
-pub use epoch::{Epoch, NodeId};
+pub use epoch::Epoch;
 pub use error::{Error, NotDone, ProposeError, ReadError};
 pub use handle::{Metrics, Shard};
+pub use lethe_proto::NodeId;
 pub use shards::Shards;
 
 #[cfg(test)]

@@ -21,12 +21,6 @@ use crate::store::state::{self, Store};
 use crate::store::vfs::StdVfs;
 use crate::store::wal::{GroupId, Wal, WalConfig};
 
-impl From<u64> for NodeId {
-    fn from(id: u64) -> Self {
-        Self(Uuid::from_u128(id.into()))
-    }
-}
-
 /// The group whose state and snapshots are handed around.
 const GROUP: u32 = 7;
 

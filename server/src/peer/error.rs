@@ -1,0 +1,56 @@
+//! Why a message has no answer, and what that says about its delivery.
+
+/// A message has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It was surely not delivered: no connection could be made, or the node is not known.
+    #[error("the node cannot be reached: {0}")]
+    Unreachable(String),
+    /// It was delivered and refused: nothing was done.
+    #[error("the node refused: {0}")]
+    Refused(Refusal),
+    /// The connection broke after it was sent: it may have been delivered.
+    #[error("the connection broke: {0}")]
+    Lost(String),
+    /// No answer came in time: it may have been delivered.
+    #[error("the node did not answer in time")]
+    Deadline,
+}
+
+/// Why a node does not take a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It comes from, or is meant for, another cluster.
+    #[error("it belongs to cluster {theirs}, this is cluster {ours}")]
+    OtherCluster {
+        /// The message's.
+        theirs: String,
+        /// The receiver's.
+        ours: String,
+    },
+    /// It is meant for another node.
+    #[error("it is for node {meant}, this is node {here}")]
+    OtherNode {
+        /// The message's.
+        meant: String,
+        /// The receiver's.
+        here: String,
+    },
+    /// The sender is not who it says it is, or was removed from the cluster.
+    #[error("the sender is not welcome: {0}")]
+    Sender(String),
+    /// There is no such replica here, or not any more, or not yet.
+    #[error("there is no replica of group {group} with incarnation {incarnation} here")]
+    NoReplica {
+        /// The group.
+        group: u32,
+        /// The life that was meant.
+        incarnation: u64,
+    },
+    /// The message cannot be read.
+    #[error("it cannot be read: {0}")]
+    Malformed(String),
+    /// The node cannot do it now.
+    #[error("{0}")]
+    Unavailable(String),
+}

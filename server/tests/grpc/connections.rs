@@ -123,20 +123,22 @@ async fn a_connection_lost_during_a_call_leaves_it_unknown_and_the_next_call_con
 async fn a_message_that_arrives_too_slowly_ends_at_its_deadline_and_gives_its_place_back() {
     let server = serve_with(|config| config.calls_max = 1).await;
     let proxy = Proxy::start(&server.address).await;
-    let slow = Client::connect(&proxy.address).await.unwrap().with_deadline(Duration::from_secs(2));
+    let slow = Client::connect(&proxy.address).await.unwrap().with_deadline(Duration::from_secs(4));
     let room = server.client().await.actor("chat/Room", Id::name("b"));
-    proxy.hold_after(100_000);
+    // HTTP/2 lets a client send 1 MiB that nobody reads; more passes only once the call has its place and is being read.
+    proxy.hold_after(4 << 20);
     let call =
         tokio::spawn(
-            async move { slow.actor("chat/Room", Id::name("a")).call_v8("echo", vec![0; 1 << 20].into()).await },
+            async move { slow.actor("chat/Room", Id::name("a")).call_v8("echo", vec![0; 8 << 20].into()).await },
         );
     proxy.held().await;
     let refused = room.call_json("echo", &json!([])).await.unwrap_err();
-    assert_eq!((refused.code, refused.outcome), (Code::Overloaded, Outcome::NotDone));
+    assert_eq!((refused.code, refused.outcome), (Code::Overloaded, Outcome::NotDone), "{refused}");
     let error = call.await.unwrap().unwrap_err();
     assert_eq!((error.code, error.outcome), (Code::Deadline, Outcome::Unknown), "{error}");
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-    while room.call_json("echo", &json!([])).await.is_err() {
+    while let Err(error) = room.call_json("echo", &json!([])).await {
+        assert_eq!((error.code, error.outcome), (Code::Overloaded, Outcome::NotDone), "{error}");
         assert!(tokio::time::Instant::now() < deadline, "the place was never given back");
     }
     assert_eq!(server.fake.calls.load(Ordering::SeqCst), 1);

@@ -125,7 +125,7 @@ async fn a_message_that_arrives_too_slowly_ends_at_its_deadline_and_gives_its_pl
     let proxy = Proxy::start(&server.address).await;
     let slow = Client::connect(&proxy.address).await.unwrap().with_deadline(Duration::from_secs(4));
     let room = server.client().await.actor("chat/Room", Id::name("b"));
-    // HTTP/2 lets a client send 1 MiB that nobody reads; more passes only once the call has its place and is being read.
+    // HTTP/2 lets a client send 1 MiB unread; more passes only once the call has its place and is being read.
     proxy.hold_after(4 << 20);
     let call =
         tokio::spawn(

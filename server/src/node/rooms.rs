@@ -19,7 +19,7 @@ use crate::{
     gateway::{self, Gateway},
     grpc,
     routing::Router,
-    shard::{self, EffectError, Effects, Shards},
+    shard::{self, Created, EffectError, Effects, Shards},
     store::vfs::{StdVfs, Vfs},
     vault::{TableConfig, Vault},
     worker::Workers,
@@ -193,6 +193,14 @@ async fn is_live(shards: &Shards, actor: ActorId, incarnation: Uuid) -> Result<b
 struct EraseKeys(Vault);
 
 impl Effects for EraseKeys {
+    fn created(&self, _: u32, _: Vec<Created>) -> Result<(), EffectError> {
+        Ok(())
+    }
+
+    fn installed(&self, _: u32) -> Result<(), EffectError> {
+        Ok(())
+    }
+
     fn destroyed(&self, actor: ActorId, incarnation: Uuid) -> Result<(), EffectError> {
         self.0.erase(actor, incarnation)?;
         Ok(())

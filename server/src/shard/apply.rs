@@ -6,18 +6,24 @@
 use lethe_proto::ActorId;
 use uuid::Uuid;
 
-use super::{Applied, Command, Create, RecordOp, Rejection};
+use super::{Applied, Command, Create, Created, RecordOp, Rejection};
 use crate::store::state::{Actor, Error, Life, Txn};
 use crate::store::{Header, Tombstone};
 
-/// An incarnation that ended and whose key must go before the command is answered.
-pub(super) type Ended = (ActorId, Uuid);
+/// What a batch of commands does to data keys before any of them is answered.
+#[derive(Default)]
+pub(super) struct Lives {
+    /// Actors that began.
+    pub created: Vec<Created>,
+    /// Incarnations that ended.
+    pub ended: Vec<(ActorId, Uuid)>,
+}
 
 /// Applies a command.
-pub(super) fn apply(txn: &mut Txn<'_>, command: Command, ended: &mut Vec<Ended>) -> Result<Applied, Error> {
+pub(super) fn apply(txn: &mut Txn<'_>, command: Command, lives: &mut Lives) -> Result<Applied, Error> {
     let life = txn.life(command.actor())?;
     let result = match command {
-        Command::Activate { actor, namespace, create } => activate(txn, life, actor, namespace, create),
+        Command::Activate { actor, namespace, create } => activate(txn, life, actor, namespace, create, lives),
         Command::Write { incarnation, activation, seq, ops, .. } => match writer(life, incarnation, activation, seq) {
             Ok(actor) => {
                 write(txn, actor, ops)?;
@@ -27,7 +33,7 @@ pub(super) fn apply(txn: &mut Txn<'_>, command: Command, ended: &mut Vec<Ended>)
         },
         Command::Destroy { actor, expected, destroyed_at_ms, reason } => {
             let tombstone = Tombstone { actor, incarnation: None, destroyed_at_ms, reason };
-            destroy(txn, life, expected, tombstone, ended)
+            destroy(txn, life, expected, tombstone, lives)
         }
     };
     Ok(result.unwrap_or_else(Applied::Rejected))
@@ -39,11 +45,15 @@ fn activate(
     actor: ActorId,
     namespace: String,
     create: Option<Create>,
+    lives: &mut Lives,
 ) -> Result<Applied, Rejection> {
     let mut actor = match (life, create) {
         (Some(Life::Dead(_)), _) => return Err(Rejection::Destroyed),
         (None, None) => return Err(Rejection::NoSuchActor),
-        (None, Some(create)) => Actor::new(first_header(actor, namespace, create)),
+        (None, Some(create)) => {
+            lives.created.push(Created { actor, incarnation: create.incarnation, shares: create.key_shares.clone() });
+            Actor::new(first_header(actor, namespace, create))
+        }
         (Some(Life::Live(actor)), create) => {
             if actor.header.namespace != namespace {
                 return Err(Rejection::OtherNamespace(actor.header.namespace));
@@ -69,7 +79,6 @@ fn first_header(actor: ActorId, namespace: String, create: Create) -> Header {
         seq: 0,
         created_at_ms: create.created_at_ms,
         sealed_name: create.sealed_name,
-        key_shares: create.key_shares,
         records: 0,
         bytes: 0,
     }
@@ -112,7 +121,7 @@ fn destroy(
     life: Option<Life>,
     expected: Option<Uuid>,
     mut tombstone: Tombstone,
-    ended: &mut Vec<Ended>,
+    lives: &mut Lives,
 ) -> Result<Applied, Rejection> {
     let is = |incarnation: Option<Uuid>| expected.is_none() || expected == incarnation;
     let other = |incarnation: Option<Uuid>| match incarnation {
@@ -130,7 +139,7 @@ fn destroy(
                 return Err(other(Some(incarnation)));
             }
             tombstone.incarnation = Some(incarnation);
-            ended.push((actor.id(), incarnation));
+            lives.ended.push((actor.id(), incarnation));
             txn.destroy(Some(&actor), tombstone);
             Ok(Applied::Destroyed { incarnation: Some(incarnation), already: false })
         }

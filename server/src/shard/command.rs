@@ -59,7 +59,7 @@ pub struct Create {
     /// The name the id was made from, sealed.
     #[serde(with = "octets::option")]
     pub sealed_name: Option<Bytes>,
-    /// The data key sealed to each replica; empty until epoch keys exist.
+    /// The data key, sealed to each replica's key epoch.
     pub key_shares: Vec<KeyShare>,
 }
 

@@ -16,7 +16,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 
-use super::apply::{Ended, apply};
+use super::apply::{Lives, apply};
 use super::types::{Entry, LogId, SnapshotMeta, StoredMembership, Types};
 use super::{Applied, Effects, NodeId, codec};
 use crate::store::HeaderOrTombstone;
@@ -110,7 +110,7 @@ impl Machine {
     /// Applies a batch: effects, then state. Blocks.
     pub fn apply_batch(&self, entries: Vec<Entry>) -> io::Result<Vec<Option<Applied>>> {
         let mut txn = self.group.begin();
-        let mut ended = Vec::new();
+        let mut lives = Lives::default();
         let mut answers = Vec::with_capacity(entries.len());
         let mut membership = None;
         let mut last = None;
@@ -121,7 +121,7 @@ impl Machine {
                 EntryPayload::Normal(proposal) => {
                     self.unsaved.fetch_add(proposal.bytes.len() as u64, Ordering::Relaxed);
                     let command = codec::decode_command(&proposal.bytes)?;
-                    Some(apply(&mut txn, command, &mut ended).map_err(io::Error::other)?)
+                    Some(apply(&mut txn, command, &mut lives).map_err(io::Error::other)?)
                 }
                 EntryPayload::Membership(change) => {
                     let stored = StoredMembership::new(Some(log_id), change);
@@ -132,20 +132,24 @@ impl Machine {
             last = Some(log_id);
         }
         let Some(last) = last else { return Ok(answers) };
-        self.run_effects(&ended)?;
+        self.run_effects(lives)?;
         txn.commit(position(&last), membership).map_err(io::Error::other)?;
         Ok(answers)
     }
 
-    fn run_effects(&self, ended: &[Ended]) -> io::Result<()> {
-        for (actor, incarnation) in ended {
-            self.effects.destroyed(*actor, *incarnation).map_err(io::Error::other)?;
+    fn run_effects(&self, lives: Lives) -> io::Result<()> {
+        if !lives.created.is_empty() {
+            self.effects.created(self.group.id(), lives.created).map_err(io::Error::other)?;
+        }
+        for (actor, incarnation) in lives.ended {
+            self.effects.destroyed(actor, incarnation).map_err(io::Error::other)?;
         }
         Ok(())
     }
 
     /// Runs the effects of all tombstones again, as after entries were skipped over by a snapshot. Blocks.
     pub fn repeat_effects(&self) -> io::Result<()> {
+        self.effects.installed(self.group.id()).map_err(io::Error::other)?;
         let mut after = None;
         loop {
             let page = self.group.actors(after, TOMBSTONES).map_err(io::Error::other)?;
@@ -155,7 +159,7 @@ impl Machine {
                 if let HeaderOrTombstone::Tombstone(tombstone) = entry
                     && let Some(incarnation) = tombstone.incarnation
                 {
-                    self.run_effects(&[(tombstone.actor, incarnation)])?;
+                    self.effects.destroyed(tombstone.actor, incarnation).map_err(io::Error::other)?;
                 }
             }
         }

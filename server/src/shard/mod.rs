@@ -21,7 +21,7 @@ mod types;
 
 pub use command::{Applied, Command, Create, RecordOp, Rejection};
 pub use config::{Config, Deps, OnFatal};
-pub use effects::{EffectError, Effects};
+pub use effects::{Created, EffectError, Effects};
 pub use epoch::Epoch;
 pub use error::{Error, NotDone, ProposeError, ReadError};
 pub use handle::{Metrics, Shard};

@@ -40,8 +40,6 @@ pub struct Header {
     /// The name its id was made from, sealed.
     #[serde(with = "octets::option")]
     pub sealed_name: Option<Bytes>,
-    /// The data key sealed to each replica; empty until epoch keys exist.
-    pub key_shares: Vec<KeyShare>,
     /// How many records it has.
     pub records: u64,
     /// Sealed bytes of all its names and values.

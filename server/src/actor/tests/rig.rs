@@ -24,7 +24,7 @@ use crate::{
     actor::{ActorRef, Actors, Call, Config, Deps},
     deploy::{Deployments, Project, Version},
     egress::{self, Fetcher, Policy},
-    shard::{self, Applied, Command, EffectError, Effects, Shards},
+    shard::{self, Applied, Command, Created, EffectError, Effects, Shards},
     store::{DestroyReason, HeaderOrTombstone, vfs::StdVfs},
     vault::{TableConfig, Vault},
 };
@@ -55,6 +55,14 @@ impl Call for Local {
 struct Erase(Vault);
 
 impl Effects for Erase {
+    fn created(&self, _: u32, _: Vec<Created>) -> Result<(), EffectError> {
+        Ok(())
+    }
+
+    fn installed(&self, _: u32) -> Result<(), EffectError> {
+        Ok(())
+    }
+
     fn destroyed(&self, actor: ActorId, incarnation: Uuid) -> Result<(), EffectError> {
         self.0.erase(actor, incarnation)?;
         Ok(())

@@ -10,7 +10,9 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::world::*;
-use crate::shard::{Applied, Config, Deps, EffectError, Effects, NotDone, ProposeError, ReadError, Shard, Shards};
+use crate::shard::{
+    Applied, Config, Created, Deps, EffectError, Effects, NotDone, ProposeError, ReadError, Shard, Shards,
+};
 use crate::store::vfs::fault::{EIO, Effect, Fault, FaultVfs, Op};
 
 /// A node whose log and snapshots are on a `FaultVfs`, and that tells of its death instead of dying.
@@ -159,6 +161,14 @@ async fn a_broken_disk_ends_the_node_and_acknowledges_nothing_more() {
 struct Stubborn;
 
 impl Effects for Stubborn {
+    fn created(&self, _: u32, _: Vec<Created>) -> Result<(), EffectError> {
+        Ok(())
+    }
+
+    fn installed(&self, _: u32) -> Result<(), EffectError> {
+        Ok(())
+    }
+
     fn destroyed(&self, _: ActorId, _: Uuid) -> Result<(), EffectError> {
         Err("the key does not go".into())
     }
@@ -181,6 +191,14 @@ async fn a_key_that_cannot_be_erased_ends_the_node_before_the_destroy_is_answere
 struct Gate(Mutex<()>);
 
 impl Effects for Gate {
+    fn created(&self, _: u32, _: Vec<Created>) -> Result<(), EffectError> {
+        Ok(())
+    }
+
+    fn installed(&self, _: u32) -> Result<(), EffectError> {
+        Ok(())
+    }
+
     fn destroyed(&self, _: ActorId, _: Uuid) -> Result<(), EffectError> {
         drop(self.0.lock());
         Ok(())

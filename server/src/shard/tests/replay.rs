@@ -1,18 +1,20 @@
 //! Applying is a function: the same log gives the same answers and the same state, however it is cut into batches, and
 //! no log whatsoever gets past the fences.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lethe_proto::ActorId;
 use openraft::EntryPayload;
 use proptest::prelude::*;
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use super::world::*;
 use crate::shard::machine::Machine;
 use crate::shard::types::{Entry, Leader, LogId, Proposal};
-use crate::shard::{Applied, Command, NodeId, RecordOp, Rejection, codec};
+use crate::shard::{Applied, Command, Created, NodeId, RecordOp, Rejection, codec};
 use crate::store::snapshot;
 use crate::store::state::{self, Mark, Store};
 use crate::store::vfs::StdVfs;
@@ -31,8 +33,11 @@ fn entries(commands: &[Command]) -> Vec<Entry> {
     (1..).zip(commands).map(entry).collect()
 }
 
+/// Everything applying a log does: answers, state, keys made and keys erased.
+type Outcome = (Vec<Applied>, Mark, Vec<Created>, Vec<(ActorId, Uuid)>);
+
 /// Applies the log in batches of the given sizes, in turn.
-fn run(commands: &[Command], sizes: &[usize]) -> (Vec<Applied>, Mark, Vec<(lethe_proto::ActorId, uuid::Uuid)>) {
+fn run(commands: &[Command], sizes: &[usize]) -> Outcome {
     let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let erased = Arc::new(Erased::default());
     let machine = machine(&dir, erased.clone());
@@ -45,8 +50,8 @@ fn run(commands: &[Command], sizes: &[usize]) -> (Vec<Applied>, Mark, Vec<(lethe
         let batch = rest.drain(..rest.len().min(*size)).collect();
         answers.extend(machine.apply_batch(batch).unwrap().into_iter().flatten());
     }
-    let erased = erased.0.lock().clone();
-    (answers, machine.group().mark(), erased)
+    let (ended, created) = (erased.0.lock().clone(), erased.1.lock().clone());
+    (answers, machine.group().mark(), created, ended)
 }
 
 fn ops() -> impl Strategy<Value = Vec<RecordOp>> {
@@ -76,7 +81,7 @@ struct Fences {
     destroyed: bool,
 }
 
-fn check(commands: &[Command], answers: &[Applied]) {
+fn check(commands: &[Command], (answers, _, created, _): &Outcome) {
     let mut fences = BTreeMap::<_, Fences>::new();
     for (command, answer) in commands.iter().zip(answers) {
         let fence = fences.entry(command.actor()).or_default();
@@ -104,6 +109,11 @@ fn check(commands: &[Command], answers: &[Applied]) {
             (command, answer) => panic!("{command:?} was answered with {answer:?}"),
         }
     }
+    let begun: Vec<_> = created.iter().map(|created| created.actor).collect();
+    let lived: BTreeSet<_> = fences.iter().filter(|(_, fence)| fence.exists).map(|(actor, _)| *actor).collect();
+    assert_eq!(begun.len(), lived.len(), "each actor that ever was began once");
+    assert_eq!(BTreeSet::from_iter(begun), lived);
+    assert!(created.iter().all(|created| created.shares == [share(created.incarnation.as_bytes()[0])]));
 }
 
 proptest! {
@@ -115,7 +125,7 @@ proptest! {
         sizes in prop::collection::vec(1..9usize, 1..5),
     ) {
         let one_by_one = run(&commands, &[1]);
-        check(&commands, &one_by_one.0);
+        check(&commands, &one_by_one);
         prop_assert_eq!(&run(&commands, &sizes), &one_by_one);
         prop_assert_eq!(&run(&commands, &[usize::MAX]), &one_by_one);
     }

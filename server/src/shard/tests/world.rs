@@ -11,16 +11,25 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::shard::{
-    Applied, Command, Config, Create, Deps, EffectError, Effects, Epoch, Error, RecordOp, Shard, Shards,
+    Applied, Command, Config, Create, Created, Deps, EffectError, Effects, Epoch, Error, RecordOp, Shard, Shards,
 };
 use crate::store::vfs::StdVfs;
-use crate::store::{DestroyReason, Header, HeaderOrTombstone, RecordId};
+use crate::store::{DestroyReason, Header, HeaderOrTombstone, KeyShare, RecordId};
 
-/// Remembers which keys would be gone.
+/// Remembers which keys would be made and gone.
 #[derive(Default)]
-pub struct Erased(pub Mutex<Vec<(ActorId, Uuid)>>);
+pub struct Erased(pub Mutex<Vec<(ActorId, Uuid)>>, pub Mutex<Vec<Created>>);
 
 impl Effects for Erased {
+    fn created(&self, _: u32, created: Vec<Created>) -> Result<(), EffectError> {
+        self.1.lock().extend(created);
+        Ok(())
+    }
+
+    fn installed(&self, _: u32) -> Result<(), EffectError> {
+        Ok(())
+    }
+
     fn destroyed(&self, actor: ActorId, incarnation: Uuid) -> Result<(), EffectError> {
         self.0.lock().push((actor, incarnation));
         Ok(())
@@ -102,9 +111,14 @@ pub fn activation(n: u8, incarnation: Option<u8>) -> Command {
         incarnation: life(incarnation),
         created_at_ms: 1,
         sealed_name: Some(Bytes::from_static(b"sealed")),
-        key_shares: Vec::new(),
+        key_shares: vec![share(incarnation)],
     });
     Command::Activate { actor: actor(n), namespace: "script/Class".to_owned(), create }
+}
+
+/// The data key of life `n`, sealed to somebody.
+pub fn share(n: u8) -> KeyShare {
+    KeyShare { node: life(n), epoch: 1, sealed: Bytes::from_static(b"share") }
 }
 
 pub fn write(n: u8, activation: u64, seq: u64, ops: Vec<RecordOp>) -> Command {

@@ -35,7 +35,6 @@ fn header(n: u8) -> Header {
         seq: 0,
         created_at_ms: 12,
         sealed_name: None,
-        key_shares: Vec::new(),
         records: 0,
         bytes: 0,
     }

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::ValueEnum;
+use lethe_tests::Disk;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::{sync::watch, time::sleep};
 
 use crate::{
-    cluster::{Addresses, Disk, Server},
+    cluster::{Addresses, Server},
     door::DEADLINE,
     history::Writer,
 };
@@ -32,7 +33,7 @@ pub enum Nemesis {
     Kill,
     /// SIGSTOP for a moment, or for longer than clients wait for an answer, and SIGCONT.
     Pause,
-    /// Like kill, but all that was not synced is lost, too. Needs root and a few programs (see `cluster::Disk`).
+    /// Like kill, but all that was not synced is lost, too. Needs root and a few programs (see `lethe_tests::Disk`).
     PowerCut,
 }
 

@@ -9,13 +9,14 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use lethe_tests::{Disk, Place};
 use serde::Serialize;
 use serde_json::json;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     check::{Required, Verdict},
-    cluster::{DATA_DIR, Disk, Server, write_project},
+    cluster::{DATA_DIR, Server, write_project},
     door::Door,
     history::Writer,
     nemesis::{Nemesis, Victim, torment},
@@ -115,7 +116,8 @@ async fn record<W: Workload>(config: &Config, project: &std::path::Path) -> anyh
         Nemesis::None | Nemesis::Kill | Nemesis::Pause => None,
         Nemesis::PowerCut => Some(Disk::create(&config.out.join(IMAGE_FILE), &config.out.join(DATA_DIR))?),
     };
-    let mut server = Server::new(&config.server, project, &config.out)?;
+    let place = Place { network: None, mounts: disk.as_ref().map(Disk::space) };
+    let mut server = Server::new(&config.server, project, &config.out, place)?;
     let (addresses, receiver) = watch::channel(server.start().await?);
     let mut victim = Victim { server, disk, addresses };
     let clients =

@@ -10,12 +10,12 @@ use std::{
 
 use lethe_jepsen::{
     check::Verdict,
-    cluster::try_cut,
     nemesis::Nemesis,
     run::{Config, run},
     verdict::{Judgement, judge_dir},
     workload::Name,
 };
+use lethe_tests::{can, try_cut};
 
 /// Built by cargo beside the tests.
 fn liar() -> PathBuf {
@@ -74,12 +74,7 @@ async fn a_server_that_answers_before_it_writes_is_caught() {
 /// Cutting power takes root and a few programs; without them this says so, and shows nothing.
 #[tokio::test]
 async fn a_server_that_syncs_survives_power_cuts_and_one_that_does_not_is_caught() {
-    if let Err(why) = try_cut() {
-        assert!(
-            std::env::var_os("LETHE_TESTS_SKIP_NOTHING").is_none(),
-            "this machine must be able to cut power: {why:#}"
-        );
-        eprintln!("skipped: this machine cannot cut the power of a disk: {why:#}");
+    if !can("cut the power of a disk", try_cut) {
         return;
     }
     let (_dir, judgement) = judgement_of("durable", Nemesis::PowerCut).await;

@@ -1,9 +1,37 @@
-//! Black-box tests' hold on a real server: starts the `lethe` binary on a project, talks to it, stops or kills it.
+//! Black-box tests' hold on real servers: starts the `lethe` binary, alone or as a cluster, talks to it, and breaks it.
+//!
+//! ```text
+//!   Cluster ── Node ── Process ── Place ─┬─ Network   a host of its own, links that can be cut
+//!                                        └─ Disk      a file system of its own, power that can be cut
+//! ```
 
+mod disk;
 mod http;
+mod network;
+mod process;
 mod project;
 mod server;
+mod space;
 
+pub use disk::{Disk, try_cut};
 pub use http::{Reply, get, open, send};
+pub use network::{HOSTS_MAX, Network, try_network};
+pub use process::{Place, Process, state};
 pub use project::Project;
 pub use server::{Options, Server, Signal, lethe, wait_for};
+pub use space::{Apart, Space, guarded, run};
+
+/// Whether this machine can do what a test needs, by trying it. If not, the test says so and shows nothing; where
+/// `LETHE_TESTS_SKIP_NOTHING` is set, it fails.
+pub fn can(what: &str, attempt: impl FnOnce() -> anyhow::Result<()>) -> bool {
+    match attempt() {
+        Ok(()) => true,
+        Err(why) if std::env::var_os("LETHE_TESTS_SKIP_NOTHING").is_some() => {
+            panic!("this machine must be able to {what}: {why:#}")
+        }
+        Err(why) => {
+            eprintln!("skipped: this machine cannot {what}: {why:#}");
+            false
+        }
+    }
+}

@@ -42,7 +42,7 @@ const CRATES: [(&str, &[&str]); 6] = [
     ("client", &["lethe-proto"]),
     ("server", &["lethe-proto", "lethe-runtime", "lethe-client"]),
     ("tests", &["lethe-proto", "lethe-client"]),
-    ("jepsen", &["lethe-proto", "lethe-client"]),
+    ("jepsen", &["lethe-proto", "lethe-client", "lethe-tests"]),
 ];
 
 fn level(room: &str) -> Option<usize> {

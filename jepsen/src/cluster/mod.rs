@@ -1,9 +1,7 @@
 //! Real server processes: started, killed and started again on the same data.
 
-mod disk;
 mod project;
 mod server;
 
-pub use disk::{Disk, try_cut};
 pub use project::write_project;
 pub use server::{Addresses, DATA_DIR, Server};

@@ -1,8 +1,8 @@
 //! Checksums of stored values and the digest of a group.
 //!
 //! Every value is stored behind a checksum over its key and its bytes. An actor's digest is the sum of its records'
-//! checksums and stands in its header; the group's digest is the sum of its headers' and tombstones' checksums, so it
-//! covers every record. Sums do not depend on order and are updated with each change. Replicas that applied the same
+//! checksums and stands in its header; the group's digest is the sum of the checksums of its headers, its tombstones
+//! and its registry, so it covers every record. Sums do not depend on order and are updated with each change. Replicas that applied the same
 //! entries have the same digest.
 
 use std::fmt;
@@ -26,6 +26,11 @@ impl Digest {
     /// Takes a framed value away.
     pub fn remove(&mut self, framed: &[u8]) {
         self.0 = self.0.wrapping_sub(checksum_of(framed));
+    }
+
+    /// Adds what another sum grew by.
+    pub fn merge(&mut self, other: Self) {
+        self.0 = self.0.wrapping_add(other.0);
     }
 
     /// The sum, as bytes.

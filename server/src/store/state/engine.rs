@@ -32,7 +32,7 @@ const SEGMENT_BYTES: usize = 2 << 20;
 /// Largest value handed to sled, in bytes, checksum not counted.
 pub const CHUNK_BYTES: usize = 16 << 10;
 
-const _: () = assert!(18 * (CHUNK_BYTES + 256) < SEGMENT_BYTES / 4);
+const _: () = assert!(18 * (CHUNK_BYTES + 256 + super::registry::NAME_BYTES_MAX) < SEGMENT_BYTES / 4);
 
 /// What sled says when another database, or an earlier one of ours, holds the directory.
 const LOCKED: &str = "could not acquire lock";

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lethe_proto::ActorId;
 use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::digest::unframe;
@@ -38,6 +39,8 @@ pub struct Group {
     pub(super) shadow: Mutex<Option<Shadow>>,
     /// Told when the shadow shrinks or goes.
     pub(super) shadow_room: Condvar,
+    /// The newest revision of the registry.
+    pub(super) registry: watch::Sender<u64>,
 }
 
 /// The tree that counts.
@@ -47,9 +50,10 @@ pub(super) struct Live {
 }
 
 impl Group {
-    pub(super) fn new(id: u32, engine: Arc<Engine>, live: Live, mark: Mark) -> Self {
+    pub(super) fn new(id: u32, engine: Arc<Engine>, live: Live, mark: Mark, registry: u64) -> Self {
         let (live, mark) = (RwLock::new(live), RwLock::new(mark));
-        Self { id, engine, live, mark, shadow: Mutex::new(None), shadow_room: Condvar::new() }
+        let registry = watch::Sender::new(registry);
+        Self { id, engine, live, mark, shadow: Mutex::new(None), shadow_room: Condvar::new(), registry }
     }
 
     /// Its number.
@@ -166,7 +170,7 @@ impl Group {
     }
 
     /// A checked value.
-    fn get(&self, tree: &sled::Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    pub(super) fn get(&self, tree: &sled::Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let Some(framed) = tree.get(key).map_err(|e| self.engine.error(e))? else { return Ok(None) };
         self.unframe(key, &framed).map(Some)
     }
@@ -179,7 +183,13 @@ impl Group {
     }
 
     /// Checked keys and values from `start` on, as long as they begin with `prefix`.
-    fn slice(&self, tree: &sled::Tree, start: Bound<Vec<u8>>, prefix: &[u8], limit: usize) -> Result<Slice, Error> {
+    pub(super) fn slice(
+        &self,
+        tree: &sled::Tree,
+        start: Bound<Vec<u8>>,
+        prefix: &[u8],
+        limit: usize,
+    ) -> Result<Slice, Error> {
         let mut slice = Slice::new();
         for entry in tree.range((start, Bound::Unbounded)).take(limit) {
             let (key, framed) = entry.map_err(|e| self.engine.error(e))?;

@@ -10,14 +10,20 @@
 //! 5    -          reserved: alarm index (due time, actor)
 //! 6    -          reserved: key shares (actor, node, epoch)
 //! 7    Reclaim    actor, incarnation, generation                 empty; records that are gone but still take space
+//! 8    Registry   name                                           revision, length, and the value's first chunk
+//! 9    Registry-  name, chunk                                    a later chunk of the value
+//!      Part
+//! 10   Registry-  -                                              newest revision, how many names, their bytes
+//!      Mark
 //! ```
 //!
-//! Integers are big-endian, so keys order as their fields do. Every value is framed with a checksum (`digest`).
+//! Integers are big-endian, so keys order as their fields do, but for parts of the registry, whose names differ in length. Every value is framed with a checksum (`digest`).
 //! A record set is one generation of one incarnation's records: deleting all records is beginning the next generation.
 
 use lethe_proto::ActorId;
 use uuid::Uuid;
 
+use super::registry::NAME_BYTES_MAX;
 use crate::store::RecordId;
 
 const APPLIED: u8 = 0;
@@ -26,6 +32,9 @@ const TOMBSTONE: u8 = 2;
 const NAME: u8 = 3;
 const VALUE: u8 = 4;
 const RECLAIM: u8 = 7;
+const REGISTRY: u8 = 8;
+const REGISTRY_PART: u8 = 9;
+const REGISTRY_MARK: u8 = 10;
 
 const SET_BYTES: usize = 32 + 16 + 4;
 
@@ -41,7 +50,7 @@ pub struct RecordSet {
 }
 
 /// A key of a group's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     /// How far the log is applied.
     Applied,
@@ -55,6 +64,12 @@ pub enum Key {
     Value(RecordSet, RecordId, u16),
     /// Records that no header reaches any more.
     Reclaim(RecordSet),
+    /// A name of the registry, with the start of its value.
+    Registry(Vec<u8>),
+    /// A later chunk of a registry value; the first of these has number 1.
+    RegistryPart(Vec<u8>, u16),
+    /// What the registry adds up to.
+    RegistryMark,
 }
 
 impl Key {
@@ -86,6 +101,16 @@ impl Key {
                 bytes.push(RECLAIM);
                 set.encode(&mut bytes);
             }
+            Self::Registry(name) => {
+                bytes.push(REGISTRY);
+                bytes.extend(name);
+            }
+            Self::RegistryPart(name, chunk) => {
+                bytes.push(REGISTRY_PART);
+                bytes.extend(name);
+                bytes.extend(chunk.to_be_bytes());
+            }
+            Self::RegistryMark => bytes.push(REGISTRY_MARK),
         }
         bytes
     }
@@ -111,6 +136,12 @@ impl Key {
                 (set, []) => Some(Self::Reclaim(set)),
                 _ => None,
             },
+            REGISTRY => registry_name(rest).map(Self::Registry),
+            REGISTRY_PART => {
+                let (name, chunk) = rest.split_last_chunk::<2>()?;
+                Some(Self::RegistryPart(registry_name(name)?, u16::from_be_bytes(*chunk)))
+            }
+            REGISTRY_MARK => rest.is_empty().then_some(Self::RegistryMark),
             _ => None,
         }
     }
@@ -130,10 +161,24 @@ impl Key {
         vec![RECLAIM]
     }
 
+    /// What all names of the registry begin with.
+    pub fn registry() -> Vec<u8> {
+        vec![REGISTRY]
+    }
+
+    /// What the families of the registry begin with.
+    pub fn registry_families() -> [Vec<u8>; 3] {
+        [vec![REGISTRY], vec![REGISTRY_PART], vec![REGISTRY_MARK]]
+    }
+
     /// Whether the bytes are a key that belongs in a snapshot.
     pub fn in_snapshot(bytes: &[u8]) -> bool {
-        matches!(bytes.first(), Some(&(HEADER | TOMBSTONE | NAME | VALUE)))
+        matches!(bytes.first(), Some(&(HEADER | TOMBSTONE | NAME | VALUE | REGISTRY | REGISTRY_PART | REGISTRY_MARK)))
     }
+}
+
+fn registry_name(bytes: &[u8]) -> Option<Vec<u8>> {
+    (1..=NAME_BYTES_MAX).contains(&bytes.len()).then(|| bytes.to_vec())
 }
 
 impl RecordSet {
@@ -215,6 +260,12 @@ mod tests {
         }
 
         #[test]
+        fn registry_keys_round_trip(name in prop::collection::vec(any::<u8>(), 1..=NAME_BYTES_MAX), chunk: u16) {
+            round_trips(Key::Registry(name.clone()));
+            round_trips(Key::RegistryPart(name, chunk));
+        }
+
+        #[test]
         fn keys_order_as_their_bytes(a in sets(), b in sets(), record: [u8; 16], chunk: u16) {
             let (a, b) = (Key::Value(a, RecordId(record), chunk), Key::Value(b, RecordId(record), chunk));
             prop_assert_eq!(a.cmp(&b), a.encode().cmp(&b.encode()));
@@ -229,8 +280,9 @@ mod tests {
     }
 
     #[test]
-    fn the_applied_mark_round_trips() {
+    fn the_marks_round_trip() {
         round_trips(Key::Applied);
+        round_trips(Key::RegistryMark);
     }
 
     #[test]
@@ -239,6 +291,10 @@ mod tests {
         assert_eq!(Key::decode(&[5; 40]), None);
         assert_eq!(Key::decode(&[6; 40]), None);
         assert_eq!(Key::decode(&[]), None);
+        assert_eq!(Key::decode(&[REGISTRY]), None);
+        assert_eq!(Key::decode(&[REGISTRY; NAME_BYTES_MAX + 2]), None);
+        assert_eq!(Key::decode(&[REGISTRY_PART, 0, 1]), None);
+        assert_eq!(Key::decode(&[REGISTRY_MARK, 0]), None);
         let whole = Key::Value(set, RecordId([2; 16]), 3).encode();
         for len in 0..whole.len() {
             assert_eq!(Key::decode(&whole[..len]), None, "{len} bytes");

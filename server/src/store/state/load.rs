@@ -9,6 +9,7 @@ use super::digest::frame;
 use super::group::{Group, Live};
 use super::key::Key;
 use super::life::versioned;
+use super::registry;
 use super::scan::Slice;
 use super::verify::verify;
 use super::{Error, Mark};
@@ -44,6 +45,7 @@ impl Loader {
     /// Checks the whole and lets it take the group's place.
     pub fn finish(self, mark: Mark) -> Result<(), Error> {
         verify(&self.group.engine, &self.tree, &mark).map_err(|what| self.group.damaged(what))?;
+        let registry = registry::stored(&self.tree).map_err(|what| self.group.damaged(what))?;
         let key = Key::Applied.encode();
         let stored = frame(&key, &versioned(&mark));
         self.tree.insert(key, stored).map_err(|e| self.group.engine.error(e))?;
@@ -51,6 +53,7 @@ impl Loader {
             let mut live = self.group.live.write();
             *self.group.shadow.lock() = None;
             self.group.set_mark(mark);
+            self.group.registry.send_replace(registry.revision);
             std::mem::replace(&mut *live, Live { tree: self.tree, generation: self.generation })
         };
         self.group.shadow_room.notify_all();

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::engine::{Config, Engine};
 use super::group::{Group, Live, stored_mark};
 use super::load::{parse_tree_name, tree_name};
+use super::registry;
 use super::verify::verify;
 use super::{Error, Mark};
 
@@ -60,7 +61,8 @@ impl Store {
             Some(found) => found,
             None => (Live { tree: engine.tree(&tree_name(id, 0))?, generation: 0 }, Mark::default()),
         };
-        Ok(Arc::new(Group::new(id, engine, live, mark)))
+        let registry = registry::stored(&live.tree).map_err(|what| Error::State { group: id, what })?;
+        Ok(Arc::new(Group::new(id, engine, live, mark, registry.revision)))
     }
 
     /// Empties a group. No handle of it may be in use. Blocks.
@@ -96,11 +98,12 @@ impl Store {
     }
 
     fn trusted(&self, engine: &Engine, tree: &sled::Tree, mark: &Mark, group: u32) -> bool {
-        if !self.check {
-            return true;
-        }
-        match verify(engine, tree, mark) {
-            Ok(()) => true,
+        let fits = match self.check {
+            true => verify(engine, tree, mark),
+            false => Ok(()),
+        };
+        match fits.and_then(|()| registry::stored(tree)) {
+            Ok(_) => true,
             Err(reason) => {
                 tracing::warn!(group, %reason, "state does not fit its digest; it is dropped and rebuilt");
                 false

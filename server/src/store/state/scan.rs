@@ -106,6 +106,7 @@ impl Scan {
         match Key::decode(key) {
             Some(Key::Name(set, _) | Key::Value(set, _, _)) => !self.garbage.contains(&set),
             Some(Key::Header(_) | Key::Tombstone(_)) => true,
+            Some(Key::Registry(_) | Key::RegistryPart(..) | Key::RegistryMark) => true,
             Some(Key::Applied | Key::Reclaim(_)) | None => false,
         }
     }
@@ -139,12 +140,13 @@ impl Shadow {
 }
 
 impl Group {
-    /// Writes a batch that changes `keys`, and sets the mark that is in it.
+    /// Writes a batch that changes `keys`, sets the mark that is in it, and tells of the registry's new revision.
     pub(super) fn write<'k>(
         &self,
         keys: impl Iterator<Item = &'k Vec<u8>>,
         batch: sled::Batch,
         mark: Mark,
+        registry: Option<u64>,
     ) -> Result<(), Error> {
         self.wait_for_room();
         let live = self.live.write();
@@ -160,6 +162,9 @@ impl Group {
         }
         live.tree.apply_batch(batch).map_err(|e| self.engine.error(e))?;
         self.set_mark(mark);
+        if let Some(revision) = registry {
+            self.registry.send_replace(revision);
+        }
         Ok(())
     }
 

@@ -340,6 +340,53 @@ fn a_load_that_was_cut_short_leaves_the_old_content() {
     assert_eq!(scan(&group), before);
 }
 
+fn register(group: &Group, name: &[u8], value: &[u8]) {
+    let index = group.mark().index().unwrap_or(0) + 1;
+    let mut txn = group.begin();
+    txn.registry_put(name, index, value).unwrap();
+    txn.registry_advance(index).unwrap();
+    txn.commit(position(index), None).unwrap();
+}
+
+#[test]
+fn damage_of_the_registry_is_noticed_after_an_unclean_stop() {
+    for family in [8u8, 9, 10] {
+        for lost in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let (store, group) = open(dir.path(), true);
+            register(&group, b"name", &[7; 40_000]);
+            let tree = group.live.read().tree.clone();
+            let (key, mut value) = tree.scan_prefix([family]).next().unwrap().unwrap();
+            match lost {
+                true => drop(tree.remove(&key).unwrap()),
+                false => {
+                    *value.last_mut().unwrap() ^= 1;
+                    tree.insert(&key, value).unwrap();
+                }
+            }
+            drop((tree, group));
+            store.close().unwrap();
+            let (_store, group) = open(dir.path(), false);
+            assert_eq!(group.mark(), Mark::default(), "family {family}, lost: {lost}");
+            assert_eq!(group.registry_get(b"name").unwrap(), None);
+        }
+    }
+}
+
+#[test]
+fn a_registry_has_room_for_so_many_bytes_and_gets_it_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_store, group) = open(dir.path(), true);
+    register(&group, b"name", &[7; 40_000]);
+    register(&group, b"name", &[7; 996]);
+    let mut txn = group.begin();
+    assert!(txn.registry_has_room(REGISTRY_BYTES_MAX - 1000).unwrap());
+    assert!(!txn.registry_has_room(REGISTRY_BYTES_MAX - 999).unwrap());
+    txn.registry_delete(b"name").unwrap();
+    assert!(txn.registry_has_room(REGISTRY_BYTES_MAX).unwrap());
+    assert!(!txn.registry_has_room(u64::MAX).unwrap());
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Put(u8, u8, usize),

@@ -13,23 +13,38 @@ use super::engine::CHUNK_BYTES;
 use super::group::{Group, LENGTH_BYTES};
 use super::key::{Key, RecordSet};
 use super::life::{Actor, Life, encode_tombstone, versioned};
+use super::registry::RegistryMark;
 use super::{Error, Mark, Position};
 use crate::store::{RecordId, Tombstone};
 
 /// Uncommitted changes.
 pub struct Txn<'g> {
-    group: &'g Group,
+    pub(super) group: &'g Group,
     /// Headers and tombstones that were read or set, and whether they were set.
     lives: BTreeMap<ActorId, (Option<Life>, bool)>,
     /// Framed values; none is a removal.
     writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// What the registry adds up to, once it was asked for.
+    pub(super) registry: Option<RegistryMark>,
+    /// The registry was changed.
+    pub(super) registry_changed: bool,
+    /// What the changes of the registry add to the group's digest.
+    pub(super) registry_digest: Digest,
     bytes: usize,
 }
 
 impl Group {
     /// Begins a transaction. There is at most one at a time.
     pub fn begin(&self) -> Txn<'_> {
-        Txn { group: self, lives: BTreeMap::new(), writes: BTreeMap::new(), bytes: 0 }
+        Txn {
+            group: self,
+            lives: BTreeMap::new(),
+            writes: BTreeMap::new(),
+            registry: None,
+            registry_changed: false,
+            registry_digest: Digest::default(),
+            bytes: 0,
+        }
     }
 }
 
@@ -128,6 +143,11 @@ impl Txn<'_> {
             self.change(&mut digest, Key::Header(actor).encode(), header.as_deref())?;
             self.change(&mut digest, Key::Tombstone(actor).encode(), tombstone.as_deref())?;
         }
+        let registry = self.registry.clone().filter(|_| self.registry_changed);
+        if let Some(mark) = &registry {
+            self.change(&mut digest, Key::RegistryMark.encode(), Some(&versioned(mark)))?;
+        }
+        digest.merge(self.registry_digest);
         let membership = membership.unwrap_or(before.membership);
         let mark = Mark { applied: Some(applied), membership, digest };
         let mut batch = sled::Batch::default();
@@ -139,7 +159,7 @@ impl Txn<'_> {
         }
         let key = Key::Applied.encode();
         batch.insert(&key[..], frame(&key, &versioned(&mark)));
-        self.group.write(self.writes.keys(), batch, mark)
+        self.group.write(self.writes.keys(), batch, mark, registry.map(|mark| mark.revision))
     }
 
     /// The set is no longer reached by any header. An empty one leaves nothing to reclaim.
@@ -161,7 +181,7 @@ impl Txn<'_> {
         }
     }
 
-    fn framed(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    pub(super) fn framed(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         if let Some(value) = self.writes.get(key) {
             return Ok(value.clone());
         }
@@ -171,7 +191,7 @@ impl Txn<'_> {
     }
 
     /// Sets or removes a key, and keeps the digest in step. Removing what is not there changes nothing.
-    fn change(&mut self, digest: &mut Digest, key: Vec<u8>, value: Option<&[u8]>) -> Result<(), Error> {
+    pub(super) fn change(&mut self, digest: &mut Digest, key: Vec<u8>, value: Option<&[u8]>) -> Result<(), Error> {
         let before = self.framed(&key)?;
         if before.is_none() && value.is_none() {
             return Ok(());

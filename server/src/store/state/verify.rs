@@ -6,7 +6,7 @@ use super::key::Key;
 use super::life::{Actor, decode_tombstone};
 use super::{Mark, digest};
 
-/// Reads everything a header or tombstone reaches and compares it with the digests; says what does not fit.
+/// Reads everything a header, a tombstone or the registry reaches and compares it with the digests; says what does not fit.
 pub(super) fn verify(engine: &Engine, tree: &sled::Tree, mark: &Mark) -> Result<(), String> {
     let mut group = Digest::default();
     for entry in tree.scan_prefix(Key::headers()) {
@@ -24,6 +24,13 @@ pub(super) fn verify(engine: &Engine, tree: &sled::Tree, mark: &Mark) -> Result<
         let value = digest::unframe(&key, &framed).ok_or("a tombstone does not fit its checksum")?;
         group.add(&framed);
         decode_tombstone(value).ok_or("a tombstone cannot be read")?;
+    }
+    for family in Key::registry_families() {
+        for entry in tree.scan_prefix(family) {
+            let (key, framed) = entry.map_err(|e| engine.error(e).to_string())?;
+            digest::unframe(&key, &framed).ok_or("a value of the registry does not fit its checksum")?;
+            group.add(&framed);
+        }
     }
     match group == mark.digest {
         true => Ok(()),

@@ -1,13 +1,15 @@
 //! What a command does to the state. A deterministic function: the same state and command give the same result.
 //!
 //! The fences that do not rest on Raft are here. A write must carry the newest activation and the next sequence; a
-//! tombstone refuses everything; an actor that exists is not created again.
+//! tombstone refuses everything; an actor that exists is not created again. The registry's is the revision that a change
+//! expects.
 
 use lethe_proto::ActorId;
 use uuid::Uuid;
 
-use super::{Applied, Command, Create, Created, RecordOp, Rejection};
-use crate::store::state::{Actor, Error, Life, Txn};
+use super::command::{REGISTER_OPS_MAX, RegistryLimit};
+use super::{Applied, Command, Create, Created, Expect, RecordOp, RegistryOp, Rejection};
+use crate::store::state::{Actor, Error, Life, NAME_BYTES_MAX, Txn, VALUE_BYTES_MAX};
 use crate::store::{Header, Tombstone};
 
 /// What a batch of commands does to data keys before any of them is answered.
@@ -19,9 +21,12 @@ pub(super) struct Lives {
     pub ended: Vec<(ActorId, Uuid)>,
 }
 
-/// Applies a command.
-pub(super) fn apply(txn: &mut Txn<'_>, command: Command, lives: &mut Lives) -> Result<Applied, Error> {
-    let life = txn.life(command.actor())?;
+/// Applies the command of the entry at `index`.
+pub(super) fn apply(txn: &mut Txn<'_>, index: u64, command: Command, lives: &mut Lives) -> Result<Applied, Error> {
+    let life = match command.actor() {
+        Some(actor) => txn.life(actor)?,
+        None => None,
+    };
     let result = match command {
         Command::Activate { actor, namespace, create } => activate(txn, life, actor, namespace, create, lives),
         Command::Write { incarnation, activation, seq, ops, .. } => match writer(life, incarnation, activation, seq) {
@@ -35,6 +40,7 @@ pub(super) fn apply(txn: &mut Txn<'_>, command: Command, lives: &mut Lives) -> R
             let tombstone = Tombstone { actor, incarnation: None, destroyed_at_ms, reason };
             destroy(txn, life, expected, tombstone, lives)
         }
+        Command::Register { expect, ops } => register(txn, index, &expect, &ops)?,
     };
     Ok(result.unwrap_or_else(Applied::Rejected))
 }
@@ -149,4 +155,52 @@ fn destroy(
             Ok(Applied::Destroyed { incarnation: None, already: false })
         }
     }
+}
+
+/// All expectations are looked at before the first change is made.
+fn register(
+    txn: &mut Txn<'_>,
+    index: u64,
+    expect: &[Expect],
+    ops: &[RegistryOp],
+) -> Result<Result<Applied, Rejection>, Error> {
+    for expect in expect {
+        if txn.registry_revision(&expect.key)? != expect.revision {
+            return Ok(Err(Rejection::Conflict { key: expect.key.clone() }));
+        }
+    }
+    if let Some(limit) = over_limit(txn, expect, ops)? {
+        return Ok(Err(Rejection::RegistryLimit(limit)));
+    }
+    for op in ops {
+        match op {
+            RegistryOp::Put { key, value } => txn.registry_put(key, index, value)?,
+            RegistryOp::Delete { key } => txn.registry_delete(key)?,
+        }
+    }
+    txn.registry_advance(index)?;
+    Ok(Ok(Applied::Registered { revision: index }))
+}
+
+fn over_limit(txn: &mut Txn<'_>, expect: &[Expect], ops: &[RegistryOp]) -> Result<Option<RegistryLimit>, Error> {
+    if expect.len() + ops.len() > REGISTER_OPS_MAX {
+        return Ok(Some(RegistryLimit::Ops));
+    }
+    let mut bytes = 0;
+    for op in ops {
+        let (key, value) = match op {
+            RegistryOp::Put { key, value } => (key, value.len()),
+            RegistryOp::Delete { key } => (key, 0),
+        };
+        if !(1..=NAME_BYTES_MAX).contains(&key.len()) {
+            return Ok(Some(RegistryLimit::NameBytes));
+        }
+        if value > VALUE_BYTES_MAX {
+            return Ok(Some(RegistryLimit::ValueBytes));
+        }
+        if matches!(op, RegistryOp::Put { .. }) {
+            bytes += (key.len() + value) as u64;
+        }
+    }
+    Ok((!txn.registry_has_room(bytes)?).then_some(RegistryLimit::TotalBytes))
 }

@@ -9,9 +9,13 @@ use lethe_proto::ActorId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::store::state::{NAME_BYTES_MAX, REGISTRY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::store::{DestroyReason, Header, KeyShare, RecordId, octets};
 
-/// One change of one actor.
+/// Expectations and changes of one `Register`.
+pub const REGISTER_OPS_MAX: usize = 8192;
+
+/// One change: of one actor, or of the registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Starts a new activation of the actor: every write of earlier activations is refused from here on.
@@ -46,6 +50,43 @@ pub enum Command {
         destroyed_at_ms: u64,
         /// Who asked.
         reason: DestroyReason,
+    },
+    /// Changes names of the registry, all or none.
+    Register {
+        /// What must be so before; refused as a `Conflict` otherwise.
+        expect: Vec<Expect>,
+        /// The changes, in order. Without any it only asks whether what is expected is so.
+        ops: Vec<RegistryOp>,
+    },
+}
+
+/// What a name of the registry must be before a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expect {
+    /// The name.
+    #[serde(with = "octets")]
+    pub key: Bytes,
+    /// The revision it was last put at; none: it must not exist.
+    pub revision: Option<u64>,
+}
+
+/// One change of the registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RegistryOp {
+    /// Sets a name.
+    Put {
+        /// The name, 1 to 512 bytes.
+        #[serde(with = "octets")]
+        key: Bytes,
+        /// Its value, at most 1 MiB.
+        #[serde(with = "octets")]
+        value: Bytes,
+    },
+    /// Removes a name; one that does not exist is no error.
+    Delete {
+        /// The name.
+        #[serde(with = "octets")]
+        key: Bytes,
     },
 }
 
@@ -102,6 +143,11 @@ pub enum Applied {
     },
     /// Nothing changed.
     Rejected(Rejection),
+    /// The registry is changed.
+    Registered {
+        /// Index of the entry that did it; every name that was put has this revision now.
+        revision: u64,
+    },
 }
 
 /// Why a command changed nothing.
@@ -128,13 +174,41 @@ pub enum Rejection {
     /// The write is a replay or skips one.
     #[error("the actor's last write has sequence {0}")]
     StaleSequence(u64),
+    /// A name of the registry is not what was expected.
+    #[error("a name of the registry was changed by somebody else: {}", key.escape_ascii())]
+    Conflict {
+        /// The first such name.
+        #[serde(with = "octets")]
+        key: Bytes,
+    },
+    /// The change is over a limit of the registry.
+    #[error("a change of the registry is over its limit of {0}")]
+    RegistryLimit(RegistryLimit),
+}
+
+/// A limit of the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum RegistryLimit {
+    /// Names have 1 to 512 bytes.
+    #[error("1 to {NAME_BYTES_MAX} bytes for a name")]
+    NameBytes,
+    /// Values have at most 1 MiB.
+    #[error("{VALUE_BYTES_MAX} bytes for a value")]
+    ValueBytes,
+    /// One command has at most so many expectations and changes.
+    #[error("{REGISTER_OPS_MAX} expectations and changes in one command")]
+    Ops,
+    /// All names and values together.
+    #[error("{REGISTRY_BYTES_MAX} bytes for everything")]
+    TotalBytes,
 }
 
 impl Command {
-    /// The actor it changes.
-    pub fn actor(&self) -> ActorId {
+    /// The actor it changes; none if it changes the registry.
+    pub fn actor(&self) -> Option<ActorId> {
         match self {
-            Self::Activate { actor, .. } | Self::Write { actor, .. } | Self::Destroy { actor, .. } => *actor,
+            Self::Activate { actor, .. } | Self::Write { actor, .. } | Self::Destroy { actor, .. } => Some(*actor),
+            Self::Register { .. } => None,
         }
     }
 }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::replica::Replica;
 use super::types::{Leader, Proposal};
 use super::{Applied, Command, Epoch, Error, NotDone, ProposeError, ReadError, codec};
-use crate::store::state::Group;
+use crate::store::state::{Group, RegistryPage};
 use crate::store::{HeaderOrTombstone, RecordId, state};
 
 /// Handle of one shard.
@@ -124,6 +124,28 @@ impl Shard {
     /// Up to `limit` actors and tombstones with ids above `after`, in order.
     pub async fn actors(&self, after: Option<ActorId>, limit: usize) -> Result<Vec<HeaderOrTombstone>, Error> {
         self.read(move |group| group.actors(after, limit)).await
+    }
+
+    /// A value of the registry and the revision it was put at, as applied here.
+    pub async fn registry_get(&self, name: Bytes) -> Result<Option<(u64, Bytes)>, Error> {
+        self.read(move |group| group.registry_get(&name)).await
+    }
+
+    /// Some of the registry's names that begin with `prefix`, from the first one above `after`, as applied here; at most
+    /// `limit` of them.
+    pub async fn registry_range(
+        &self,
+        prefix: Bytes,
+        after: Option<Bytes>,
+        limit: usize,
+    ) -> Result<RegistryPage, Error> {
+        self.read(move |group| group.registry_range(&prefix, after.as_deref(), limit)).await
+    }
+
+    /// The newest revision of the registry that is applied here, as it changes; 0 as long as nothing was registered. It
+    /// survives restarts and comes with snapshots.
+    pub fn registry_changed(&self) -> watch::Receiver<u64> {
+        self.replica.group.registry_changed()
     }
 
     /// How far the shard is.

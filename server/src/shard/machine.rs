@@ -121,7 +121,7 @@ impl Machine {
                 EntryPayload::Normal(proposal) => {
                     self.unsaved.fetch_add(proposal.bytes.len() as u64, Ordering::Relaxed);
                     let command = codec::decode_command(&proposal.bytes)?;
-                    Some(apply(&mut txn, command, &mut lives).map_err(io::Error::other)?)
+                    Some(apply(&mut txn, log_id.index, command, &mut lives).map_err(io::Error::other)?)
                 }
                 EntryPayload::Membership(change) => {
                     let stored = StoredMembership::new(Some(log_id), change);

@@ -19,7 +19,7 @@ mod shards;
 mod upkeep;
 mod types;
 
-pub use command::{Applied, Command, Create, RecordOp, Rejection};
+pub use command::{Applied, Command, Create, Expect, REGISTER_OPS_MAX, RecordOp, RegistryLimit, RegistryOp, Rejection};
 pub use config::{Config, Deps, OnFatal};
 pub use effects::{Created, EffectError, Effects};
 pub use epoch::Epoch;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::world::*;
 use crate::shard::codec;
 use crate::shard::types::{Entry, Leader, LogId, Peer, Proposal, StoredMembership, Vote};
-use crate::shard::{Command, Create, NodeId, RecordOp};
+use crate::shard::{Command, Create, Expect, NodeId, RecordOp, RegistryOp};
 use crate::store::wal::WalEntry;
 use crate::store::{DestroyReason, KeyShare};
 
@@ -53,13 +53,26 @@ fn commands() -> Vec<(Command, &'static str)> {
             },
             "0102<id>011000000000000000000000000000000002ac0202",
         ),
+        (
+            Command::Register {
+                expect: vec![
+                    Expect { key: Bytes::from_static(b"slots"), revision: Some(300) },
+                    Expect { key: Bytes::from_static(b"n"), revision: None },
+                ],
+                ops: vec![
+                    RegistryOp::Put { key: Bytes::from_static(b"n"), value: Bytes::from_static(b"v") },
+                    RegistryOp::Delete { key: Bytes::from_static(b"d") },
+                ],
+            },
+            "0103 02 05736c6f7473 01ac02 016e 00 02 00 016e 0176 01 0164",
+        ),
     ]
 }
 
 #[test]
 fn commands_have_these_bytes() {
     for (command, golden) in commands() {
-        let golden = golden.replace("<id>", &hex::encode(actor(1).0));
+        let golden = golden.replace("<id>", &hex::encode(actor(1).0)).replace(' ', "");
         let bytes = codec::encode_command(&command);
         assert_eq!(hex::encode(&bytes), golden, "{command:?}");
         assert_eq!(codec::decode_command(&bytes).unwrap(), command);

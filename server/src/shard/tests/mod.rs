@@ -4,6 +4,7 @@ mod faults;
 mod fence;
 mod golden;
 mod power;
+mod registry;
 mod replay;
 mod restart;
 mod suite;

@@ -84,7 +84,7 @@ struct Fences {
 fn check(commands: &[Command], (answers, _, created, _): &Outcome) {
     let mut fences = BTreeMap::<_, Fences>::new();
     for (command, answer) in commands.iter().zip(answers) {
-        let fence = fences.entry(command.actor()).or_default();
+        let fence = fences.entry(command.actor().unwrap()).or_default();
         match (command, answer) {
             (Command::Activate { .. }, Applied::Activated(header)) => {
                 assert!(!fence.destroyed, "a destroyed actor was activated");

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lethe_proto::ActorId;
-use lethe_server::shard::{Applied, Command, Config, Create, Deps, Epoch, RecordOp, Shard, Shards};
+use lethe_server::shard::{Alone, Applied, Command, Config, Create, Deps, Epoch, RecordOp, Shard, Shards};
 use lethe_server::store::RecordId;
 use lethe_server::store::vfs::StdVfs;
 use uuid::Uuid;
@@ -40,15 +40,15 @@ async fn setting(groups: u32, proposers: usize) {
     };
     let temp = temp.expect("a directory");
     let shards = start(groups, temp.path()).await;
-    let writers = spread(proposers, |n| write_loop(shards.shard(actor(n)), n, WARM)).await;
+    let writers = spread(proposers, |n| write_loop(shards.shard(actor(n)).unwrap(), n, WARM)).await;
     let next: Vec<u64> = writers.iter().map(|(_, seq)| *seq).collect();
     let before = shards.wal_stats();
     let begin = Instant::now();
-    let done = spread(proposers, |n| continue_loop(shards.shard(actor(n)), n, next[n], RUN)).await;
+    let done = spread(proposers, |n| continue_loop(shards.shard(actor(n)).unwrap(), n, next[n], RUN)).await;
     let seconds = begin.elapsed().as_secs_f64();
     let syncs = shards.wal_stats().syncs - before.syncs;
     let writes = Latencies::of(done.into_iter().flat_map(|(times, _)| times));
-    let reads = spread(proposers, |n| read_loop(shards.shard(actor(n)), RUN)).await;
+    let reads = spread(proposers, |n| read_loop(shards.shard(actor(n)).unwrap(), RUN)).await;
     let reads = Latencies::of(reads.into_iter().flatten());
     println!(
         "{groups:6} {proposers:9} {:10.0} {:8} {:8} {:13.1} | {:7.0} {:8} {:8}",
@@ -64,9 +64,16 @@ async fn setting(groups: u32, proposers: usize) {
 }
 
 async fn start(groups: u32, dir: &Path) -> Shards {
-    let deps =
-        Deps { vfs: Arc::new(StdVfs), data_dir: dir.to_owned(), state_dir: dir.join("state"), effects: Arc::new(()) };
-    Shards::start(Config::new(groups), deps).await.expect("a node")
+    let deps = Deps {
+        vfs: Arc::new(StdVfs),
+        data_dir: dir.to_owned(),
+        state_dir: dir.join("state"),
+        effects: Arc::new(()),
+        transport: Arc::new(Alone),
+    };
+    let shards = Shards::start(Config::new(groups), deps).await.expect("a node");
+    shards.create_all().await.expect("groups");
+    shards
 }
 
 /// Runs one task per proposer and gathers what they return.

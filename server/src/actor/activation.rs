@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use lethe_proto::ActorId;
 use lethe_runtime::{
     engine::ActorStart,
     host::{CallError, Outcome},
@@ -29,7 +30,7 @@ use super::{
 use crate::{
     clock,
     deploy::Version,
-    shard::{Applied, Command, Create, Epoch, ProposeError, Rejection, Shard},
+    shard::{Applied, Command, Create, Epoch, ProposeError, Rejection, Shard, Shards},
     store::{Header, HeaderOrTombstone, RecordId},
     vault::{self, Sealer, Vault},
 };
@@ -55,12 +56,18 @@ pub(super) async fn lead(shard: &Shard, timeout: Duration) -> Result<Epoch, Call
     shard.read_index().await.map_err(|reason| refused(reason.to_string()))
 }
 
+/// The shard of an actor, if this node has a replica of it.
+pub(super) fn home(shards: &Shards, actor: ActorId) -> Result<Shard, CallError> {
+    let refused = || error::unavailable("this node has no replica of the actor's shard", Outcome::NotDone);
+    shards.shard(actor).ok_or_else(refused)
+}
+
 /// Starts an instance of `me`.
 pub(super) async fn start(with: &Activation<'_>, me: ActorRef) -> Result<Arc<Live>, CallError> {
     let version = with.deps.deployments.current();
     let class_name = version.class_of(&me.namespace).map_err(|reason| error::invalid_target(reason.to_string()))?;
     let class_name = class_name.to_owned();
-    let shard = with.deps.shards.shard(me.id);
+    let shard = home(&with.deps.shards, me.id)?;
     let epoch = lead(&shard, with.config.leader_timeout).await?;
     let (header, sealer) = activate(with, &shard, epoch, &me).await?;
     let proof = Proof { shard: shard.clone(), epoch };

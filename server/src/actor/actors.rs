@@ -36,7 +36,7 @@ use crate::{
     clock,
     deploy::Deployments,
     egress::Fetcher,
-    shard::{Applied, Command, ProposeError, Shard, Shards},
+    shard::{Applied, Command, ProposeError, Shards},
     store::{DestroyReason, Header},
     vault::Vault,
 };
@@ -302,7 +302,7 @@ async fn end(
 
 /// Proposes the destruction and waits until it is applied.
 async fn destroy(inner: &Arc<Inner>, target: ActorRef, reason: DestroyReason) -> Result<(), CallError> {
-    let shard: Shard = inner.deps.shards.shard(target.id);
+    let shard = activation::home(&inner.deps.shards, target.id)?;
     let epoch = activation::lead(&shard, inner.config.leader_timeout).await?;
     let command = Command::Destroy { actor: target.id, expected: None, destroyed_at_ms: clock::now_ms(), reason };
     match shard.propose(epoch, command).await {

@@ -110,7 +110,10 @@ impl Directory for NodeDirectory {
     fn show(&self, actor: ActorRef) -> BoxFuture<'static, Result<Option<ActorInfo>, CallError>> {
         let directory = self.clone();
         Box::pin(async move {
-            let shard = directory.shards.shard(actor.id);
+            let Some(shard) = directory.shards.shard(actor.id) else {
+                let what = "this node has no replica of the actor's shard";
+                return Err(actor::error::unavailable(what, Outcome::NotDone));
+            };
             let found = shard.header(actor.id).await.map_err(|reason| unreadable(&reason))?;
             match found {
                 Some(found) => Ok(directory.info(&actor.namespace, found).await),

@@ -171,8 +171,10 @@ async fn open_data(dir: &Path, groups: u32) -> Result<(Vault, Arc<Shards>)> {
         data_dir: dir.to_owned(),
         state_dir: dir.join("state"),
         effects: Arc::new(EraseKeys(vault.clone())),
+        transport: Arc::new(shard::Alone),
     };
     let shards = Shards::start(shard::Config::new(groups), deps).await.context("opening the data directory")?;
+    shards.create_all().await.context("starting the groups")?;
     let shards = Arc::new(shards);
     for (actor, incarnation) in vault.incarnations() {
         if !is_live(&shards, actor, incarnation).await? {
@@ -185,7 +187,8 @@ async fn open_data(dir: &Path, groups: u32) -> Result<(Vault, Arc<Shards>)> {
 }
 
 async fn is_live(shards: &Shards, actor: ActorId, incarnation: Uuid) -> Result<bool> {
-    let known = shards.shard(actor).header(actor).await?;
+    let shard = shards.shard(actor).context("the node has all groups")?;
+    let known = shard.header(actor).await?;
     Ok(matches!(known, Some(crate::store::HeaderOrTombstone::Header(header)) if header.incarnation == incarnation))
 }
 

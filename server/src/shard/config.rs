@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Effects, Error};
+use crate::peer::Transport;
 use crate::store::state;
 use crate::store::vfs::Vfs;
 
 /// Called once when a group cannot go on. What the node has in memory is worth nothing then.
 pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// Most groups on one node: actor ids are spread over so many slots.
+/// Bound of the number of groups: actor ids are spread over so many slots.
 pub const SLOTS: u32 = 4096;
 
 /// Bytes of entries after which a snapshot is due, however large the log may grow.
@@ -23,7 +24,7 @@ const FRAMING_BYTES: u64 = 64;
 /// Sizes and limits. `Config::new` has what a node needs.
 #[derive(Clone)]
 pub struct Config {
-    /// Raft groups; fixed when the data directory is made.
+    /// Data groups of the cluster, besides the system group; fixed when the cluster is made.
     pub groups: u32,
     /// Largest encoded command, in bytes.
     pub command_bytes_max: usize,
@@ -35,6 +36,10 @@ pub struct Config {
     pub reads_max: usize,
     /// How long a read index is waited for, in milliseconds.
     pub read_ms: u64,
+    /// How long the result of a proposal is waited for before it is said to be unknown, in milliseconds.
+    pub propose_ms: u64,
+    /// How long a change of members or of the leader is waited for, in milliseconds.
+    pub change_ms: u64,
     /// How long `start` waits for leadership of groups this node is the only member of, in milliseconds.
     pub start_ms: u64,
     /// How long one batch may take to be applied before the group is given up, in milliseconds.
@@ -70,10 +75,12 @@ pub struct Deps {
     pub state_dir: PathBuf,
     /// What applying a command does outside the state.
     pub effects: Arc<dyn Effects>,
+    /// The way to other nodes; `Alone` where there are none.
+    pub transport: Arc<dyn Transport>,
 }
 
 impl Config {
-    /// The configuration of a node with so many groups.
+    /// The configuration of a node of a cluster with so many data groups.
     pub fn new(groups: u32) -> Self {
         Self {
             groups,
@@ -82,6 +89,8 @@ impl Config {
             proposals_bytes_max: 48 << 20,
             reads_max: 65536,
             read_ms: 5000,
+            propose_ms: 30_000,
+            change_ms: 30_000,
             start_ms: 10_000,
             apply_ms: 60_000,
             heartbeat_ms: 200,
@@ -102,7 +111,7 @@ impl Config {
     pub(super) fn check(&self) -> Result<(), Error> {
         let command_max = self.command_bytes_max as u64 + FRAMING_BYTES;
         let rules = [
-            (self.groups >= 1 && self.groups <= SLOTS, "groups must be 1 to 4096"),
+            (self.groups >= 1 && self.groups < SLOTS, "groups must be 1 to 4095"),
             (command_max <= self.wal_segment_bytes / 4, "a command must fit into a quarter of a log segment"),
             (self.proposals_bytes_max >= self.command_bytes_max, "proposals_bytes_max must hold one command"),
             (self.proposals_bytes_max >> 10 <= u32::MAX as usize, "proposals_bytes_max must be below 4 TiB"),
@@ -117,7 +126,7 @@ impl Config {
     /// A snapshot is due when entries of so many bytes were applied since the last one. As a log is only purged up to
     /// the snapshot before the newest, all groups together then keep the log below half of its bound.
     pub(super) fn snapshot_bytes(&self) -> u64 {
-        (self.wal_bytes_max / 4 / u64::from(self.groups)).min(SNAPSHOT_BYTES_MAX)
+        (self.wal_bytes_max / 4 / u64::from(self.groups_max())).min(SNAPSHOT_BYTES_MAX)
     }
 
     /// openraft's configuration, as measured in the notes: pre-vote on, no restored leadership (an epoch must not
@@ -139,6 +148,11 @@ impl Config {
             ..openraft::Config::default()
         };
         config.validate().map_err(|error| Error::Config(error.to_string()))
+    }
+
+    /// Replicas a node can have: the data groups and the system group.
+    pub(super) fn groups_max(&self) -> u32 {
+        self.groups + 1
     }
 
     pub(super) fn entry_bytes_max(&self) -> u64 {

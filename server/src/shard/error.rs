@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::NodeId;
 use crate::store::{state, wal};
 
 /// Starting, reading or stopping failed.
@@ -30,6 +31,12 @@ pub enum Error {
     /// The data directory, the snapshots and the log do not fit together.
     #[error("{0}")]
     Refused(String),
+    /// A replica of the group is being made or removed.
+    #[error("group {group}: its replica is being made or removed")]
+    Busy {
+        /// The group.
+        group: u32,
+    },
     /// The shard stopped, by shutdown or by a fatal error that was logged.
     #[error("the shard stopped: {0}")]
     Stopped(String),
@@ -51,7 +58,10 @@ pub enum ProposeError {
 pub enum NotDone {
     /// This node does not lead the shard in the given epoch.
     #[error("this node does not lead the shard in that epoch")]
-    NotLeader,
+    NotLeader {
+        /// Who leads, as far as this node knows.
+        leader: Option<NodeId>,
+    },
     /// The command is larger than the limit.
     #[error("the command has {bytes} bytes, at most {bytes_max} are allowed")]
     TooLarge {
@@ -76,7 +86,10 @@ pub enum NotDone {
 pub enum ReadError {
     /// This node does not lead the shard, or a quorum did not confirm it in time.
     #[error("this node does not lead the shard")]
-    NotLeader,
+    NotLeader {
+        /// Who leads, as far as this node knows.
+        leader: Option<NodeId>,
+    },
     /// Too many read-index requests wait.
     #[error("too many reads wait")]
     Overloaded,
@@ -86,4 +99,27 @@ pub enum ReadError {
     /// The shard stopped.
     #[error("the shard stopped: {0}")]
     Stopped(String),
+}
+
+/// Members or the leader of a group were not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// This node does not lead the group: nothing was done.
+    #[error("this node does not lead the group")]
+    NotLeader {
+        /// Who leads, as far as this node knows.
+        leader: Option<NodeId>,
+    },
+    /// Another change has not ended yet: nothing was done.
+    #[error("another change of members is under way")]
+    Pending,
+    /// It makes no sense now: nothing was done.
+    #[error("{0}")]
+    Refused(String),
+    /// It has begun and may or may not come to pass.
+    #[error("unknown whether it was done: {0}")]
+    Unknown(String),
+    /// The shard stopped: it may or may not come to pass.
+    #[error("the shard stopped")]
+    Stopped,
 }

@@ -14,15 +14,15 @@ use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::replica::Replica;
-use super::types::{Leader, Proposal};
-use super::{Applied, Command, Epoch, Error, NotDone, ProposeError, ReadError, codec};
+use super::types::{Leader, Proposal, Types};
+use super::{Applied, Command, Epoch, Error, NodeId, NotDone, ProposeError, ReadError, codec};
 use crate::store::state::{Group, RegistryPage};
 use crate::store::{HeaderOrTombstone, RecordId, state};
 
 /// Handle of one shard.
 #[derive(Clone)]
 pub struct Shard {
-    replica: Arc<Replica>,
+    pub(super) replica: Arc<Replica>,
 }
 
 /// What a shard tells about itself.
@@ -71,9 +71,12 @@ impl Shard {
         if write.await.is_err() {
             return not_done(NotDone::Stopped);
         }
-        match answer.await {
+        let Ok(answer) = tokio::time::timeout(replica.propose_wait, answer).await else {
+            return Err(ProposeError::Unknown("there was no result in time".to_owned()));
+        };
+        match answer {
             Ok(Ok(response)) => response.data.ok_or_else(|| ProposeError::Unknown("it has no result".to_owned())),
-            Ok(Err(ClientWriteError::ForwardToLeader(_))) => not_done(NotDone::NotLeader),
+            Ok(Err(ClientWriteError::ForwardToLeader(to))) => not_done(NotDone::NotLeader { leader: to.leader_id }),
             Ok(Err(error)) => Err(ProposeError::Unknown(error.to_string())),
             Err(_) => Err(ProposeError::Unknown("the shard stopped".to_owned())),
         }
@@ -88,7 +91,7 @@ impl Shard {
         let confirmed = match tokio::time::timeout(replica.read_wait, confirm).await {
             Err(_) => return Err(ReadError::Timeout),
             Ok(Err(openraft::error::RaftError::Fatal(error))) => return Err(stopped(error)),
-            Ok(Err(openraft::error::RaftError::APIError(error))) => return Err(not_leader(error)),
+            Ok(Err(openraft::error::RaftError::APIError(error))) => return Err(self.not_leader(error)),
             Ok(Ok(confirmed)) => confirmed,
         };
         let epoch = Epoch::from(*confirmed.read_log_id().committed_leader_id());
@@ -103,6 +106,21 @@ impl Shard {
     /// `read_index` and `propose` prove it.
     pub fn leadership(&self) -> watch::Receiver<Option<Epoch>> {
         self.replica.leadership.clone()
+    }
+
+    /// The group.
+    pub fn id(&self) -> u32 {
+        self.replica.id
+    }
+
+    /// The life of this node's replica of the group.
+    pub fn incarnation(&self) -> u64 {
+        self.replica.incarnation
+    }
+
+    /// Who leads the group as far as this node knows, as it changes. A hint; it may be gone by now.
+    pub fn leader(&self) -> watch::Receiver<Option<NodeId>> {
+        self.replica.leader.clone()
     }
 
     /// The actor's header or tombstone, as applied here.
@@ -167,21 +185,26 @@ impl Shard {
         }
     }
 
+    fn not_leader(&self, error: LinearizableReadError<Types>) -> ReadError {
+        match error {
+            LinearizableReadError::ForwardToLeader(to) => ReadError::NotLeader { leader: to.leader_id },
+            LinearizableReadError::QuorumNotEnough(_) => ReadError::NotLeader { leader: None },
+        }
+    }
+
     /// Reads the state on a blocking thread.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Group) -> Result<T, state::Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let group = self.replica.group.clone();
-        match spawn_blocking(move || read(&group)).await {
-            Ok(result) => result.map_err(Error::from),
+        let (group, machine) = (self.replica.group.clone(), self.replica.machine.clone());
+        let reading = spawn_blocking(move || match machine.hold_open() {
+            Ok(_open) => read(&group).map_err(Error::from),
+            Err(removed) => Err(Error::Stopped(removed.to_string())),
+        });
+        match reading.await {
+            Ok(result) => result,
             Err(error) => Err(Error::Stopped(error.to_string())),
         }
-    }
-}
-
-fn not_leader(error: LinearizableReadError<super::types::Types>) -> ReadError {
-    match error {
-        LinearizableReadError::ForwardToLeader(_) | LinearizableReadError::QuorumNotEnough(_) => ReadError::NotLeader,
     }
 }

@@ -1,19 +1,21 @@
-//! The identity of a data directory: who the node is, how many groups it has, and whether they were ever started.
+//! The identity of a data directory: which node of which cluster it is, and how many data groups the cluster has.
 //!
 //! ```text
-//! lethe-node 1
+//! lethe-node 2
+//! cluster 0191e1c2-...
 //! node 0191e1c2-...
 //! groups 64
 //! state ready
 //! crc 1a2b3c4d
 //! ```
 //!
-//! A new directory starts its groups itself, once: the file says `new` until every group's log holds its first entry.
-//! From then on a group without a log is a lost log, and the node refuses to start instead of voting with amnesia.
+//! The file says `new` until the log was opened for the first time. From then on a directory without a log has lost
+//! it, and the node refuses to start instead of voting with amnesia.
 
 use std::io;
 use std::path::Path;
 
+use lethe_proto::{ClusterId, NodeId};
 use uuid::Uuid;
 
 use super::Error;
@@ -22,17 +24,42 @@ use crate::store::vfs::Vfs;
 const FILE: &str = "node";
 const BYTES_MAX: u64 = 4096;
 
-/// What the file says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub node: Uuid,
+/// Who a data directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster it belongs to.
+    pub cluster: ClusterId,
+    /// The node. Made with the directory and never used again for another one.
+    pub node: NodeId,
+    /// Data groups of the cluster: 1 to this number. Group 0 is the system group.
     pub groups: u32,
-    /// All groups were started.
-    pub ready: bool,
+    /// The log was opened once.
+    pub(super) ready: bool,
 }
 
 impl Identity {
-    /// Reads the file; none if there is none.
+    /// Of a directory that is to be made.
+    pub fn new(cluster: ClusterId, node: NodeId, groups: u32) -> Self {
+        Self { cluster, node, groups, ready: false }
+    }
+
+    /// Of the first node of a new cluster.
+    pub fn first(groups: u32) -> Self {
+        Self::new(ClusterId(Uuid::new_v4()), NodeId(Uuid::new_v4()), groups)
+    }
+
+    /// Makes the data directory of this node, durably. Refuses a directory that belongs to a node already. Blocks.
+    pub fn found(&self, vfs: &dyn Vfs, dir: &Path) -> Result<(), Error> {
+        let io = |source| Error::Io { action: "make", path: dir.to_owned(), source };
+        vfs.create_dir_all(dir).map_err(io)?;
+        if let Some(other) = Self::read(vfs, dir)? {
+            let (dir, node, cluster) = (dir.display(), other.node, other.cluster);
+            return Err(Error::Refused(format!("{dir} belongs to node {node} of cluster {cluster} already")));
+        }
+        self.write(vfs, dir)
+    }
+
+    /// Reads the identity of a data directory; none if nobody made one. Blocks.
     pub fn read(vfs: &dyn Vfs, dir: &Path) -> Result<Option<Self>, Error> {
         let path = dir.join(FILE);
         let io = |source| Error::Io { action: "read", path: path.clone(), source };
@@ -43,44 +70,50 @@ impl Identity {
         match parse(&bytes) {
             Some(identity) => Ok(Some(identity)),
             None => Err(Error::Refused(format!(
-                "{} is damaged; without it nobody knows which node this is",
+                "{} is damaged or of another version; without it nobody knows which node this is",
                 path.display()
             ))),
         }
     }
 
     /// Replaces the file, durably.
-    pub fn write(&self, vfs: &dyn Vfs, dir: &Path) -> Result<(), Error> {
-        let (path, temp) = (dir.join(FILE), dir.join(format!("{FILE}.tmp")));
-        replace(vfs, dir, &temp, &path, self.text().as_bytes()).map_err(|source| Error::Io {
-            action: "write",
-            path,
-            source,
-        })
+    pub(super) fn write(&self, vfs: &dyn Vfs, dir: &Path) -> Result<(), Error> {
+        replace(vfs, dir, FILE, self.text().as_bytes())
     }
 
     fn text(&self) -> String {
         let state = if self.ready { "ready" } else { "new" };
-        let body = format!("lethe-node 1\nnode {}\ngroups {}\nstate {state}\n", self.node, self.groups);
-        format!("{body}crc {:08x}\n", crc32fast::hash(body.as_bytes()))
+        let Self { cluster, node, groups, .. } = self;
+        sealed(format!("lethe-node 2\ncluster {cluster}\nnode {node}\ngroups {groups}\nstate {state}\n"))
     }
 }
 
-/// Writes a small file under another name, syncs it, renames it and syncs the directory.
-pub(super) fn replace(vfs: &dyn Vfs, dir: &Path, temp: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    if vfs.exists(temp)? {
-        vfs.remove(temp)?;
-    }
-    let file = vfs.create(temp)?;
-    file.write_all_at(bytes, 0)?;
-    file.sync_all()?;
-    vfs.rename(temp, path)?;
-    vfs.sync_dir(dir)
+/// Writes a small file of the data directory under another name, syncs it, renames it and syncs the directory.
+pub(super) fn replace(vfs: &dyn Vfs, dir: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
+    let (path, temp) = (dir.join(name), dir.join(format!("{name}.tmp")));
+    let replace = || -> io::Result<()> {
+        if vfs.exists(&temp)? {
+            vfs.remove(&temp)?;
+        }
+        let file = vfs.create(&temp)?;
+        file.write_all_at(bytes, 0)?;
+        file.sync_all()?;
+        vfs.rename(&temp, &path)?;
+        vfs.sync_dir(dir)
+    };
+    replace().map_err(|source| Error::Io { action: "write", path: path.clone(), source })
+}
+
+/// A text with its checksum behind it.
+pub(super) fn sealed(body: String) -> String {
+    let crc = crc32fast::hash(body.as_bytes());
+    format!("{body}crc {crc:08x}\n")
 }
 
 fn parse(bytes: &[u8]) -> Option<Identity> {
     let text = std::str::from_utf8(bytes).ok()?;
-    let rest = text.strip_prefix("lethe-node 1\nnode ")?;
+    let rest = text.strip_prefix("lethe-node 2\ncluster ")?;
+    let (cluster, rest) = rest.split_once("\nnode ")?;
     let (node, rest) = rest.split_once("\ngroups ")?;
     let (groups, rest) = rest.split_once("\nstate ")?;
     let (state, _) = rest.split_once('\n')?;
@@ -89,7 +122,8 @@ fn parse(bytes: &[u8]) -> Option<Identity> {
         "new" => false,
         _ => return None,
     };
-    let identity = Identity { node: node.parse().ok()?, groups: groups.parse().ok()?, ready };
+    let (cluster, node) = (ClusterId(cluster.parse().ok()?), NodeId(node.parse().ok()?));
+    let identity = Identity { cluster, node, groups: groups.parse().ok()?, ready };
     (identity.text() == text).then_some(identity)
 }
 
@@ -102,7 +136,7 @@ mod tests {
     fn the_file_round_trips_and_any_changed_byte_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Identity::read(&StdVfs, dir.path()).unwrap(), None);
-        let identity = Identity { node: Uuid::from_u128(7), groups: 64, ready: false };
+        let identity = Identity::first(64);
         identity.write(&StdVfs, dir.path()).unwrap();
         let identity = Identity { ready: true, ..identity };
         identity.write(&StdVfs, dir.path()).unwrap();
@@ -116,5 +150,15 @@ mod tests {
             std::fs::write(&path, changed).unwrap();
             assert!(Identity::read(&StdVfs, dir.path()).is_err(), "byte {at}");
         }
+    }
+
+    #[test]
+    fn a_directory_that_belongs_to_a_node_is_not_given_to_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (Identity::first(1), Identity::first(1));
+        first.found(&StdVfs, &dir.path().join("data")).unwrap();
+        let refused = second.found(&StdVfs, &dir.path().join("data")).unwrap_err().to_string();
+        assert!(refused.contains(&first.node.to_string()), "{refused}");
+        assert_eq!(Identity::read(&StdVfs, &dir.path().join("data")).unwrap(), Some(first));
     }
 }

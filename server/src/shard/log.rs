@@ -57,10 +57,12 @@ impl Log {
         entry.map(|entry| codec::entry_log_id(&entry)).transpose()
     }
 
-    /// Whether the group ever wrote anything.
-    pub fn is_empty(&self) -> bool {
-        let state = self.wal.state();
-        state.vote.is_none() && state.last.is_none() && state.purged.is_none()
+    /// Removes everything of the group. Blocks.
+    pub fn erase(&self) -> Result<(), Error> {
+        let Some((last, _)) = self.wal.state().last else { return Ok(()) };
+        let (tell, told) = std::sync::mpsc::channel();
+        self.wal.purge(last, Default::default(), Box::new(move |outcome| drop(tell.send(outcome))));
+        told.recv().map_err(|_| Error::Closed)?
     }
 
     async fn read(&self, start: u64, end: u64, bytes_max: u64) -> io::Result<Vec<Entry>> {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine, Snapshot};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::task::spawn_blocking;
 
 use super::apply::{Lives, apply};
@@ -48,6 +48,8 @@ pub(super) struct Machine {
     current: Arc<Mutex<Option<Found>>>,
     /// A snapshot openraft has not taken yet.
     prepared: Arc<Mutex<Option<Found>>>,
+    /// Whether the replica was removed. Whoever uses the state holds it.
+    closed: Arc<RwLock<bool>>,
 }
 
 /// Hands a snapshot to openraft, or builds one first.
@@ -84,12 +86,27 @@ impl Machine {
             unsaved: Arc::default(),
             current: Arc::new(Mutex::new(current)),
             prepared: Arc::default(),
+            closed: Arc::default(),
         }
     }
 
     /// The state it applies to.
     pub fn group(&self) -> &Arc<Group> {
         &self.group
+    }
+
+    /// Holds off `close` while the state is used; an error if it is closed. Blocks.
+    pub fn hold_open(&self) -> io::Result<RwLockReadGuard<'_, bool>> {
+        let closed = self.closed.read();
+        if *closed {
+            return Err(io::Error::other("the replica was removed"));
+        }
+        Ok(closed)
+    }
+
+    /// Waits until nobody uses the state; nobody will from then on. Blocks.
+    pub fn close(&self) {
+        *self.closed.write() = true;
     }
 
     /// Index of the newest snapshot.
@@ -109,6 +126,7 @@ impl Machine {
 
     /// Applies a batch: effects, then state. Blocks.
     pub fn apply_batch(&self, entries: Vec<Entry>) -> io::Result<Vec<Option<Applied>>> {
+        let _open = self.hold_open()?;
         let mut txn = self.group.begin();
         let mut lives = Lives::default();
         let mut answers = Vec::with_capacity(entries.len());
@@ -176,6 +194,7 @@ impl Machine {
     }
 
     fn build(&self) -> io::Result<Found> {
+        let _open = self.hold_open()?;
         let scan = Scan::begin(&self.group).map_err(io::Error::other)?;
         let mut scan = scan.ok_or_else(|| io::Error::other("a snapshot of the group is being built already"))?;
         let head = Head { node: self.node.0, group: self.group.id(), mark: scan.mark().clone() };
@@ -192,6 +211,7 @@ impl Machine {
 
     /// Replaces the state by a snapshot. Blocks.
     fn install(&self, meta: &SnapshotMeta, file: &SnapshotFile) -> io::Result<()> {
+        let _open = self.hold_open()?;
         let found = self.snapshots.adopt(&*file.vfs, &file.found.path).map_err(io::Error::other)?;
         if snapshot_meta(&found.head)? != *meta || found.head.group != self.group.id() {
             return Err(io::Error::other("the snapshot is of another position or group than announced"));

@@ -12,9 +12,12 @@ mod identity;
 mod limits;
 mod log;
 mod machine;
+mod members;
 mod network;
+mod open;
 mod recover;
 mod replica;
+mod roster;
 mod shards;
 mod upkeep;
 mod types;
@@ -23,10 +26,13 @@ pub use command::{Applied, Command, Create, Expect, REGISTER_OPS_MAX, RecordOp, 
 pub use config::{Config, Deps, OnFatal};
 pub use effects::{Created, EffectError, Effects};
 pub use epoch::Epoch;
-pub use error::{Error, NotDone, ProposeError, ReadError};
+pub use error::{ChangeError, Error, NotDone, ProposeError, ReadError};
 pub use handle::{Metrics, Shard};
-pub use lethe_proto::NodeId;
-pub use shards::Shards;
+pub use identity::Identity;
+pub use lethe_proto::{ClusterId, NodeId};
+pub use members::Members;
+pub use network::Alone;
+pub use shards::{Begin, SYSTEM_GROUP, Shards};
 
 #[cfg(test)]
 mod tests;

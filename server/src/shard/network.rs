@@ -2,7 +2,11 @@
 //!
 //! The gRPC transport of the cluster takes this file's place; nothing else of the room knows how messages travel.
 
-use std::future::Future;
+use std::future::{Future, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::{future::BoxFuture, stream::BoxStream};
 
 use openraft::error::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
@@ -11,6 +15,29 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotRespon
 use super::NodeId;
 use super::machine::SnapshotFile;
 use super::types::{Peer, Types, Vote};
+use crate::peer::{self, Answers, Head, Transport};
+
+/// The way to other nodes of a node that is alone: everybody is unreachable.
+pub struct Alone;
+
+impl Transport for Alone {
+    fn call(&self, _: NodeId, _: Head, _: Bytes, _: Instant) -> BoxFuture<'static, Result<Bytes, peer::Error>> {
+        Box::pin(ready(Err(alone())))
+    }
+
+    fn stream(
+        &self,
+        _: NodeId,
+        _: Head,
+        _: BoxStream<'static, Bytes>,
+    ) -> BoxFuture<'static, Result<Answers<peer::Error>, peer::Error>> {
+        Box::pin(ready(Err(alone())))
+    }
+}
+
+fn alone() -> peer::Error {
+    peer::Error::Unreachable("this node is alone".to_owned())
+}
 
 /// Makes connections to other nodes.
 pub(super) struct Network;

@@ -17,17 +17,22 @@ use super::machine::Machine;
 use super::network::Network;
 use super::recover::recover;
 use super::types::{Peer, Types};
-use super::{Config, Effects, Epoch, Error, NodeId};
+use super::{Config, Effects, Epoch, Error, NodeId, Shard};
+use crate::peer::Transport;
 use crate::store::snapshot;
 use crate::store::state::{Group, Store};
 
 /// One group on this node.
 pub(super) struct Replica {
     pub id: u32,
+    /// The life of this replica.
+    pub incarnation: u64,
     pub raft: Raft<Types, Machine>,
     pub group: Arc<Group>,
     pub machine: Machine,
     pub leadership: watch::Receiver<Option<Epoch>>,
+    /// Who leads, as far as this node knows.
+    pub leader: watch::Receiver<Option<NodeId>>,
     /// Proposals of this group that may wait.
     pub proposals: Semaphore,
     pub proposals_max: usize,
@@ -35,6 +40,12 @@ pub(super) struct Replica {
     pub reads: Semaphore,
     pub limits: Arc<Limits>,
     pub read_wait: Duration,
+    pub propose_wait: Duration,
+    pub change_wait: Duration,
+    /// One change of members at a time.
+    pub change: Arc<Semaphore>,
+    /// How old a follower's last answer may be for it to be asked to lead.
+    pub contact_max: Duration,
     /// Record sets that wait to be reclaimed, as of the last upkeep.
     pub reclaim_backlog: AtomicUsize,
 }
@@ -48,30 +59,38 @@ pub(super) struct Shared {
     pub snapshots: snapshot::Dir,
     pub effects: Arc<dyn Effects>,
     pub limits: Arc<Limits>,
+    pub transport: Arc<dyn Transport>,
 }
 
 impl Replica {
     /// Recovers the group's state and starts it. The task watches over it until it stops.
-    pub async fn start(shared: &Shared, id: u32, log: Log) -> Result<(Self, JoinHandle<()>), Error> {
+    pub async fn start(shared: &Shared, id: u32, incarnation: u64, log: Log) -> Result<(Self, JoinHandle<()>), Error> {
         let machine = open(shared, id, log.clone()).await?;
         let group = machine.group().clone();
         // How much of the log is this group's is not known; a snapshot too early costs less than one too late.
-        machine.add_unsaved_bytes(shared.limits.log_bytes() / u64::from(shared.config.groups));
+        machine.add_unsaved_bytes(shared.limits.log_bytes() / u64::from(shared.config.groups_max()));
         let raft = Raft::new(shared.node, shared.raft.clone(), Network, log, machine.clone()).await;
         let raft = raft.map_err(|error| Error::Refused(format!("group {id}: {error}")))?;
-        let (tell, leadership) = watch::channel(None);
-        let watching = tokio::spawn(watch_over(id, raft.clone(), tell, shared.config.on_fatal.clone()));
+        let told = Told { leadership: watch::Sender::new(None), leader: watch::Sender::new(None) };
+        let (leadership, leader) = (told.leadership.subscribe(), told.leader.subscribe());
+        let watching = tokio::spawn(watch_over(id, raft.clone(), told, shared.config.on_fatal.clone()));
         let replica = Self {
             id,
+            incarnation,
             raft,
             group,
             machine,
             leadership,
+            leader,
             proposals: Semaphore::new(shared.config.proposals_max),
             proposals_max: shared.config.proposals_max,
             reads: Semaphore::new(shared.config.reads_max),
             limits: shared.limits.clone(),
             read_wait: Duration::from_millis(shared.config.read_ms),
+            propose_wait: Duration::from_millis(shared.config.propose_ms),
+            change_wait: Duration::from_millis(shared.config.change_ms),
+            change: Arc::new(Semaphore::new(1)),
+            contact_max: Duration::from_millis(shared.config.election_min_ms),
             reclaim_backlog: AtomicUsize::new(0),
         };
         Ok((replica, watching))
@@ -83,7 +102,7 @@ impl Replica {
         if self.raft.is_initialized().await.map_err(|e| stopped(e.to_string()))? {
             return Ok(());
         }
-        let members = BTreeMap::from([(node, Peer::default())]);
+        let members = BTreeMap::from([(node, Peer { incarnation: self.incarnation })]);
         self.raft.initialize(members).await.map_err(|e| stopped(e.to_string()))
     }
 
@@ -99,6 +118,34 @@ impl Replica {
             self.raft.trigger().elect(false).await.map_err(stopped)?;
         }
         Ok(alone)
+    }
+
+    /// Waits until this node leads and has proved it.
+    pub async fn wait_to_lead(self: &Arc<Self>, wait_ms: u64) -> Result<(), Error> {
+        let stopped = |what: String| Error::Stopped(format!("group {}: {what}", self.id));
+        let leading = async {
+            let mut leadership = self.leadership.clone();
+            leadership.wait_for(Option::is_some).await.map_err(|error| stopped(error.to_string()))?;
+            Shard::new(self.clone()).read_index().await.map_err(|error| stopped(error.to_string()))?;
+            Ok(())
+        };
+        match tokio::time::timeout(Duration::from_millis(wait_ms), leading).await {
+            Ok(led) => led,
+            Err(_) => Err(stopped(format!("it did not come up within {wait_ms} ms"))),
+        }
+    }
+}
+
+/// Where a replica says who leads.
+struct Told {
+    leadership: watch::Sender<Option<Epoch>>,
+    leader: watch::Sender<Option<NodeId>>,
+}
+
+impl Told {
+    fn tell(&self, epoch: Option<Epoch>, leader: Option<NodeId>) {
+        self.leadership.send_if_modified(|before| std::mem::replace(before, epoch) != epoch);
+        self.leader.send_if_modified(|before| std::mem::replace(before, leader) != leader);
     }
 }
 
@@ -119,26 +166,26 @@ async fn open(shared: &Shared, id: u32, log: Log) -> Result<Machine, Error> {
 }
 
 /// Publishes leadership and ends the process when the group cannot go on.
-async fn watch_over(id: u32, raft: Raft<Types, Machine>, tell: watch::Sender<Option<Epoch>>, on_fatal: OnFatal) {
+async fn watch_over(id: u32, raft: Raft<Types, Machine>, told: Told, on_fatal: OnFatal) {
     let mut metrics = raft.metrics();
     loop {
-        let (state, epoch) = {
+        let (state, epoch, leader) = {
             let now = metrics.borrow_watched();
             let leads = now.state.is_leader() && now.vote.is_committed() && now.vote.leader_id.node_id == now.id;
-            (now.running_state.clone(), leads.then(|| Epoch::from(now.vote.leader_id)))
+            (now.running_state.clone(), leads.then(|| Epoch::from(now.vote.leader_id)), now.current_leader)
         };
         match state {
-            Ok(()) => tell.send_if_modified(|before| std::mem::replace(before, epoch) != epoch),
+            Ok(()) => told.tell(epoch, leader),
             Err(openraft::error::Fatal::Stopped) => break,
             Err(error) => {
-                tell.send_replace(None);
+                told.tell(None, None);
                 on_fatal(&format!("group {id}: {error}"));
                 return;
             }
-        };
+        }
         if metrics.changed().await.is_err() {
             break;
         }
     }
-    tell.send_replace(None);
+    told.tell(None, None);
 }

@@ -35,8 +35,8 @@ pub(super) struct Proposal {
 /// What is known of a replica besides its id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Peer {
-    /// Where it listens for other nodes; empty while there is one node.
-    pub address: String,
+    /// The life of the node's replica. A message names it, so that a replica that is gone is not taken for a later one.
+    pub incarnation: u64,
 }
 
 impl fmt::Display for Proposal {

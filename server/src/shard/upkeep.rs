@@ -13,6 +13,7 @@ use tokio::task::spawn_blocking;
 
 use super::Config;
 use super::replica::Replica;
+use super::shards::Hosted;
 
 /// How many reclaim batches a group gets before the next one has its turn.
 const RECLAIM_BATCHES: usize = 64;
@@ -21,7 +22,8 @@ const RECLAIM_BATCHES: usize = 64;
 const TOLD: Duration = Duration::from_secs(10);
 
 /// Runs until it is told to stop.
-pub(super) async fn run(replicas: Vec<Arc<Replica>>, config: Config, mut stop: watch::Receiver<bool>) {
+pub(super) async fn run(hosted: Arc<Hosted>, mut stop: watch::Receiver<bool>) {
+    let config = hosted.config().clone();
     let mut clock = tokio::time::interval(Duration::from_millis(config.upkeep_ms));
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -29,9 +31,9 @@ pub(super) async fn run(replicas: Vec<Arc<Replica>>, config: Config, mut stop: w
             _ = clock.tick() => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        for replica in &replicas {
+        for replica in hosted.replicas() {
             tokio::select! {
-                done = look_after(replica, &config) => {
+                done = look_after(&replica, &config) => {
                     if let Err(error) = done {
                         tracing::warn!(group = replica.id, %error, "upkeep failed; it is tried again later");
                     }
@@ -57,6 +59,7 @@ async fn look_after(replica: &Arc<Replica>, config: &Config) -> Result<(), Strin
 }
 
 fn reclaim(replica: &Replica) -> Result<(), String> {
+    let _open = replica.machine.hold_open().map_err(|error| error.to_string())?;
     for _ in 0..RECLAIM_BATCHES {
         if !replica.group.reclaim().map_err(|error| error.to_string())? {
             break;

@@ -104,12 +104,14 @@ impl Rig {
             data_dir: dir.path().join("data"),
             state_dir: dir.path().join("data/state"),
             effects: Arc::new(Erase(vault.clone())),
+            transport: Arc::new(shard::Alone),
         };
         let mut config_of_shards = shard::Config::new(1);
         (config_of_shards.command_bytes_max, config_of_shards.wal_segment_bytes) = (1 << 20, 8 << 20);
         // A test that ends without `stop` takes its tasks away from under the shards.
         config_of_shards.on_fatal = Arc::new(|reason| eprintln!("shards ended: {reason}"));
         let shards = Arc::new(Shards::start(config_of_shards, deps).await.unwrap());
+        shards.create_all().await.unwrap();
         let call = Arc::new_cyclic(|call: &Weak<Local>| {
             let deps = Deps {
                 engine: engine.clone(),
@@ -165,7 +167,7 @@ impl Rig {
     /// How often the actor was activated.
     pub async fn activation(&self, name: &str) -> u64 {
         let id = self.id(name);
-        match self.shards.shard(id).header(id).await.unwrap() {
+        match self.shards.shard(id).unwrap().header(id).await.unwrap() {
             Some(HeaderOrTombstone::Header(header)) => header.activation,
             other => panic!("no header: {other:?}"),
         }
@@ -174,7 +176,7 @@ impl Rig {
     /// Activates the actor behind its instance's back, as another node would.
     pub async fn activate_elsewhere(&self, name: &str) {
         let id = self.id(name);
-        let shard = self.shards.shard(id);
+        let shard = self.shards.shard(id).unwrap();
         let epoch = shard.read_index().await.unwrap();
         let command = Command::Activate { actor: id, namespace: NAMESPACE.to_owned(), create: None };
         assert!(matches!(shard.propose(epoch, command).await, Ok(Applied::Activated(_))));

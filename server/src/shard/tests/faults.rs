@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::world::*;
 use crate::shard::{
-    Applied, Config, Created, Deps, EffectError, Effects, NotDone, ProposeError, ReadError, Shard, Shards,
+    Alone, Applied, Config, Created, Deps, EffectError, Effects, NotDone, ProposeError, ReadError, Shard, Shards,
 };
 use crate::store::vfs::fault::{EIO, Effect, Fault, FaultVfs, Op};
 
@@ -45,8 +45,9 @@ impl Patient {
             data_dir: PathBuf::from("/data"),
             state_dir: self.dir.path().to_owned(),
             effects,
+            transport: Arc::new(Alone),
         };
-        Shards::start(self.config.clone(), deps).await.unwrap()
+        start_alone(self.config.clone(), deps).await.unwrap()
     }
 
     async fn wait_for_death(&self) -> String {
@@ -71,7 +72,7 @@ async fn a_full_disk_refuses_writes_and_takes_them_again_when_there_is_room() {
     let mut patient = Patient::new();
     patient.config.snapshot_entries = 1 << 40;
     let shards = patient.start(Arc::new(())).await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     done(&shard, create(1)).await;
     // Room for two more segments of the log.
     patient.vfs.set_capacity(Some(patient.vfs.used() + 2 * patient.config.wal_segment_bytes));
@@ -96,7 +97,7 @@ async fn a_snapshot_that_finds_the_disk_full_is_tried_again_and_hurts_nobody() {
     let mut patient = Patient::new();
     patient.config.snapshot_entries = 10;
     let shards = patient.start(Arc::new(())).await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     done(&shard, create(1)).await;
     let full =
         Fault { op: Op::Write, path: "snapshots".to_owned(), skip: 0, times: u64::MAX, effect: Effect::Error(28) };
@@ -117,7 +118,7 @@ async fn large_entries_do_not_fill_the_log_however_few_they_are() {
     patient.config.wal_bytes_max = 2 << 20;
     patient.config.snapshot_entries = 1 << 40;
     let shards = patient.start(Arc::new(())).await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     done(&shard, create(1)).await;
     let deadline = Instant::now() + Duration::from_secs(60);
     let mut seq = 0;
@@ -144,7 +145,7 @@ async fn large_entries_do_not_fill_the_log_however_few_they_are() {
 async fn a_broken_disk_ends_the_node_and_acknowledges_nothing_more() {
     let patient = Patient::new();
     let shards = patient.start(Arc::new(())).await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     done(&shard, create(1)).await;
     let broken = Fault { op: Op::Sync, path: "wal".to_owned(), skip: 3, times: 1, effect: Effect::Error(EIO) };
     patient.vfs.inject(broken);
@@ -178,7 +179,7 @@ impl Effects for Stubborn {
 async fn a_key_that_cannot_be_erased_ends_the_node_before_the_destroy_is_answered() {
     let patient = Patient::new();
     let shards = patient.start(Arc::new(Stubborn)).await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     done(&shard, create(1)).await;
     let outcome = shard.propose(epoch(&shard), destroy(1, None)).await;
     assert!(matches!(outcome, Err(ProposeError::Unknown(_))), "{outcome:?}");
@@ -211,7 +212,7 @@ async fn more_proposals_and_more_bytes_than_allowed_are_refused_at_once() {
     patient.config.proposals_max = 4;
     let gate = Arc::new(Gate::default());
     let shards = patient.start(gate.clone()).await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     done(&shard, create(1)).await;
     done(&shard, create(2)).await;
     let now = epoch(&shard);
@@ -259,7 +260,7 @@ async fn an_apply_that_hangs_ends_the_node() {
     patient.config.apply_ms = 100;
     let gate = Arc::new(Gate::default());
     let shards = patient.start(gate.clone()).await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     done(&shard, create(1)).await;
     let (let_go, gone) = std::sync::mpsc::channel::<()>();
     let (holds, held) = std::sync::mpsc::channel();
@@ -282,7 +283,7 @@ async fn more_reads_than_allowed_are_refused_at_once() {
     let mut patient = Patient::new();
     patient.config.reads_max = 1;
     let shards = patient.start(Arc::new(())).await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     let mut first = Box::pin(shard.read_index());
     // The first poll takes the only place.
     if futures::poll!(&mut first).is_pending() {
@@ -297,14 +298,14 @@ async fn sixty_four_groups_come_up_and_answer() {
     let world = World::new(64);
     let shards = world.start().await;
     for n in 0..=255 {
-        done(&shards.shard(actor(n)), create(n)).await;
+        done(&shards.shard(actor(n)).unwrap(), create(n)).await;
     }
-    let used = shards.all().filter(|shard| shard.metrics().digest != [0; 16]).count();
+    let used = shards.all().iter().filter(|shard| shard.metrics().digest != [0; 16]).count();
     assert_eq!(used, 64);
     shards.shutdown().await.unwrap();
     let shards = world.start().await;
     for n in 0..=255 {
-        assert_eq!(header(&shards.shard(actor(n)), n).await.activation, 1);
+        assert_eq!(header(&shards.shard(actor(n)).unwrap(), n).await.activation, 1);
     }
     shards.shutdown().await.unwrap();
 }

@@ -6,6 +6,10 @@ use super::world::*;
 use crate::shard::{Applied, Epoch, NodeId, NotDone, ProposeError, RecordOp, Rejection};
 use crate::store::{DestroyReason, HeaderOrTombstone, Tombstone};
 
+fn not_leader(leader: NodeId) -> Result<Applied, ProposeError> {
+    Err(ProposeError::NotDone(NotDone::NotLeader { leader: Some(leader) }))
+}
+
 fn rejected(rejection: Rejection) -> Applied {
     Applied::Rejected(rejection)
 }
@@ -14,7 +18,7 @@ fn rejected(rejection: Rejection) -> Applied {
 async fn a_created_actor_writes_and_reads() {
     let world = World::new(1);
     let shards = world.start().await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     let Applied::Activated(made) = done(&shard, create(1)).await else { panic!() };
     assert_eq!((made.incarnation, made.activation, made.seq), (life(1), 1, 0));
     assert_eq!(done(&shard, write(1, 1, 1, vec![put(7, b"one"), put(8, b"two")])).await, Applied::Written);
@@ -33,7 +37,7 @@ async fn a_created_actor_writes_and_reads() {
 async fn a_proposal_of_another_epoch_is_not_done() {
     let world = World::new(1);
     let shards = world.start().await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     let now = epoch(&shard);
     let others = [
         Epoch { term: now.term - 1, ..now },
@@ -42,7 +46,7 @@ async fn a_proposal_of_another_epoch_is_not_done() {
     ];
     for other in others {
         let outcome = shard.propose(other, create(1)).await;
-        assert_eq!(outcome, Err(ProposeError::NotDone(NotDone::NotLeader)));
+        assert_eq!(outcome, not_leader(now.node));
     }
     assert_eq!(shard.header(actor(1)).await.unwrap(), None);
     shards.shutdown().await.unwrap();
@@ -52,13 +56,13 @@ async fn a_proposal_of_another_epoch_is_not_done() {
 async fn an_epoch_does_not_survive_a_restart() {
     let world = World::new(1);
     let shards = world.start().await;
-    let old = epoch(&shards.shard(actor(1)));
+    let old = epoch(&shards.shard(actor(1)).unwrap());
     shards.shutdown().await.unwrap();
     let shards = world.start().await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     assert!(epoch(&shard) > old);
     let outcome = shard.propose(old, create(1)).await;
-    assert_eq!(outcome, Err(ProposeError::NotDone(NotDone::NotLeader)));
+    assert_eq!(outcome, not_leader(old.node));
     shards.shutdown().await.unwrap();
 }
 
@@ -66,7 +70,7 @@ async fn an_epoch_does_not_survive_a_restart() {
 async fn a_write_needs_the_newest_activation_and_the_next_sequence() {
     let world = World::new(1);
     let shards = world.start().await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     assert_eq!(done(&shard, write(1, 1, 1, vec![])).await, rejected(Rejection::NoSuchActor));
     done(&shard, create(1)).await;
     assert_eq!(done(&shard, write(1, 1, 2, vec![put(1, b"gap")])).await, rejected(Rejection::StaleSequence(0)));
@@ -85,7 +89,7 @@ async fn a_write_needs_the_newest_activation_and_the_next_sequence() {
 async fn an_actor_is_created_once_and_in_one_namespace() {
     let world = World::new(1);
     let shards = world.start().await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     assert_eq!(done(&shard, activation(1, None)).await, rejected(Rejection::NoSuchActor));
     done(&shard, create(1)).await;
     assert_eq!(done(&shard, activation(1, Some(2))).await, rejected(Rejection::Exists(life(1))));
@@ -103,7 +107,7 @@ async fn an_actor_is_created_once_and_in_one_namespace() {
 async fn nothing_passes_a_tombstone() {
     let world = World::new(1);
     let shards = world.start().await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     done(&shard, create(1)).await;
     done(&shard, write(1, 1, 1, vec![put(7, b"secret")])).await;
     assert_eq!(done(&shard, destroy(1, Some(2))).await, rejected(Rejection::OtherIncarnation(life(1))));
@@ -134,7 +138,7 @@ async fn nothing_passes_a_tombstone() {
 async fn an_actor_that_never_was_can_be_destroyed_and_never_comes() {
     let world = World::new(1);
     let shards = world.start().await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     assert_eq!(done(&shard, destroy(1, Some(1))).await, rejected(Rejection::NoSuchActor));
     assert_eq!(done(&shard, destroy(1, None)).await, Applied::Destroyed { incarnation: None, already: false });
     assert_eq!(done(&shard, create(1)).await, rejected(Rejection::Destroyed));
@@ -146,7 +150,7 @@ async fn an_actor_that_never_was_can_be_destroyed_and_never_comes() {
 async fn a_command_over_the_limit_is_not_done() {
     let world = World::new(1);
     let shards = world.start().await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     done(&shard, create(1)).await;
     let large = vec![0; world.config.command_bytes_max + 1];
     let outcome = shard.propose(epoch(&shard), write(1, 1, 1, vec![put(1, &large)])).await;
@@ -160,7 +164,7 @@ async fn a_command_over_the_limit_is_not_done() {
 async fn a_stopped_shard_does_nothing() {
     let world = World::new(1);
     let shards = world.start().await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     let before = epoch(&shard);
     shards.shutdown().await.unwrap();
     assert_eq!(shard.propose(before, create(1)).await, Err(ProposeError::NotDone(NotDone::Stopped)));

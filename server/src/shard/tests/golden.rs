@@ -95,7 +95,7 @@ fn a_command_that_is_cut_or_longer_or_of_another_version_is_refused() {
 
 fn membership() -> Membership<NodeId, Peer> {
     let node = NodeId(Uuid::from_u128(1));
-    let peer = Peer { address: "a:1".to_owned() };
+    let peer = Peer { incarnation: 7 };
     Membership::new(vec![BTreeSet::from([node])], BTreeMap::from([(node, peer)])).unwrap()
 }
 
@@ -108,7 +108,7 @@ fn entries_have_these_bytes() {
         (EntryPayload::Normal(proposal), "01636f6d6d616e64"),
         (
             EntryPayload::Membership(membership()),
-            "020101100000000000000000000000000000000101100000000000000000000000000000000103613a31",
+            "020101100000000000000000000000000000000101100000000000000000000000000000000107",
         ),
     ];
     for (payload, golden) in entries {

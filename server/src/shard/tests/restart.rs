@@ -12,16 +12,16 @@ async fn everything_is_there_after_a_restart() {
     let world = World::new(4);
     let shards = world.start().await;
     for n in [1, 70, 130, 250] {
-        let shard = shards.shard(actor(n));
+        let shard = shards.shard(actor(n)).unwrap();
         done(&shard, create(n)).await;
         done(&shard, write(n, 1, 1, vec![put(7, &[n])])).await;
     }
-    let before: Vec<_> = shards.all().map(|shard| shard.metrics().digest).collect();
+    let before: Vec<_> = shards.all().iter().map(|shard| shard.metrics().digest).collect();
     shards.shutdown().await.unwrap();
     let shards = world.start().await;
-    assert_eq!(shards.all().map(|shard| shard.metrics().digest).collect::<Vec<_>>(), before);
+    assert_eq!(shards.all().iter().map(|shard| shard.metrics().digest).collect::<Vec<_>>(), before);
     for n in [1, 70, 130, 250] {
-        let shard = shards.shard(actor(n));
+        let shard = shards.shard(actor(n)).unwrap();
         assert_eq!(value(&shard, n, 7).await.as_deref(), Some(&[n][..]));
         assert_eq!(done(&shard, write(n, 1, 2, vec![])).await, Applied::Written);
     }
@@ -32,7 +32,7 @@ async fn everything_is_there_after_a_restart() {
 async fn wiped_state_is_rebuilt_from_the_log() {
     let world = World::new(1);
     let shards = world.start().await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     done(&shard, create(1)).await;
     for seq in 1..=50 {
         done(&shard, write(1, 1, seq, vec![put(seq as u8, &[seq as u8])])).await;
@@ -46,7 +46,7 @@ async fn wiped_state_is_rebuilt_from_the_log() {
     world.erased.0.lock().clear();
 
     let shards = world.start().await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     assert_eq!(shard.metrics().digest, before);
     assert_eq!(header(&shard, 1).await.seq, 50);
     assert_eq!(value(&shard, 1, 33).await.as_deref(), Some(&[33][..]));
@@ -86,7 +86,7 @@ async fn aged(snapshots: usize) -> (World, u64, [u8; 16]) {
     let mut world = World::new(1);
     world.config.snapshot_entries = 40;
     let shards = world.start().await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     done(&shard, create(1)).await;
     done(&shard, create(2)).await;
     done(&shard, destroy(2, None)).await;
@@ -103,7 +103,7 @@ async fn aged(snapshots: usize) -> (World, u64, [u8; 16]) {
 
 async fn assert_is(world: &World, seq: u64, digest: [u8; 16]) {
     let shards = world.start().await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     assert_eq!(shard.metrics().digest, digest);
     assert_eq!(header(&shard, 1).await.seq, seq);
     assert_eq!(value(&shard, 1, seq as u8).await.as_deref(), Some(&seq.to_le_bytes()[..]));
@@ -141,7 +141,7 @@ async fn without_any_whole_snapshot_a_purged_log_refuses_to_start() {
         fs::write(&path, &bytes[..bytes.len() - 100]).unwrap();
     }
     let error = world.try_start().await.err().unwrap().to_string();
-    assert!(error.contains("group 0") && error.contains("no whole snapshot reaches the log"), "{error}");
+    assert!(error.contains("group 1") && error.contains("no whole snapshot reaches the log"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,7 +157,7 @@ async fn a_lost_log_refuses_to_start() {
     let (world, ..) = aged(1).await;
     fs::remove_dir_all(world.path().join("wal")).unwrap();
     let error = world.try_start().await.err().unwrap().to_string();
-    assert_eq!(error, "group 0: its log is gone; this node must be replaced by a new one");
+    assert_eq!(error, "the log is gone; this node must be replaced by a new one");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,14 +198,14 @@ async fn a_directory_in_use_refuses_a_second_node() {
 async fn a_log_that_lost_its_end_refuses_to_start() {
     let world = World::new(1);
     let shards = world.start().await;
-    done(&shards.shard(actor(1)), create(1)).await;
+    done(&shards.shard(actor(1)).unwrap(), create(1)).await;
     shards.shutdown().await.unwrap();
     let early = tempfile::tempdir().unwrap();
     for path in files(&world, "wal") {
         fs::copy(&path, early.path().join(path.file_name().unwrap())).unwrap();
     }
     let shards = world.start().await;
-    let shard = shards.shard(actor(1));
+    let shard = shards.shard(actor(1)).unwrap();
     for seq in 1..=20 {
         done(&shard, write(1, 1, seq, vec![])).await;
     }

@@ -11,10 +11,23 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::shard::{
-    Applied, Command, Config, Create, Created, Deps, EffectError, Effects, Epoch, Error, RecordOp, Shard, Shards,
+    Alone, Applied, Begin, Command, Config, Create, Created, Deps, EffectError, Effects, Epoch, Error, RecordOp, Shard,
+    Shards,
 };
 use crate::store::vfs::StdVfs;
 use crate::store::{DestroyReason, Header, HeaderOrTombstone, KeyShare, RecordId};
+
+/// Starts a node that is the only voter of all data groups.
+pub async fn start_alone(config: Config, deps: Deps) -> Result<Shards, Error> {
+    let shards = Shards::start(config, deps).await?;
+    for group in 1..=shards.groups() {
+        if let Err(error) = shards.create(group, 1, Begin::Lead).await {
+            drop(shards.shutdown().await);
+            return Err(error);
+        }
+    }
+    Ok(shards)
+}
 
 /// Remembers which keys would be made and gone.
 #[derive(Default)]
@@ -75,8 +88,9 @@ impl World {
             data_dir: self.path().to_owned(),
             state_dir: self.path().join("state"),
             effects: self.erased.clone(),
+            transport: Arc::new(Alone),
         };
-        Shards::start(self.config.clone(), deps).await
+        start_alone(self.config.clone(), deps).await
     }
 
     pub async fn start(&self) -> Shards {

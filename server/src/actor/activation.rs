@@ -32,7 +32,7 @@ use crate::{
     deploy::Version,
     shard::{Applied, Command, Create, Epoch, ProposeError, Rejection, Shard, Shards},
     store::{Header, HeaderOrTombstone, RecordId},
-    vault::{self, Sealer, Vault},
+    vault::{self, NewKey, Sealer, Vault},
 };
 
 /// The record that a sealed actor name is bound to. No storage name has this id: ids are keyed digests.
@@ -114,42 +114,59 @@ async fn activate(
     me: &ActorRef,
 ) -> Result<(Header, Sealer), CallError> {
     let known = shard.header(me.id).await.map_err(|reason| error::internal(reason.to_string(), Outcome::NotDone))?;
-    let (create, sealer) = match known {
+    let (create, key) = match known {
         Some(HeaderOrTombstone::Tombstone(_)) => return Err(error::destroyed(Outcome::NotDone)),
-        Some(HeaderOrTombstone::Header(header)) => (None, open_key(with, me, header.incarnation).await?),
+        Some(HeaderOrTombstone::Header(header)) => (None, Key::Old(open_key(with, me, header.incarnation).await?)),
         None => {
-            let (create, sealer) = create(with, me).await?;
-            (Some(create), sealer)
+            let (create, new) = create(with, me).await?;
+            (Some(create), Key::New(new))
         }
     };
-    let created = create.as_ref().map(|create| create.incarnation);
     let command = Command::Activate { actor: me.id, namespace: me.namespace.clone(), create };
-    let refused = match shard.propose(epoch, command).await {
-        Ok(Applied::Activated(header)) => return Ok((header, sealer)),
-        Ok(Applied::Rejected(Rejection::Destroyed)) => error::destroyed(Outcome::NotDone),
-        Ok(Applied::Rejected(reason @ Rejection::OtherNamespace(_))) => error::invalid_target(reason.to_string()),
-        Ok(other) => error::unavailable(format!("the actor could not be activated: {other:?}"), Outcome::NotDone),
-        Err(ProposeError::NotDone(reason)) => error::unavailable(reason.to_string(), Outcome::NotDone),
-        // The caller's own call surely did not run; a creation that did happen is found by the next start. Its key stays.
-        Err(ProposeError::Unknown(reason)) => return Err(error::unavailable(reason, Outcome::NotDone)),
-    };
-    if let Some(incarnation) = created {
-        let id = me.id;
-        with_vault(&with.deps.vault, move |vault| vault.erase(id, incarnation)).await?;
+    match shard.propose(epoch, command).await {
+        Ok(Applied::Activated(header)) => Ok((header, key.kept(with).await?)),
+        Ok(Applied::Rejected(Rejection::Destroyed)) => Err(error::destroyed(Outcome::NotDone)),
+        Ok(Applied::Rejected(reason @ Rejection::OtherNamespace(_))) => Err(error::invalid_target(reason.to_string())),
+        Ok(other) => Err(error::unavailable(format!("the actor could not be activated: {other:?}"), Outcome::NotDone)),
+        Err(ProposeError::NotDone(reason)) => Err(error::unavailable(reason.to_string(), Outcome::NotDone)),
+        // The caller's own call surely did not run; a creation that did happen is found by the next start.
+        Err(ProposeError::Unknown(reason)) => Err(error::unavailable(reason, Outcome::NotDone)),
     }
-    Err(refused)
 }
 
-async fn create(with: &Activation<'_>, me: &ActorRef) -> Result<(Create, Sealer), CallError> {
+/// The key of an actor that is being activated.
+enum Key {
+    /// It has lived before.
+    Old(Sealer),
+    /// It is being created; applying the creation stores the key.
+    New(NewKey),
+}
+
+impl Key {
+    /// The sealer, once the key is durable here.
+    async fn kept(self, with: &Activation<'_>) -> Result<Sealer, CallError> {
+        match self {
+            Self::Old(sealer) => Ok(sealer),
+            Self::New(new) => {
+                let sealer = new.sealer();
+                with_vault(&with.deps.vault, move |vault| vault.keep(&new)).await?;
+                Ok(sealer)
+            }
+        }
+    }
+}
+
+async fn create(with: &Activation<'_>, me: &ActorRef) -> Result<(Create, NewKey), CallError> {
     let incarnation = Uuid::now_v7();
     let id = me.id;
-    let sealer = with_vault(&with.deps.vault, move |vault| vault.create(id, incarnation)).await?;
+    let new = with_vault(&with.deps.vault, move |vault| vault.generate(id, incarnation)).await?;
+    let failed = |reason| vault_failed(&reason);
     let sealed_name = match &me.name {
-        Some(name) => Some(sealer.seal_name(ACTOR_NAME, name.as_bytes()).map_err(|reason| vault_failed(&reason))?),
+        Some(name) => Some(new.sealer().seal_name(ACTOR_NAME, name.as_bytes()).map_err(failed)?),
         None => None,
     };
-    let create = Create { incarnation, created_at_ms: clock::now_ms(), sealed_name, key_shares: Vec::new() };
-    Ok((create, sealer))
+    let key_shares = with.deps.vault.share(&new, &[with.deps.vault.recipient()]).map_err(failed)?;
+    Ok((Create { incarnation, created_at_ms: clock::now_ms(), sealed_name, key_shares }, new))
 }
 
 async fn open_key(with: &Activation<'_>, me: &ActorRef, incarnation: Uuid) -> Result<Sealer, CallError> {

@@ -21,7 +21,7 @@ use crate::{
     routing::Router,
     shard::{self, Created, EffectError, Effects, Shards},
     store::vfs::{StdVfs, Vfs},
-    vault::{TableConfig, Vault},
+    vault::{Owner, TableConfig, Vault},
     worker::Workers,
 };
 
@@ -160,7 +160,7 @@ impl Node {
     }
 }
 
-/// Opens vault and shards, and erases keys of actors whose creation never reached the log.
+/// Opens vault and shards.
 async fn open_data(dir: &Path, groups: u32) -> Result<(Vault, Arc<Shards>)> {
     let vfs: Arc<dyn Vfs> = Arc::new(StdVfs);
     let (keys_dir, keys_vfs) = (dir.join("keys"), vfs.clone());
@@ -176,27 +176,18 @@ async fn open_data(dir: &Path, groups: u32) -> Result<(Vault, Arc<Shards>)> {
     let shards = Shards::start(shard::Config::new(groups), deps).await.context("opening the data directory")?;
     shards.create_all().await.context("starting the groups")?;
     let shards = Arc::new(shards);
-    for (actor, incarnation) in vault.incarnations() {
-        if !is_live(&shards, actor, incarnation).await? {
-            tracing::info!(%actor, %incarnation, "erasing the key of an actor that was never created");
-            let vault = vault.clone();
-            tokio::task::spawn_blocking(move || vault.erase(actor, incarnation)).await??;
-        }
-    }
     Ok((vault, shards))
 }
 
-async fn is_live(shards: &Shards, actor: ActorId, incarnation: Uuid) -> Result<bool> {
-    let shard = shards.shard(actor).context("the node has all groups")?;
-    let known = shard.header(actor).await?;
-    Ok(matches!(known, Some(crate::store::HeaderOrTombstone::Header(header)) if header.incarnation == incarnation))
-}
-
-/// Destruction, as the shards apply it: the data key is erased.
+/// Creation and destruction, as the shards apply them: the data key is stored, and erased.
 struct EraseKeys(Vault);
 
 impl Effects for EraseKeys {
-    fn created(&self, _: u32, _: Vec<Created>) -> Result<(), EffectError> {
+    fn created(&self, _: u32, created: Vec<Created>) -> Result<(), EffectError> {
+        let owner = |created: &Created| Owner { actor: created.actor, incarnation: created.incarnation };
+        let offers: Vec<_> = created.iter().map(|created| (owner(created), &created.shares[..])).collect();
+        let missed = self.0.take(&offers)?;
+        missed.iter().for_each(|(owner, why)| tracing::error!(?owner, ?why, "the key of a new actor is missing"));
         Ok(())
     }
 

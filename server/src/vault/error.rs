@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use lethe_proto::ActorId;
+use lethe_proto::{ActorId, NodeId};
 use uuid::Uuid;
 
 /// An error of the vault.
@@ -99,6 +99,27 @@ pub enum Error {
     /// An earlier I/O error.
     #[error("the key table has failed and changes nothing more: {0}")]
     Failed(Arc<Error>),
+    /// A public key that no honest node has.
+    #[error("the public key of node {node}, epoch {epoch}, is not one that anything can be sealed to")]
+    WeakKey {
+        /// The node.
+        node: NodeId,
+        /// Its key epoch.
+        epoch: u32,
+    },
+    /// A key that another node sent does not open.
+    #[error("the key of actor {actor}, incarnation {incarnation}, that another node sent cannot be opened: {reason}")]
+    Unopened {
+        /// The actor.
+        actor: ActorId,
+        /// Its incarnation.
+        incarnation: Uuid,
+        /// Why.
+        reason: &'static str,
+    },
+    /// There were as many key epochs as have numbers.
+    #[error("no number is left for another key epoch")]
+    EpochsUsedUp,
     /// The system has no randomness to give.
     #[error("no randomness: {0}")]
     Random(String),

@@ -8,11 +8,16 @@
 //! What erasing means today: the slot is overwritten in place with zeros, synced, and read back. The file system must
 //! overwrite in place (ext4 and xfs do; btrfs, zfs and file systems on top of them keep the old block for a while). An SSD may keep the
 //! old flash page until it is collected, readable only by taking the drive apart or by its maker's tools; full disk encryption closes
-//! that. Backups of the table file keep the keys that were in it: do not back it up. Keys stand plain in the table; keys
-//! wrapped by a short-lived epoch key are what its format leaves room for.
+//! that. Backups of the table file keep the keys that were in it: do not back it up. Keys stand plain in the table.
+//!
+//! A new key travels to the replicas of its actor inside the log, sealed to each one's key epoch ([`Vault::share`],
+//! [`Vault::take`]), and between nodes the same way ([`Vault::export`], [`Vault::import`]). Epochs are replaced every few minutes and
+//! their private keys erased one epoch later; from then on the copies in the log are noise as well.
 
+mod epochs;
 mod error;
 mod key;
+mod seal_to;
 mod sealer;
 mod slot;
 mod table;
@@ -25,48 +30,175 @@ use std::{path::Path, sync::Arc};
 use lethe_proto::ActorId;
 use uuid::Uuid;
 
-pub use error::Error;
-pub use key::DataKey;
-pub use sealer::{PLAIN_BYTES_MAX, SEALED_OVERHEAD, Sealer};
-pub use table::{KeyTable, TableConfig};
+use self::epochs::{Epochs, Opened};
+pub use self::{
+    error::Error,
+    key::DataKey,
+    seal_to::{PublicKey, Recipient, SEALED_KEY_BYTES},
+    sealer::{PLAIN_BYTES_MAX, SEALED_OVERHEAD, Sealer},
+    slot::Owner,
+    table::{KeyTable, TableConfig},
+};
+use crate::store::{KeyShare, vfs::Vfs};
 
-use crate::store::vfs::Vfs;
-
-/// Makes, finds and erases the keys of actors. Clones are handles of the same vault. All calls may block on the disk.
+/// Makes, finds, hands on and erases the keys of actors. Clones are handles of the same vault. Calls may block on the disk.
 #[derive(Clone, Debug)]
 pub struct Vault {
     table: Arc<KeyTable>,
+    epochs: Arc<Epochs>,
+}
+
+/// The key of an incarnation that is being created. A slot of the table is kept for it until this is dropped.
+#[derive(Debug)]
+pub struct NewKey {
+    owner: Owner,
+    key: DataKey,
+    table: Arc<KeyTable>,
+}
+
+/// Why a key that came with its actor's creation is not on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// It was not sealed to this node.
+    NotMine,
+    /// It was sealed to an epoch whose private key is gone.
+    EpochGone,
+    /// It does not open.
+    Unreadable,
+    /// The table has no room.
+    NoRoom,
 }
 
 impl Vault {
-    /// Opens the key table in `dir`, made when missing.
+    /// Opens the key table and the key epochs in `dir`, made when missing.
     pub fn open(vfs: Arc<dyn Vfs>, dir: &Path, config: TableConfig) -> Result<Self, Error> {
-        Ok(Self { table: Arc::new(KeyTable::open(vfs, dir, config)?) })
+        let table = KeyTable::open(vfs.clone(), dir, config)?;
+        let epochs = Epochs::open(&*vfs, dir, config.node)?;
+        Ok(Self { table: Arc::new(table), epochs: Arc::new(epochs) })
     }
 
-    /// Makes the key of a new incarnation. It is durable when this returns. If there is one already, this gives that one.
-    pub fn create(&self, actor: ActorId, incarnation: Uuid) -> Result<Sealer, Error> {
-        if let Some(key) = self.table.get(actor, incarnation)? {
-            return Ok(Sealer::new(&key, actor, incarnation));
-        }
+    /// Makes the key of a new incarnation, in memory only. The table has room for it as long as the result lives.
+    pub fn generate(&self, actor: ActorId, incarnation: Uuid) -> Result<NewKey, Error> {
         let key = DataKey::generate()?;
-        self.table.insert(actor, incarnation, &key)?;
-        Ok(Sealer::new(&key, actor, incarnation))
+        self.table.reserve()?;
+        Ok(NewKey { owner: Owner { actor, incarnation }, key, table: self.table.clone() })
+    }
+
+    /// Stores a new key, if it is not here yet. It is durable when this returns.
+    pub fn keep(&self, new: &NewKey) -> Result<(), Error> {
+        self.table.insert(new.owner, &new.key)
+    }
+
+    /// Whom to seal keys to that are meant for this node.
+    pub fn recipient(&self) -> Recipient {
+        self.epochs.current()
+    }
+
+    /// Begins a new key epoch; the private key of the epoch before the current one is gone when this returns. Gives the
+    /// new epoch.
+    pub fn rotate(&self) -> Result<u32, Error> {
+        self.epochs.rotate()
+    }
+
+    /// Seals a new key to each of the recipients.
+    pub fn share(&self, new: &NewKey, to: &[Recipient]) -> Result<Vec<KeyShare>, Error> {
+        to.iter().map(|to| sealed(new.owner, &new.key, to)).collect()
+    }
+
+    /// Stores the keys of actors that were created, as far as they were sealed to this node and are not here yet. Durable
+    /// when this returns. Gives those that are not here now, and why.
+    pub fn take(&self, created: &[(Owner, &[KeyShare])]) -> Result<Vec<(Owner, Missed)>, Error> {
+        let mut missed = Vec::new();
+        let mut opened = Vec::new();
+        for (owner, shares) in created {
+            if self.table.contains(*owner) {
+                continue;
+            }
+            match self.unseal_mine(*owner, shares) {
+                Ok(key) => opened.push((*owner, key)),
+                Err(why) => missed.push((*owner, why)),
+            }
+        }
+        let keys: Vec<_> = opened.iter().map(|(owner, key)| (*owner, key)).collect();
+        match self.table.insert_all(&keys) {
+            Ok(()) => {}
+            Err(Error::Full { .. } | Error::NoSpace { .. }) => {
+                missed.extend(
+                    keys.iter().filter(|(owner, _)| !self.table.contains(*owner)).map(|(o, _)| (*o, Missed::NoRoom)),
+                );
+                // What did find room is made durable by a call that needs none.
+                self.table.insert_all(&[])?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(missed)
+    }
+
+    fn unseal_mine(&self, owner: Owner, shares: &[KeyShare]) -> Result<DataKey, Missed> {
+        let me = self.epochs.current().node;
+        let share = shares.iter().find(|share| share.node == me.0).ok_or(Missed::NotMine)?;
+        match self.epochs.unseal(owner, share.epoch, &share.sealed) {
+            Opened::Key(key) => Ok(key),
+            Opened::EpochGone => Err(Missed::EpochGone),
+            Opened::Unreadable => Err(Missed::Unreadable),
+        }
+    }
+
+    /// Seals the key of an incarnation to another node.
+    pub fn export(&self, owner: Owner, to: &Recipient) -> Result<KeyShare, Error> {
+        let Owner { actor, incarnation } = owner;
+        let key = self.table.get(owner)?.ok_or(Error::NoKey { actor, incarnation })?;
+        sealed(owner, &key, to)
+    }
+
+    /// Stores a key that another node sealed to this one. `false` when it was erased here in the meantime.
+    pub fn import(&self, owner: Owner, share: &KeyShare) -> Result<bool, Error> {
+        let Owner { actor, incarnation } = owner;
+        let unopened = |reason| Error::Unopened { actor, incarnation, reason };
+        match self.unseal_mine(owner, std::slice::from_ref(share)) {
+            Ok(key) => self.table.insert_late(owner, &key),
+            Err(Missed::NotMine) => Err(unopened("it is for another node")),
+            Err(Missed::EpochGone) => Err(unopened("its key epoch is over")),
+            Err(Missed::Unreadable | Missed::NoRoom) => Err(unopened("it is damaged, or for another actor")),
+        }
     }
 
     /// The sealer of an incarnation; `NoKey` when it was destroyed or never lived here.
     pub fn sealer(&self, actor: ActorId, incarnation: Uuid) -> Result<Sealer, Error> {
-        let key = self.table.get(actor, incarnation)?.ok_or(Error::NoKey { actor, incarnation })?;
+        let key = self.table.get(Owner { actor, incarnation })?.ok_or(Error::NoKey { actor, incarnation })?;
         Ok(Sealer::new(&key, actor, incarnation))
+    }
+
+    /// Whether there is a usable key of an incarnation.
+    pub fn holds(&self, owner: Owner) -> bool {
+        matches!(self.table.get(owner), Ok(Some(_)))
     }
 
     /// Erases the key of an incarnation; `false` when there was none. It is gone from the table's file when this returns.
     pub fn erase(&self, actor: ActorId, incarnation: Uuid) -> Result<bool, Error> {
-        self.table.erase(actor, incarnation)
+        self.table.erase(Owner { actor, incarnation })
     }
 
     /// Every incarnation that has a key here, in no order.
-    pub fn incarnations(&self) -> Vec<(ActorId, Uuid)> {
+    pub fn incarnations(&self) -> Vec<Owner> {
         self.table.iter()
     }
+}
+
+impl NewKey {
+    /// Seals what the new incarnation stores.
+    pub fn sealer(&self) -> Sealer {
+        Sealer::new(&self.key, self.owner.actor, self.owner.incarnation)
+    }
+}
+
+impl Drop for NewKey {
+    fn drop(&mut self) {
+        self.table.unreserve();
+    }
+}
+
+fn sealed(owner: Owner, key: &DataKey, to: &Recipient) -> Result<KeyShare, Error> {
+    let sealed = seal_to::seal(owner, key, to)?;
+    Ok(KeyShare { node: to.node.0, epoch: to.epoch, sealed: sealed.into() })
 }

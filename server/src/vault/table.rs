@@ -11,13 +11,12 @@
 //! Keys are not kept in memory here; `get` reads the slot.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet, VecDeque},
     io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use lethe_proto::ActorId;
 use parking_lot::Mutex;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -34,6 +33,8 @@ const LOCK_FILE: &str = "keys.lock";
 
 /// Slots read at once while opening.
 const READ_SLOTS: u32 = 2048;
+/// Erased incarnations that are remembered, so that a key on its way here does not arrive after it was erased.
+const ERASED_MAX: usize = 1 << 16;
 
 /// Limits of the table.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +74,10 @@ struct Inner {
     taken: HashMap<Owner, u32>,
     /// Free slots, the lowest last.
     free: Vec<u32>,
+    /// Slots that were promised to keys which are not here yet.
+    reserved: usize,
+    /// The newest erasures, of keys that were here and of keys that were not.
+    erased: Erased,
     /// Number of the last write.
     written: u64,
     /// The first I/O error of a write or a sync.
@@ -99,28 +104,81 @@ impl KeyTable {
     }
 
     /// Stores a key. It is durable when this returns. The same key again is no error, another one is `Exists`.
-    pub fn insert(&self, actor: ActorId, incarnation: Uuid, key: &DataKey) -> Result<(), Error> {
-        let owner = Owner { actor, incarnation };
+    pub fn insert(&self, owner: Owner, key: &DataKey) -> Result<(), Error> {
+        self.insert_all(&[(owner, key)])
+    }
+
+    /// Stores keys with one sync. Those before one that is refused are stored, but not yet durable.
+    pub fn insert_all(&self, keys: &[(Owner, &DataKey)]) -> Result<(), Error> {
         let written = {
             let mut inner = self.inner.lock();
             inner.refuse_failed()?;
-            match inner.taken.get(&owner).copied() {
-                Some(slot) if self.read_key(slot, owner)?.as_ref() == Some(key) => {}
-                Some(_) => return Err(Error::Exists { actor, incarnation }),
-                None => {
-                    let slot = self.take_free(&mut inner)?;
-                    self.write(&mut inner, slot, &slot::encode(owner, key))?;
-                    inner.taken.insert(owner, slot);
-                }
+            for (owner, key) in keys {
+                self.put(&mut inner, *owner, key)?;
             }
             inner.written
         };
         self.sync(written)
     }
 
+    /// Stores a key that comes from another node, unless its owner was erased here lately; `false` then. A damaged slot
+    /// of the same owner is replaced.
+    pub fn insert_late(&self, owner: Owner, key: &DataKey) -> Result<bool, Error> {
+        let written = {
+            let mut inner = self.inner.lock();
+            inner.refuse_failed()?;
+            if inner.erased.set.contains(&owner) {
+                return Ok(false);
+            }
+            match inner.taken.get(&owner).copied() {
+                Some(slot) if self.read_key(slot, owner).is_err() => {
+                    self.write(&mut inner, slot, &slot::encode(owner, key))?;
+                }
+                _ => self.put(&mut inner, owner, key)?,
+            }
+            inner.written
+        };
+        self.sync(written)?;
+        Ok(true)
+    }
+
+    /// Promises a free slot to a key that comes later; `unreserve` gives it back.
+    pub fn reserve(&self) -> Result<(), Error> {
+        let mut inner = self.inner.lock();
+        inner.refuse_failed()?;
+        if inner.free.len() <= inner.reserved {
+            self.grow(&mut inner)?;
+        }
+        inner.reserved += 1;
+        Ok(())
+    }
+
+    /// Takes back a promise.
+    pub fn unreserve(&self) {
+        let mut inner = self.inner.lock();
+        inner.reserved = inner.reserved.saturating_sub(1);
+    }
+
+    /// Whether there is a key, damaged or not.
+    pub fn contains(&self, owner: Owner) -> bool {
+        self.inner.lock().taken.contains_key(&owner)
+    }
+
+    fn put(&self, inner: &mut Inner, owner: Owner, key: &DataKey) -> Result<(), Error> {
+        match inner.taken.get(&owner).copied() {
+            Some(slot) if self.read_key(slot, owner)?.as_ref() == Some(key) => {}
+            Some(_) => return Err(Error::Exists { actor: owner.actor, incarnation: owner.incarnation }),
+            None => {
+                let slot = self.take_free(inner)?;
+                self.write(inner, slot, &slot::encode(owner, key))?;
+                inner.taken.insert(owner, slot);
+            }
+        }
+        Ok(())
+    }
+
     /// The key of an incarnation, if it is here; `Damaged` if it was and cannot be read.
-    pub fn get(&self, actor: ActorId, incarnation: Uuid) -> Result<Option<DataKey>, Error> {
-        let owner = Owner { actor, incarnation };
+    pub fn get(&self, owner: Owner) -> Result<Option<DataKey>, Error> {
         let inner = self.inner.lock();
         match inner.taken.get(&owner) {
             Some(slot) => self.read_key(*slot, owner),
@@ -130,11 +188,12 @@ impl KeyTable {
 
     /// Erases a key; `false` when there is none. When this returns, its slot was overwritten with zeros, synced, and read
     /// back as zeros.
-    pub fn erase(&self, actor: ActorId, incarnation: Uuid) -> Result<bool, Error> {
+    pub fn erase(&self, owner: Owner) -> Result<bool, Error> {
         let (slot, written) = {
             let mut inner = self.inner.lock();
             inner.refuse_failed()?;
-            let slot = inner.taken.remove(&Owner { actor, incarnation });
+            inner.erased.note(owner);
+            let slot = inner.taken.remove(&owner);
             if let Some(slot) = slot {
                 self.write(&mut inner, slot, &[0; SLOT_BYTES])?;
             }
@@ -154,8 +213,8 @@ impl KeyTable {
     }
 
     /// Every incarnation that has a key here, in no order. One whose `insert` was cut off by a crash may be among them.
-    pub fn iter(&self) -> Vec<(ActorId, Uuid)> {
-        self.inner.lock().taken.keys().map(|owner| (owner.actor, owner.incarnation)).collect()
+    pub fn iter(&self) -> Vec<Owner> {
+        self.inner.lock().taken.keys().copied().collect()
     }
 
     fn read_key(&self, slot: u32, owner: Owner) -> Result<Option<DataKey>, Error> {
@@ -260,6 +319,26 @@ impl KeyTable {
                 path: self.path.clone(),
                 reason: format!("slots {other} and {slot} both belong to actor {}", owner.actor),
             }),
+        }
+    }
+}
+
+/// The newest erased owners.
+#[derive(Debug, Default)]
+struct Erased {
+    set: HashSet<Owner>,
+    order: VecDeque<Owner>,
+}
+
+impl Erased {
+    fn note(&mut self, owner: Owner) {
+        if self.set.insert(owner) {
+            self.order.push_back(owner);
+        }
+        if self.order.len() > ERASED_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.set.remove(&oldest);
         }
     }
 }

@@ -52,7 +52,7 @@ async fn destroying_ends_calls_in_flight_and_refuses_later_ones() {
     rig.call("a", "put", json!(["k", 1])).await.unwrap();
     let held = rig.spawn("a", "hold", json!([]));
     rig.until_marked("held", 1).await;
-    let has_key = || rig.vault.incarnations().iter().any(|(actor, _)| *actor == rig.id("a"));
+    let has_key = || rig.vault.incarnations().iter().any(|owner| owner.actor == rig.id("a"));
     let before = has_key();
     rig.destroy("a").await.unwrap();
     assert_eq!(held.await.unwrap().unwrap_err().kind, CallErrorKind::Destroyed);

@@ -26,7 +26,7 @@ use crate::{
     egress::{self, Fetcher, Policy},
     shard::{self, Applied, Command, Created, EffectError, Effects, Shards},
     store::{DestroyReason, HeaderOrTombstone, vfs::StdVfs},
-    vault::{TableConfig, Vault},
+    vault::{Owner, TableConfig, Vault},
 };
 
 const ACTOR: &str = include_str!("actor.js");
@@ -55,7 +55,10 @@ impl Call for Local {
 struct Erase(Vault);
 
 impl Effects for Erase {
-    fn created(&self, _: u32, _: Vec<Created>) -> Result<(), EffectError> {
+    fn created(&self, _: u32, created: Vec<Created>) -> Result<(), EffectError> {
+        let owner = |created: &Created| Owner { actor: created.actor, incarnation: created.incarnation };
+        let offers: Vec<_> = created.iter().map(|created| (owner(created), &created.shares[..])).collect();
+        assert_eq!(self.0.take(&offers)?, []);
         Ok(())
     }
 

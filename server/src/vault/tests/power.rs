@@ -41,14 +41,14 @@ fn script(vfs: &FaultVfs, seed: u64) -> Keys {
     for number in 0..24 {
         let key = DataKey::generate().unwrap();
         keys.insert(number, (key.clone(), Known::Maybe));
-        if table.insert(actor(number), LIFE, &key).is_err() {
+        if table.insert(owner(number), &key).is_err() {
             break;
         }
         keys.entry(number).and_modify(|(_, known)| *known = Known::There);
         let victim = random.below(u64::from(number) + 1) as u8;
         if random.percent(40) && keys[&victim].1 == Known::There {
             keys.entry(victim).and_modify(|(_, known)| *known = Known::MaybeErased);
-            match table.erase(actor(victim), LIFE) {
+            match table.erase(owner(victim)) {
                 Ok(existed) => assert!(existed),
                 Err(_) => break,
             }
@@ -62,7 +62,7 @@ fn check(vfs: &FaultVfs, keys: &Keys, what: &str) {
     let table = open(vfs).unwrap_or_else(|error| panic!("{what}: {error}"));
     let raw = vfs.contents(&dir().join("keys.table"));
     for (number, (key, known)) in keys {
-        let found = table.get(actor(*number), LIFE).unwrap_or_else(|error| panic!("{what}, key {number}: {error}"));
+        let found = table.get(owner(*number)).unwrap_or_else(|error| panic!("{what}, key {number}: {error}"));
         let is_raw = raw.windows(32).any(|window| window == key.bytes());
         match known {
             Known::There => assert_eq!(found.as_ref(), Some(key), "{what}: key {number} was acknowledged"),
@@ -73,8 +73,8 @@ fn check(vfs: &FaultVfs, keys: &Keys, what: &str) {
         }
     }
     let next = DataKey::generate().unwrap();
-    table.insert(actor(200), LIFE, &next).unwrap_or_else(|error| panic!("{what}, going on: {error}"));
-    assert_eq!(table.get(actor(200), LIFE).unwrap(), Some(next));
+    table.insert(owner(200), &next).unwrap_or_else(|error| panic!("{what}, going on: {error}"));
+    assert_eq!(table.get(owner(200)).unwrap(), Some(next));
 }
 
 #[test]
@@ -111,8 +111,8 @@ fn a_power_cut_while_opening_after_a_process_crash_loses_nothing_either() {
             let after = crashed.power_cut(remains);
             check(&after, &keys, &format!("crash at {cut}, seed {remains}"));
             let still = open(&after).unwrap();
-            for (actor, incarnation) in &seen {
-                assert!(still.get(*actor, *incarnation).unwrap().is_some(), "a key that was seen is gone");
+            for owner in &seen {
+                assert!(still.get(*owner).unwrap().is_some(), "a key that was seen is gone");
             }
         }
     }
@@ -123,24 +123,24 @@ fn a_failed_sync_ends_writing_but_not_reading() {
     let vfs = FaultVfs::new();
     let table = open(&vfs).unwrap();
     let key = DataKey::generate().unwrap();
-    table.insert(actor(1), LIFE, &key).unwrap();
+    table.insert(owner(1), &key).unwrap();
     for op in [Op::Sync, Op::Write] {
         vfs.inject(Fault { op, path: "keys".into(), skip: 0, times: 1, effect: Effect::Error(EIO) });
     }
-    assert!(matches!(table.insert(actor(2), LIFE, &key), Err(Error::Io { .. })));
+    assert!(matches!(table.insert(owner(2), &key), Err(Error::Io { .. })));
     vfs.heal();
-    assert!(matches!(table.insert(actor(3), LIFE, &key), Err(Error::Failed(_))));
-    assert!(matches!(table.erase(actor(1), LIFE), Err(Error::Failed(_))));
-    assert_eq!(table.get(actor(1), LIFE).unwrap(), Some(key));
+    assert!(matches!(table.insert(owner(3), &key), Err(Error::Failed(_))));
+    assert!(matches!(table.erase(owner(1)), Err(Error::Failed(_))));
+    assert_eq!(table.get(owner(1)).unwrap(), Some(key));
 }
 
 #[test]
 fn an_erasure_that_does_not_read_back_as_zeros_is_an_error() {
     let vfs = FaultVfs::new();
     let table = open(&vfs).unwrap();
-    table.insert(actor(1), LIFE, &DataKey::generate().unwrap()).unwrap();
+    table.insert(owner(1), &DataKey::generate().unwrap()).unwrap();
     vfs.inject(Fault { op: Op::Read, path: "keys".into(), skip: 0, times: 1, effect: Effect::Error(EIO) });
-    assert!(matches!(table.erase(actor(1), LIFE), Err(Error::Io { action: "read back", .. })));
+    assert!(matches!(table.erase(owner(1)), Err(Error::Io { action: "read back", .. })));
 }
 
 #[test]
@@ -148,15 +148,15 @@ fn a_full_disk_refuses_a_new_extent_and_changes_nothing() {
     let vfs = FaultVfs::new();
     let table = open(&vfs).unwrap();
     for number in 0..4 {
-        table.insert(actor(number), LIFE, &DataKey::generate().unwrap()).unwrap();
+        table.insert(owner(number), &DataKey::generate().unwrap()).unwrap();
     }
     vfs.set_capacity(Some(vfs.used() + 100));
     let key = DataKey::generate().unwrap();
-    assert!(matches!(table.insert(actor(4), LIFE, &key), Err(Error::NoSpace { .. })));
-    assert!(table.erase(actor(0), LIFE).unwrap());
-    table.insert(actor(4), LIFE, &key).unwrap();
+    assert!(matches!(table.insert(owner(4), &key), Err(Error::NoSpace { .. })));
+    assert!(table.erase(owner(0)).unwrap());
+    table.insert(owner(4), &key).unwrap();
     vfs.set_capacity(None);
-    table.insert(actor(5), LIFE, &key).unwrap();
+    table.insert(owner(5), &key).unwrap();
     drop(table);
     assert_eq!(open(&vfs).unwrap().iter().len(), 5);
 }
@@ -170,11 +170,11 @@ fn many_threads_insert_and_erase_at_once() {
             let table = &table;
             scope.spawn(move || {
                 for number in 0..8 {
-                    let owner = actor(thread * 8 + number);
+                    let owner = owner(thread * 8 + number);
                     let key = DataKey::generate().unwrap();
-                    table.insert(owner, LIFE, &key).unwrap();
-                    assert_eq!(table.get(owner, LIFE).unwrap(), Some(key));
-                    assert!(number % 2 == 0 || table.erase(owner, LIFE).unwrap());
+                    table.insert(owner, &key).unwrap();
+                    assert_eq!(table.get(owner).unwrap(), Some(key));
+                    assert!(number % 2 == 0 || table.erase(owner).unwrap());
                 }
             });
         }

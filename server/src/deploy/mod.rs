@@ -17,6 +17,7 @@ mod secrets;
 mod version;
 mod watcher;
 
+pub(crate) use self::config::closest;
 pub use self::{
     config::{ActorBinding, Config, Egress, Migration},
     error::{Error, Position, Warning},

@@ -25,6 +25,7 @@ use super::{
 use crate::egress::Pattern;
 
 pub use self::actors::{ActorBinding, Migration};
+pub(crate) use self::reader::closest;
 
 /// Longest `limits.cpu_ms`: five minutes.
 const CPU_MS_MAX: u64 = 300_000;

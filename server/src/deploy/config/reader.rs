@@ -165,7 +165,7 @@ impl<'a> Table<'a> {
 }
 
 /// The known word that `word` is most likely a misspelling of.
-pub(super) fn closest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn closest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let length = word.chars().count();
     let allowed = if length < 4 { 1 } else { (length / 3).max(2) };
     let scored = known.iter().map(|candidate| (distance(word, candidate), *candidate));

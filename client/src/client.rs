@@ -21,7 +21,7 @@ const HEADERS_BYTES_MAX: u32 = 256 << 10;
 /// A connection to a node; cheap to clone, all clones share it. A lost connection is made anew by the next call.
 #[derive(Clone, Debug)]
 pub struct Client {
-    channel: Channel,
+    pub(crate) channel: Channel,
     deadline: Duration,
 }
 

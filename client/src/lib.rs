@@ -21,6 +21,7 @@
 
 mod actor;
 mod client;
+mod cluster;
 mod error;
 mod fetch;
 
@@ -32,5 +33,8 @@ pub use self::{
 };
 pub use lethe_proto::{
     ActorId,
-    v1::{ActorInfo, ActorState, ErrorCode as Code},
+    v1::{
+        ActorInfo, ActorState, ErrorCode as Code, GroupStatus, NodeState, NodeStatus, ReplicaRole, ReplicaStatus,
+        StatusResponse as ClusterStatus,
+    },
 };

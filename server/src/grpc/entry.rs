@@ -5,6 +5,7 @@
 
 use std::{
     convert::Infallible,
+    future::Future,
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -13,7 +14,8 @@ use std::{
 use futures::future::BoxFuture;
 use lethe_runtime::host::{CallErrorKind, Outcome};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::{Status, body::Body};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Status, body::Body};
 use tower_service::Service;
 
 use super::error::ended;
@@ -80,13 +82,35 @@ where
     }
 }
 
+/// What the entry gave a call.
+pub(super) fn entered<T>(request: &Request<T>) -> Result<Entered, Status> {
+    let missing = || ended(CallErrorKind::Internal, Outcome::NotDone, "InternalError", "the call came by no entry");
+    request.extensions().get().cloned().ok_or_else(missing)
+}
+
+/// Runs work to its end, its deadline, or the cut that ends the server.
+pub(super) async fn bounded<T>(
+    cut: &CancellationToken,
+    deadline: Instant,
+    work: impl Future<Output = T>,
+) -> Result<T, Status> {
+    tokio::select! {
+        biased;
+        done = work => Ok(done),
+        () = tokio::time::sleep_until(deadline.into()) => Err(deadline_passed()),
+        () = cut.cancelled() => {
+            Err(ended(CallErrorKind::Unavailable, Outcome::Unknown, "Unavailable", "the node is stopping"))
+        }
+    }
+}
+
 fn overloaded() -> Status {
     let text = "the node has as many calls under way as it takes";
     ended(CallErrorKind::Overloaded, Outcome::NotDone, "Overloaded", text)
 }
 
 /// A call's deadline passed; it may have run.
-pub(super) fn deadline_passed() -> Status {
+fn deadline_passed() -> Status {
     ended(CallErrorKind::Deadline, Outcome::Unknown, "TimeoutError", "the call's deadline passed")
 }
 

@@ -1,32 +1,38 @@
 //! The gRPC face: decodes a call, hands it to `routing`, encodes what comes back.
 //!
 //! ```text
-//! bind(config) ──> Bound ── serve(calls, directory) ──> Handle ── drain() ──> the end
+//! bind(config) ──> Bound ── serve(calls, directory, operator) ──> Handle ── drain() ──> the end
 //! ```
 //!
-//! The service is `lethe.v1.Actors`; `proto/lethe/v1/actors.proto` is its documentation. Every error carries its code
-//! and its outcome in a trailer; `error.rs` is the one table for that.
+//! The services are `lethe.v1.Actors` and `lethe.v1.Cluster`; their `.proto` files are their documentation. Every error
+//! carries its code and its outcome in a trailer; `error.rs` is the one table for that.
 
 mod accept;
 mod directory;
+mod doors;
 mod entry;
 mod error;
 mod fetch;
+mod operator;
 mod remote;
 mod service;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use lethe_proto::{MESSAGE_BYTES_MAX, v1::actors_server::ActorsServer};
+use lethe_proto::{
+    MESSAGE_BYTES_MAX,
+    v1::{actors_server::ActorsServer, cluster_server::ClusterServer},
+};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
-use self::{entry::Entry, service::Service};
+use self::{doors::Doors, entry::Entry, service::Service};
 use crate::actor::Call;
 
 pub use self::{
     directory::{ActorInfo, ActorState, Directory},
+    operator::{Change, Operator},
     remote::Remote,
 };
 
@@ -109,13 +115,14 @@ impl Bound {
     }
 
     /// Serves until [`Handle::drain`].
-    pub fn serve(self, calls: Arc<dyn Call>, directory: Arc<dyn Directory>) -> Handle {
+    pub fn serve(self, calls: Arc<dyn Call>, directory: Arc<dyn Directory>, operator: Arc<dyn Operator>) -> Handle {
         let Self { config, listener, .. } = self;
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
-        let service = ActorsServer::new(Service { calls, directory, cut: cut.clone() })
+        let actors = ActorsServer::new(Service { calls, directory, cut: cut.clone() })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let service = Entry::new(service, config.calls_max);
+        let cluster = ClusterServer::new(operator::Service { operator, cut: cut.clone() });
+        let service = Entry::new(Doors::new(actors, cluster), config.calls_max);
         let server = Server::builder()
             .max_concurrent_streams(config.connection_calls_max)
             .http2_keepalive_interval(Some(Duration::from_millis(config.keepalive_interval_ms)))

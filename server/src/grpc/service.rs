@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     directory::Directory,
-    entry::{Entered, deadline_passed},
+    entry::{Entered, bounded, entered},
     error::{ended, refuse, status},
     fetch::{self, FetchStream},
 };
@@ -144,22 +144,8 @@ impl Service {
     }
 
     async fn bounded<T>(&self, deadline: Instant, work: impl Future<Output = T>) -> Result<T, Status> {
-        tokio::select! {
-            biased;
-            done = work => Ok(done),
-            () = tokio::time::sleep_until(deadline.into()) => {
-                Err(deadline_passed())
-            }
-            () = self.cut.cancelled() => {
-                Err(ended(CallErrorKind::Unavailable, Outcome::Unknown, "Unavailable", "the node is stopping"))
-            }
-        }
+        bounded(&self.cut, deadline, work).await
     }
-}
-
-fn entered<T>(request: &Request<T>) -> Result<Entered, Status> {
-    let missing = || ended(CallErrorKind::Internal, Outcome::NotDone, "InternalError", "the call came by no entry");
-    request.extensions().get().cloned().ok_or_else(missing)
 }
 
 fn wrong_reply() -> Status {

@@ -3,6 +3,7 @@
 mod dev;
 mod directory;
 mod files;
+mod operator;
 mod reload;
 mod rooms;
 

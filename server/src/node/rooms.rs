@@ -11,7 +11,7 @@ use lethe_proto::ActorId;
 use lethe_runtime::engine::{self, Engine};
 use uuid::Uuid;
 
-use super::{directory::NodeDirectory, reload};
+use super::{directory::NodeDirectory, operator::Alone, reload};
 use crate::{
     actor::{self, Actors, Call},
     deploy::{Deployments, Project},
@@ -114,7 +114,7 @@ impl Node {
         let actors = actors.context("the router is made with them")?;
         let directory = NodeDirectory::new(deployments.clone(), shards.clone(), actors.clone());
         let call: Arc<dyn Call> = router.clone();
-        let grpc = grpc.serve(call.clone(), Arc::new(directory));
+        let grpc = grpc.serve(call.clone(), Arc::new(directory), Arc::new(Alone));
         let workers = Workers {
             engine: engine.clone(),
             deployments: deployments.clone(),

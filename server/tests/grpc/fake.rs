@@ -10,7 +10,10 @@ use std::{
 
 use futures::future::BoxFuture;
 use http_body_util::BodyExt;
-use lethe_proto::ActorId;
+use lethe_proto::{
+    ActorId,
+    v1::{self, NodeState},
+};
 use lethe_runtime::{
     body,
     host::{ActorCall, ActorReply, CallError, CallErrorKind, JsError, Outcome, Payload},
@@ -19,7 +22,7 @@ use lethe_server::{
     actor::{ActorRef, Call},
     deploy::Ids,
     deploy::{self, Namespace},
-    grpc::{self, ActorInfo, ActorState, Directory},
+    grpc::{self, ActorInfo, ActorState, Change, Directory, Operator},
 };
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -31,6 +34,8 @@ pub struct Fake {
     pub calls: Arc<AtomicUsize>,
     /// Ends calls of `wait`.
     pub go: Arc<Notify>,
+    /// Changes of the cluster that were asked for.
+    pub changes: Arc<Mutex<Vec<Change>>>,
     /// The deadline the last call came with.
     pub deadline: Arc<Mutex<Option<Instant>>>,
 }
@@ -42,7 +47,7 @@ pub async fn start(adjust: impl FnOnce(&mut grpc::Config)) -> (Fake, String, grp
     let bound = grpc::bind(config).await.unwrap();
     let address = format!("http://{}", bound.local_addr());
     let fake = Fake::default();
-    let handle = bound.serve(Arc::new(fake.clone()), Arc::new(fake.clone()));
+    let handle = bound.serve(Arc::new(fake.clone()), Arc::new(fake.clone()), Arc::new(fake.clone()));
     (fake, address, handle)
 }
 
@@ -124,6 +129,48 @@ impl Call for Fake {
                 }
             }
         })
+    }
+}
+
+/// The cluster is one node that answers to `n1`; what is asked of it is done at once.
+impl Operator for Fake {
+    fn status(&self) -> BoxFuture<'static, Result<v1::StatusResponse, CallError>> {
+        let last = self.changes.lock().unwrap().last().cloned();
+        let state = match &last {
+            None | Some(Change::Undrain { .. } | Change::Transfer { .. }) => NodeState::Active,
+            Some(Change::Drain { .. }) => NodeState::Draining,
+            Some(Change::Remove { .. }) => NodeState::Removed,
+        };
+        let node = v1::NodeStatus {
+            id: "id-of-n1".into(),
+            name: "n1".into(),
+            state: state.into(),
+            reachable: true,
+            fresh: true,
+            ..v1::NodeStatus::default()
+        };
+        let problem = if let Some(Change::Transfer { .. }) = last { "it moves" } else { "" };
+        let group = v1::GroupStatus { id: 7, problem: problem.into(), ..v1::GroupStatus::default() };
+        let status = v1::StatusResponse {
+            cluster: "c".into(),
+            nodes: vec![node],
+            groups: vec![group],
+            ..v1::StatusResponse::default()
+        };
+        Box::pin(async { Ok(status) })
+    }
+
+    fn change(&self, change: Change) -> BoxFuture<'static, Result<String, CallError>> {
+        let (Change::Drain { node }
+        | Change::Undrain { node }
+        | Change::Remove { node }
+        | Change::Transfer { node, .. }) = &change;
+        let known = node == "n1";
+        if known {
+            self.changes.lock().unwrap().push(change);
+        }
+        let found = known.then(|| "id-of-n1".to_owned());
+        Box::pin(async move { found.ok_or_else(|| error(CallErrorKind::InvalidTarget, Outcome::NotDone)) })
     }
 }
 

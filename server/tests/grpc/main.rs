@@ -4,6 +4,7 @@ mod fake;
 mod proxy;
 mod server;
 mod calls;
+mod cluster;
 mod connections;
 mod errors;
 mod fetch;

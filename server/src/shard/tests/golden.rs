@@ -143,7 +143,7 @@ fn log_ids_votes_and_memberships_have_these_bytes() {
     let stored = StoredMembership::new(Some(log_id(3, 9)), membership());
     let bytes = codec::encode_membership(&stored);
     let golden = "01010310 0000000000000000000000000000aabb 09 010110 00000000000000000000000000000001 0110 \
-                  00000000000000000000000000000001 03613a31";
+                  00000000000000000000000000000001 07";
     assert_eq!(hex::encode(&bytes), golden.replace(' ', ""));
     assert_eq!(codec::decode_membership(&bytes).unwrap(), stored);
 }

@@ -1,6 +1,7 @@
 //! Lethe's wire protocol: the types that cross process boundaries, and nothing that acts.
 //!
-//! [`v1`] is generated from `lethe/v1/actors.proto`; that file is the documentation of the protocol.
+//! [`v1`] is generated from `lethe/v1/actors.proto`, what nodes say to each other ([`peer`]) from
+//! `lethe/peer/v1/peer.proto`; those files are the documentation of the protocol.
 
 mod id;
 
@@ -19,4 +20,13 @@ pub const MESSAGE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + (64 << 10);
 #[allow(missing_docs, clippy::all)]
 pub mod v1 {
     tonic::include_proto!("lethe.v1");
+}
+
+/// What nodes of one cluster say to each other.
+pub mod peer {
+    /// Package `lethe.peer.v1`.
+    #[allow(missing_docs, clippy::all)]
+    pub mod v1 {
+        tonic::include_proto!("lethe.peer.v1");
+    }
 }

@@ -54,3 +54,37 @@ pub enum Refusal {
     #[error("{0}")]
     Unavailable(String),
 }
+
+/// Why the peer port cannot be opened, or a file of the cluster's certificates cannot be made or used.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The port is taken.
+    #[error("port {} on {} is in use (peer); choose another as [peer] listen", .0.port(), .0.ip())]
+    InUse(std::net::SocketAddr),
+    /// Anything else the operating system has against the address.
+    #[error("cannot listen on {address} for other nodes: {error}")]
+    Listen {
+        /// The address asked for.
+        address: std::net::SocketAddr,
+        /// The operating system's words.
+        error: std::io::Error,
+    },
+    /// A certificate, a key or a list of authorities is missing or wrong.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A certificate or a key cannot be made.
+    #[error("cannot make a certificate: {0}")]
+    Certificate(String),
+}
+
+impl SetupError {
+    /// An error about a file.
+    pub(super) fn file(path: &std::path::Path, reason: impl Into<String>) -> Self {
+        Self::File { path: path.to_owned(), reason: reason.into() }
+    }
+}

@@ -1,14 +1,15 @@
 //! What stands before every message: its lane, its topic, and which replica it is for.
 
-/// A connection of its own, so that what is large does not stand before what is urgent.
+/// A connection of its own, so that what is large does not stand before what is urgent. The number is its name on
+/// the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lane {
     /// Heartbeats, votes, transfers, questions of the cluster.
-    Control,
+    Control = 1,
     /// Log entries.
-    Log,
+    Log = 2,
     /// Snapshots.
-    Bulk,
+    Bulk = 3,
 }
 
 /// Everything nodes say to each other; the number is its name on the wire.
@@ -49,4 +50,26 @@ pub struct Head {
     pub group: u32,
     /// The life of the receiver's replica that is meant; 0 where none is.
     pub incarnation: u64,
+}
+
+impl Lane {
+    /// Every lane.
+    pub const ALL: [Lane; 3] = [Lane::Control, Lane::Log, Lane::Bulk];
+}
+
+impl Topic {
+    /// Every topic.
+    pub const ALL: [Topic; 11] = [
+        Topic::Vote,
+        Topic::PreVote,
+        Topic::Heartbeats,
+        Topic::Append,
+        Topic::AppendStream,
+        Topic::Snapshot,
+        Topic::TransferLeader,
+        Topic::Join,
+        Topic::Status,
+        Topic::Registry,
+        Topic::Keys,
+    ];
 }

@@ -7,8 +7,23 @@
 //! A message is delivered to the node it names and taken only from the node it claims to come from; everybody else's is
 //! refused with a reason. Nothing is retried here: whoever sends decides, by the error, what to do.
 
+mod accept;
+mod bound;
+pub mod ca;
+mod config;
+mod dial;
 mod error;
+mod held;
+mod link;
 mod message;
+mod peers;
+mod service;
+mod shared;
+mod tls;
+mod wire;
+
+#[cfg(test)]
+mod tests;
 
 use std::time::Instant;
 
@@ -17,8 +32,13 @@ use futures::{future::BoxFuture, stream::BoxStream};
 use lethe_proto::NodeId;
 
 pub use self::{
-    error::{Error, Refusal},
+    bound::{Bound, Handle, bind},
+    config::{Config, Limits, MESSAGE_BYTES_MAX, Me, TlsFiles},
+    error::{Error, Refusal, SetupError},
+    link::{Link, LinkError},
     message::{Head, Lane, Topic},
+    peers::Peers,
+    service::Caller,
 };
 
 /// Answers to a stream of messages, in their order.

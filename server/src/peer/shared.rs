@@ -1,0 +1,44 @@
+//! What the sending and the receiving side of the room share.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use futures::future::BoxFuture;
+use hyper::body::Incoming;
+use lethe_proto::NodeId;
+use parking_lot::RwLock;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::body::Body;
+
+use super::{
+    Handler, Topic,
+    config::{Limits, Me},
+    dial::Dialer,
+    peers::Nodes,
+};
+
+/// Further gRPC services on the peer port.
+pub(super) type Further =
+    Arc<dyn Fn(http::Request<Incoming>) -> BoxFuture<'static, http::Response<Body>> + Send + Sync>;
+
+pub(super) struct Shared {
+    pub me: Me,
+    pub limits: Limits,
+    pub dialer: Arc<Dialer>,
+    pub nodes: RwLock<Nodes>,
+    /// Nodes that were removed from the cluster.
+    pub banned: RwLock<HashSet<NodeId>>,
+    pub handlers: RwLock<HashMap<Topic, Arc<dyn Handler>>>,
+    pub further: RwLock<Option<Further>>,
+    /// Calls and streams of other nodes under way.
+    pub places: Arc<Semaphore>,
+    /// Connections that came in.
+    pub serving: TaskTracker,
+    /// Nothing new is taken.
+    pub stop: CancellationToken,
+    /// Everything ends.
+    pub cut: CancellationToken,
+}

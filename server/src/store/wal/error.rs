@@ -4,7 +4,7 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use uuid::Uuid;
 
-use super::GroupId;
+use super::{GroupId, Life};
 
 /// An error of the write-ahead log. Everything but `Failed`, `Io` and `Closed` left the log as it was before the call.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -120,6 +120,16 @@ pub enum Error {
     Vote {
         /// The group.
         group: GroupId,
+    },
+    /// The group does not live as this incarnation, or cannot.
+    #[error("group {group} {life}; this is about incarnation {incarnation}")]
+    Life {
+        /// The group.
+        group: GroupId,
+        /// The incarnation that was meant.
+        incarnation: u64,
+        /// What is so.
+        life: Life,
     },
     /// An earlier I/O error; the process must restart to find out what is on the disk.
     #[error("the log has failed and takes nothing more: {0}")]

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{Error, GroupId, GroupState, WalEntry, track};
+use super::{Error, GroupId, GroupState, Life, WalEntry, track};
 
 /// Number of a request; requests become durable in this order.
 pub type Ticket = u64;
@@ -22,6 +22,7 @@ struct Cached {
 /// One group in memory.
 #[derive(Debug, Default)]
 pub struct Front {
+    life: Life,
     vote: Option<Bytes>,
     committed: Option<Bytes>,
     purged: Option<(u64, Bytes)>,
@@ -35,6 +36,7 @@ impl Front {
     /// A group as recovery found it; nothing is in memory yet.
     pub fn from_disk(group: &track::Group) -> Self {
         Self {
+            life: group.life,
             vote: group.vote.clone(),
             committed: group.committed.clone(),
             purged: group.purged.clone(),
@@ -44,9 +46,25 @@ impl Front {
         }
     }
 
+    /// A group whose life just began or ended: there is nothing in it.
+    pub fn born(life: Life) -> Self {
+        Self { life, ..Self::default() }
+    }
+
+    /// Whether it exists.
+    pub fn life(&self) -> Life {
+        self.life
+    }
+
+    /// Whether nothing was ever written to it in this life.
+    pub fn is_blank(&self) -> bool {
+        self.vote.is_none() && self.committed.is_none() && self.purged.is_none() && self.last.is_none()
+    }
+
     /// The public view.
     pub fn state(&self) -> GroupState {
         GroupState {
+            life: self.life,
             vote: self.vote.clone(),
             committed: self.committed.clone(),
             purged: self.purged.clone(),

@@ -9,16 +9,18 @@ use super::{
     front::Front,
     record::{self, Record},
     segment::Segment,
-    shared::{Op, Request, Shared, State},
+    shared::{Op, Shared, State},
     track::Slot,
 };
 
-/// A handle of one group. Clones are handles of the same group.
+/// A handle of one incarnation of a group. Clones are handles of the same one; when it is destroyed, they read nothing and
+/// change nothing, whatever comes after it.
 ///
 /// Changes of one group must not be made from two threads at once; the log would take them in either order.
 #[derive(Clone)]
 pub struct GroupLog {
     id: GroupId,
+    incarnation: u64,
     handle: Arc<Handle>,
 }
 
@@ -29,13 +31,18 @@ enum Source {
 }
 
 impl GroupLog {
-    pub(super) fn new(id: GroupId, handle: Arc<Handle>) -> Self {
-        Self { id, handle }
+    pub(super) fn of(id: GroupId, incarnation: u64, handle: Arc<Handle>) -> Self {
+        Self { id, incarnation, handle }
     }
 
     /// The group.
     pub fn id(&self) -> GroupId {
         self.id
+    }
+
+    /// The incarnation; 0 if the group was never created.
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
     }
 
     /// Adds entries behind the last one. They are readable when this returns, durable when `done` is called with `Ok`.
@@ -110,6 +117,7 @@ impl GroupLog {
         }
         let mut state = self.shared().state.lock();
         if let Some(front) = state.fronts.get_mut(&self.id)
+            && front.life().incarnation() == Some(self.incarnation)
             && front.committed() != log_id.as_ref()
         {
             front.save_committed(log_id);
@@ -140,7 +148,7 @@ impl GroupLog {
 
     /// Everything but the entries.
     pub fn state(&self) -> GroupState {
-        self.shared().state.lock().fronts.get(&self.id).map(Front::state).unwrap_or_default()
+        self.front(&self.shared().state.lock()).map(Front::state).unwrap_or_default()
     }
 
     /// Whether entries of so many bytes would be taken now. Ask before promising anything to a client: an `append` that is
@@ -157,8 +165,13 @@ impl GroupLog {
         }
     }
 
-    fn shared(&self) -> &Shared {
+    pub(super) fn shared(&self) -> &Shared {
         &self.handle.shared
+    }
+
+    /// The group, if it lives as this incarnation.
+    fn front<'s>(&self, state: &'s State) -> Option<&'s Front> {
+        state.fronts.get(&self.id).filter(|front| front.life().incarnation() == Some(self.incarnation))
     }
 
     /// Room that everything but purging leaves, because purging is what makes room.
@@ -171,7 +184,7 @@ impl GroupLog {
         if bytes > max { Err(Error::TooLarge { what, bytes, max }) } else { Ok(()) }
     }
 
-    /// Makes a change in memory and queues it for the disk, both or neither.
+    /// Makes a change of this incarnation.
     fn change(
         &self,
         record_bytes: u64,
@@ -179,33 +192,15 @@ impl GroupLog {
         done: Done,
         change: impl FnOnce(&mut Front, &State, u64) -> Result<Op, Error>,
     ) {
-        let shared = self.shared();
-        let cost = shared.cost(record_bytes);
-        let mut state = shared.state.lock();
-        let queued = shared.admit(&mut state, cost, keep).and_then(|()| {
-            let max = shared.config.groups_max;
-            if !state.fronts.contains_key(&self.id) && state.fronts.len() >= max as usize {
-                return Err(Error::TooManyGroups { max });
+        self.shared().queue(self.id, record_bytes, keep, done, |front, state, ticket| {
+            match front.life().incarnation() == Some(self.incarnation) {
+                true => change(front, state, ticket),
+                false => {
+                    let (group, incarnation, life) = (self.id, self.incarnation, front.life());
+                    Err(Error::Life { group, incarnation, life })
+                }
             }
-            let ticket = state.last_ticket + 1;
-            let mut front = state.fronts.remove(&self.id).unwrap_or_default();
-            let op = change(&mut front, &state, ticket);
-            state.fronts.insert(self.id, front);
-            op.map(|op| (ticket, op))
         });
-        match queued {
-            Ok((ticket, op)) => {
-                state.last_ticket = ticket;
-                state.reserved += cost;
-                state.queue.push_back(Request { ticket, group: self.id, op, cost, done });
-                drop(state);
-                shared.work.notify_one();
-            }
-            Err(error) => {
-                drop(state);
-                done(Err(error));
-            }
-        }
     }
 
     fn locate(&self, range: Range<u64>, bytes_max: u64) -> Result<Vec<Source>, Error> {
@@ -213,8 +208,7 @@ impl GroupLog {
         if let Some(error) = &state.failed {
             return Err(Error::Failed(Arc::new(error.clone())));
         }
-        let Some((front, (first, last))) = state.fronts.get(&self.id).and_then(|front| Some((front, front.bounds()?)))
-        else {
+        let Some((front, (first, last))) = self.front(&state).and_then(|front| Some((front, front.bounds()?))) else {
             return Ok(Vec::new());
         };
         let mut sources = Vec::new();

@@ -19,6 +19,7 @@ mod frame;
 mod front;
 mod group;
 mod keeper;
+mod life;
 mod record;
 mod recover;
 mod segment;
@@ -39,10 +40,12 @@ pub use compact::Pin;
 pub use config::{OnFatal, VoteOrder, WalConfig};
 pub use error::Error;
 pub use group::GroupLog;
+pub use life::Life;
 pub use shared::Stats;
 pub use summary::{Cut, Summary};
 
 use crate::store::vfs::Vfs;
+use front::Front;
 use shared::{Shared, State};
 
 /// File that is locked while a log is open.
@@ -75,6 +78,8 @@ pub struct WalEntry {
 /// What the log knows about a group besides its entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupState {
+    /// Whether it exists.
+    pub life: Life,
     /// Last vote.
     pub vote: Option<Bytes>,
     /// Last committed log id that was saved; may be older than the truth after a crash.
@@ -119,7 +124,7 @@ impl Wal {
             written: 0,
         };
         let state = State {
-            fronts: recovered.track.groups.iter().map(|(id, group)| (*id, front::Front::from_disk(group))).collect(),
+            fronts: recovered.track.groups.iter().map(|(id, group)| (*id, Front::from_disk(group))).collect(),
             track: recovered.track,
             segments: recovered.segments,
             active: recovered.active,
@@ -144,9 +149,11 @@ impl Wal {
         Ok((Self { handle: Arc::new(Handle { shared, threads: Mutex::new(threads.into()) }) }, summary))
     }
 
-    /// A handle of one group; the group begins to exist with its first change.
+    /// A handle of one group as it lives now. A group that was never created begins to exist with its first change; of one
+    /// that was destroyed the handle is good for nothing.
     pub fn group(&self, id: GroupId) -> GroupLog {
-        GroupLog::new(id, self.handle.clone())
+        let life = self.handle.shared.state.lock().fronts.get(&id).map(Front::life).unwrap_or_default();
+        GroupLog::of(id, life.incarnation().unwrap_or(0), self.handle.clone())
     }
 
     /// Counters and sizes.

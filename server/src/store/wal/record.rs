@@ -7,7 +7,7 @@
 
 use bytes::{Buf, Bytes};
 
-use super::{GroupId, track::Slot};
+use super::{GroupId, Life, track::Slot};
 
 /// Bytes of a record's header.
 pub const HEADER: u64 = 12;
@@ -18,7 +18,7 @@ pub const ENTRY_HEADER: u64 = 16;
 /// The most that framing adds to one entry or one opaque value, in a frame of its own.
 pub const OVERHEAD_BYTES_MAX: u64 = super::frame::HEADER as u64 + ENTRIES_HEADER + ENTRY_HEADER + 16;
 /// Bytes of a checkpoint without the opaque values.
-pub const CHECKPOINT_BYTES: u64 = HEADER + 3 * 4 + 8 + 25;
+pub const CHECKPOINT_BYTES: u64 = HEADER + 9 + 3 * 4 + 8 + 25;
 
 const ENTRIES: u8 = 1;
 const VOTE: u8 = 2;
@@ -27,7 +27,13 @@ const PURGE: u8 = 4;
 const COMMITTED: u8 = 5;
 const CHECKPOINT: u8 = 6;
 const REWRITTEN: u8 = 7;
-// 8 is kept for GroupDestroyed.
+const DESTROYED: u8 = 8;
+const CREATED: u8 = 9;
+const CHECKPOINT_OF_LIFE: u8 = 10;
+
+/// First byte of a checkpointed life.
+const LIVES: u8 = 1;
+const IS_DESTROYED: u8 = 2;
 
 /// Length that stands for an absent value.
 const ABSENT: u32 = u32::MAX;
@@ -64,11 +70,17 @@ pub enum Record {
     Committed(Option<Bytes>),
     /// Everything about a group at the start of a segment.
     Checkpoint(Checkpoint),
+    /// The group begins, empty, as this incarnation.
+    Created(u64),
+    /// The group ended with everything in it; no life up to this incarnation comes back.
+    Destroyed(u64),
 }
 
 /// Everything about a group but its entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkpoint {
+    /// Whether it exists.
+    pub life: Life,
     /// Last vote.
     pub vote: Option<Bytes>,
     /// Last committed log id.
@@ -111,8 +123,17 @@ pub fn encode(out: &mut Vec<u8>, group: GroupId, record: &Record) {
             COMMITTED
         }
         Record::Checkpoint(checkpoint) => {
+            let kind = encode_life(out, checkpoint.life);
             checkpoint.encode(out);
-            CHECKPOINT
+            kind
+        }
+        Record::Created(incarnation) => {
+            out.extend_from_slice(&incarnation.to_le_bytes());
+            CREATED
+        }
+        Record::Destroyed(incarnation) => {
+            out.extend_from_slice(&incarnation.to_le_bytes());
+            DESTROYED
         }
     };
     out[start] = kind;
@@ -160,6 +181,27 @@ pub fn entries<'a>(
     .collect()
 }
 
+/// Appends what a checkpoint begins with, and says of which kind it is. Groups that were never created have the kind that
+/// had no life yet.
+fn encode_life(out: &mut Vec<u8>, life: Life) -> u8 {
+    let (tag, incarnation) = match life {
+        Life::Implied => return CHECKPOINT,
+        Life::Lives(incarnation) => (LIVES, incarnation),
+        Life::Destroyed(incarnation) => (IS_DESTROYED, incarnation),
+    };
+    out.push(tag);
+    out.extend_from_slice(&incarnation.to_le_bytes());
+    CHECKPOINT_OF_LIFE
+}
+
+fn take_life(from: &mut Bytes) -> Option<Life> {
+    match (from.try_get_u8().ok()?, from.try_get_u64_le().ok()?) {
+        (LIVES, incarnation) => Some(Life::Lives(incarnation)),
+        (IS_DESTROYED, incarnation) => Some(Life::Destroyed(incarnation)),
+        _ => None,
+    }
+}
+
 impl Checkpoint {
     fn encode(&self, out: &mut Vec<u8>) {
         optional(out, self.vote.as_ref());
@@ -173,7 +215,7 @@ impl Checkpoint {
         }
     }
 
-    fn decode(from: &mut Bytes) -> Option<Self> {
+    fn decode(from: &mut Bytes, life: Life) -> Option<Self> {
         let vote = take_optional(from)?;
         let committed = take_optional(from)?;
         let purged_id = take_optional(from)?;
@@ -181,7 +223,7 @@ impl Checkpoint {
         let has_live = from.try_get_u8().ok()? == 1;
         let live = (from.try_get_u64_le().ok()?, from.try_get_u64_le().ok()?, from.try_get_u64_le().ok()?);
         let purged = purged_id.map(|log_id| (upto, log_id));
-        Some(Self { vote, committed, purged, live: has_live.then_some(live) })
+        Some(Self { life, vote, committed, purged, live: has_live.then_some(live) })
     }
 }
 
@@ -224,7 +266,10 @@ pub fn decode(mut body: Bytes, segment: u64, body_offset: u64) -> Result<Vec<(Gr
             TRUNCATE_AFTER => decode_truncate(payload),
             PURGE => decode_purge(payload),
             COMMITTED => take_optional(&mut { payload }).map(Record::Committed),
-            CHECKPOINT => Checkpoint::decode(&mut { payload }).map(Record::Checkpoint),
+            CHECKPOINT => Checkpoint::decode(&mut { payload }, Life::Implied).map(Record::Checkpoint),
+            CHECKPOINT_OF_LIFE => decode_living(payload),
+            CREATED => decode_u64(payload).map(Record::Created),
+            DESTROYED => decode_u64(payload).map(Record::Destroyed),
             unknown => return Err(format!("the record at {at} is of kind {unknown}, written by a newer version")),
         };
         records.push((group, record.ok_or_else(|| format!("the record of kind {kind} at {at} does not parse"))?));
@@ -237,6 +282,16 @@ fn split(body: &mut Bytes) -> Option<(u8, GroupId, Bytes)> {
     let group = GroupId(body.try_get_u32_le().ok()?);
     let bytes = body.try_get_u32_le().ok()? as usize;
     Some((u8::try_from(kind).ok()?, group, take(body, bytes)?))
+}
+
+fn decode_living(mut payload: Bytes) -> Option<Record> {
+    let life = take_life(&mut payload)?;
+    Checkpoint::decode(&mut payload, life).map(Record::Checkpoint)
+}
+
+fn decode_u64(mut payload: Bytes) -> Option<u64> {
+    let value = payload.try_get_u64_le().ok()?;
+    payload.is_empty().then_some(value)
 }
 
 fn decode_truncate(mut payload: Bytes) -> Option<Record> {
@@ -272,6 +327,7 @@ pub fn control_bytes(record: &Record) -> u64 {
         Record::Entries { .. } | Record::Rewritten { .. } => unreachable!("entries are measured with their data"),
         Record::Vote(vote) => vote.len() as u64,
         Record::TruncateAfter(_) => 9,
+        Record::Created(_) | Record::Destroyed(_) => 8,
         Record::Purge { log_id, .. } => 8 + log_id.len() as u64,
         Record::Committed(log_id) => 4 + log_id.as_ref().map_or(0, |log_id| log_id.len() as u64),
         Record::Checkpoint(_) => unreachable!("checkpoints are bounded by the configuration"),

@@ -193,6 +193,52 @@ impl Shared {
         frame::padded(frame::HEADER as u64 + record_bytes) + frames * SPLIT_COST
     }
 
+    /// Makes a change of a group in memory and queues it for the disk, both or neither. `done` gets the reason at once when
+    /// it is neither. `keep` bytes stay free behind it.
+    pub fn queue(
+        &self,
+        id: GroupId,
+        record_bytes: u64,
+        keep: u64,
+        done: Done,
+        change: impl FnOnce(&mut Front, &State, Ticket) -> Result<Op, Error>,
+    ) {
+        let cost = self.cost(record_bytes);
+        let mut state = self.state.lock();
+        let queued = self.admit(&mut state, cost, keep).and_then(|()| {
+            let max = self.config.groups_max;
+            if !state.fronts.contains_key(&id) && state.fronts.len() >= max as usize {
+                return Err(Error::TooManyGroups { max });
+            }
+            let ticket = state.last_ticket + 1;
+            let known = state.fronts.remove(&id);
+            let is_known = known.is_some();
+            let mut front = known.unwrap_or_default();
+            let op = change(&mut front, &state, ticket);
+            if is_known || op.is_ok() {
+                state.fronts.insert(id, front);
+            }
+            op.map(|op| (ticket, op))
+        });
+        match queued {
+            Ok((ticket, op)) => {
+                if let Op::Record(Record::Created(_) | Record::Destroyed(_)) = op {
+                    // What the life before had committed must not be written into the one after.
+                    state.dirty.remove(&id);
+                }
+                state.last_ticket = ticket;
+                state.reserved += cost;
+                state.queue.push_back(Request { ticket, group: id, op, cost, done });
+                drop(state);
+                self.work.notify_one();
+            }
+            Err(error) => {
+                drop(state);
+                done(Err(error));
+            }
+        }
+    }
+
     /// Waits until there is room for a request. `keep` bytes must stay free behind it.
     pub fn admit(&self, state: &mut MutexGuard<'_, State>, cost: u64, keep: u64) -> Result<(), Error> {
         let config = &self.config;

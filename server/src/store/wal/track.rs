@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::{
-    GroupId,
+    GroupId, Life,
     record::{Checkpoint, Record},
 };
 
@@ -52,6 +52,8 @@ pub struct Live {
 /// One group on disk.
 #[derive(Debug, Default)]
 pub struct Group {
+    /// Whether it exists.
+    pub life: Life,
     /// Last vote.
     pub vote: Option<Bytes>,
     /// Last committed log id.
@@ -78,6 +80,7 @@ impl Group {
     /// Everything but the entries.
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint {
+            life: self.life,
             vote: self.vote.clone(),
             committed: self.committed.clone(),
             purged: self.purged.clone(),
@@ -111,7 +114,14 @@ impl Track {
     /// Applies the next change of the log. The error says why it cannot follow what came before.
     pub fn apply(&mut self, id: GroupId, record: Record) -> Result<(), String> {
         let group = self.groups.entry(id).or_default();
+        if let Life::Destroyed(_) = group.life
+            && !matches!(record, Record::Created(_) | Record::Destroyed(_))
+        {
+            return Err(format!("group {id} is changed, but it {}", group.life));
+        }
         match record {
+            Record::Created(incarnation) => begin(group, id, incarnation)?,
+            Record::Destroyed(incarnation) => end(group, &mut self.live, id, incarnation)?,
             Record::Vote(vote) => group.vote = Some(vote),
             Record::Committed(log_id) => group.committed = log_id,
             Record::Entries { first, slots } => append(group, &mut self.live, first, slots)?,
@@ -138,9 +148,9 @@ impl Track {
 
     /// Starts from the checkpoint of the oldest segment: its entries are known to exist and not seen yet.
     pub fn start(&mut self, id: GroupId, checkpoint: Checkpoint) -> Result<(), String> {
-        let mut group = Group { vote: checkpoint.vote, committed: checkpoint.committed, ..Group::default() };
-        group.purged = checkpoint.purged;
-        if let Some((first, last, term)) = checkpoint.live {
+        let Checkpoint { life, vote, committed, purged, live } = checkpoint;
+        let mut group = Group { life, vote, committed, purged, ..Group::default() };
+        if let Some((first, last, term)) = live {
             let count =
                 last.checked_sub(first).filter(|_| last < u64::MAX).and_then(|count| usize::try_from(count).ok());
             let count =
@@ -176,6 +186,26 @@ impl Track {
         }
         Ok(())
     }
+}
+
+fn begin(group: &mut Group, id: GroupId, incarnation: u64) -> Result<(), String> {
+    let is_blank = group.checkpoint() == Checkpoint::default();
+    if group.life.create(incarnation, is_blank) != Some(true) {
+        return Err(format!("group {id} is created as incarnation {incarnation}, but it {}", group.life));
+    }
+    *group = Group { life: Life::Lives(incarnation), ..Group::default() };
+    Ok(())
+}
+
+fn end(group: &mut Group, live: &mut BTreeMap<u64, Live>, id: GroupId, incarnation: u64) -> Result<(), String> {
+    if group.life.destroy(incarnation) != Some(true) {
+        return Err(format!("group {id} is destroyed up to incarnation {incarnation}, but it {}", group.life));
+    }
+    for slot in group.slots.drain(..) {
+        drop_slot(live, Some(slot));
+    }
+    *group = Group { life: Life::Destroyed(incarnation), ..Group::default() };
+    Ok(())
 }
 
 /// Refuses entries whose last index would not be a number.

@@ -251,7 +251,10 @@ impl Writer {
                 Record::Rewritten { slots, .. } => state.stats.rewritten += slots.len() as u64,
                 _ => {}
             }
-            freed |= matches!(record, Record::Purge { .. } | Record::TruncateAfter(_) | Record::Rewritten { .. });
+            freed |= matches!(
+                record,
+                Record::Purge { .. } | Record::TruncateAfter(_) | Record::Rewritten { .. } | Record::Destroyed(_)
+            );
             let offset = state.offset;
             state.track.apply(group, record).map_err(|reason| Error::Corrupt {
                 path: self.segment.path.clone(),

@@ -30,6 +30,7 @@ fn everything_acknowledged_is_there_after_reopening() {
     let (one, two) = (group(&wal, 1), group(&wal, 2));
     assert_eq!((one.state(), two.state(), one.read(0..1000).unwrap(), two.read(0..1000).unwrap()), before);
     let expected = GroupState {
+        life: Life::Implied,
         vote: Some(text("vote 1")),
         committed: Some(text("committed 60")),
         purged: Some((41, text("purged 41"))),

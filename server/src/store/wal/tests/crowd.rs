@@ -16,6 +16,8 @@ fn script(seed: u64, group: u32) -> Vec<Step> {
         Step::Truncate { back, .. } => Step::Truncate { group, back },
         Step::TruncateAll { .. } => Step::TruncateAll { group },
         Step::Purge { back, .. } => Step::Purge { group, back },
+        Step::Destroy { .. } => Step::Destroy { group },
+        Step::Create { .. } => Step::Create { group },
         Step::Committed { .. } | Step::Settle => Step::Committed { group },
     };
     model::script(seed, 60).into_iter().map(mine).collect()

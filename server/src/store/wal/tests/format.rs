@@ -14,7 +14,8 @@ const PLACE: Place = Place { node: NODE, segment: 3 };
 const OFFSET: u64 = 1024;
 
 fn checkpoint() -> Checkpoint {
-    Checkpoint { vote: Some(text("v")), committed: None, purged: Some((4, text("p"))), live: Some((5, 6, 2)) }
+    let purged = Some((4, text("p")));
+    Checkpoint { life: Life::Implied, vote: Some(text("v")), committed: None, purged, live: Some((5, 6, 2)) }
 }
 
 /// One record of every kind but entries.
@@ -94,6 +95,38 @@ fn the_bytes_of_a_segment_do_not_change_between_versions() {
     let (start, padding) = bytes.split_at(golden.len() / 2);
     assert_eq!(hex::encode(start), golden);
     assert!(frame::is_zero(padding) && bytes.len() == 512);
+}
+
+#[test]
+fn records_of_a_groups_life_have_these_bytes() {
+    let records = [
+        (Record::Created(0x0102), "0900000005000000080000000201000000000000"),
+        (Record::Destroyed(0x0304), "0800000005000000080000000403000000000000"),
+        (
+            Record::Checkpoint(Checkpoint { life: Life::Lives(0x0506), ..checkpoint() }),
+            concat!(
+                "0a00000005000000380000000106050000000000000100000076ffffffff010000007004000000000000000105000000",
+                "0000000006000000000000000200000000000000"
+            ),
+        ),
+        (
+            Record::Checkpoint(Checkpoint { life: Life::Destroyed(0x0708), ..Checkpoint::default() }),
+            concat!(
+                "0a0000000500000036000000020807000000000000ffffffffffffffffffffffff000000000000000000000000000000",
+                "000000000000000000000000000000000000"
+            ),
+        ),
+    ];
+    for (record, golden) in records {
+        let mut bytes = Vec::new();
+        record::encode(&mut bytes, GroupId(5), &record);
+        assert_eq!(hex::encode(&bytes), golden, "{record:?}");
+        let body = Bytes::from(bytes);
+        assert_eq!(record::decode(body.clone(), 3, 512), Ok(vec![(GroupId(5), record)]));
+        for len in 1..body.len() {
+            assert!(record::decode(body.slice(..len), 3, 512).is_err(), "{len} bytes");
+        }
+    }
 }
 
 #[test]

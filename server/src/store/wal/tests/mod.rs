@@ -5,6 +5,7 @@ mod corrupt;
 mod crowd;
 mod fail;
 mod format;
+mod life;
 mod model;
 mod power;
 mod random;
@@ -19,7 +20,7 @@ use std::{
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{Done, Error, GroupId, GroupLog, Wal, WalConfig, WalEntry};
+use super::{Done, Error, GroupId, GroupLog, Life, Wal, WalConfig, WalEntry};
 use crate::store::vfs::Vfs;
 
 const NODE: Uuid = Uuid::from_u128(0x1e7e);

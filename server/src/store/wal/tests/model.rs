@@ -44,6 +44,14 @@ pub enum Step {
     Committed {
         group: u32,
     },
+    /// Ends the group.
+    Destroy {
+        group: u32,
+    },
+    /// Begins the group again after it was destroyed.
+    Create {
+        group: u32,
+    },
     /// Waits until everything is answered and the keeper rests.
     Settle,
 }
@@ -51,6 +59,7 @@ pub enum Step {
 /// One group as it must be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Group {
+    life: Life,
     vote: Option<Bytes>,
     purged: Option<(u64, Bytes)>,
     entries: BTreeMap<u64, WalEntry>,
@@ -67,6 +76,8 @@ pub enum Change {
     TruncateAfter(Option<u64>),
     Purge(u64, Bytes),
     Committed(Bytes),
+    Destroy,
+    Create(u64),
 }
 
 impl Group {
@@ -118,7 +129,18 @@ impl Model {
         self.changes += 1;
         let number = self.changes;
         match *step {
-            Step::Settle => None,
+            Step::Create { group: id } => return self.create(id),
+            Step::Destroy { group: id } => return self.destroy(id),
+            Step::Append { group, .. }
+            | Step::Vote { group }
+            | Step::Truncate { group, .. }
+            | Step::TruncateAll { group }
+            | Step::Purge { group, .. }
+            | Step::Committed { group } => self.group(group).life.incarnation()?,
+            Step::Settle => return None,
+        };
+        match *step {
+            Step::Settle | Step::Create { .. } | Step::Destroy { .. } => None,
             Step::Append { group: id, count, term_step, bytes } => {
                 let mut group = self.group(id);
                 let term = group.last().map_or(1, |(_, term)| term) + term_step;
@@ -162,6 +184,18 @@ impl Model {
                 Some((id, Change::Committed(committed)))
             }
         }
+    }
+
+    fn create(&mut self, id: u32) -> Option<(u32, Change)> {
+        let Life::Destroyed(last) = self.group(id).life else { return None };
+        self.push(id, Group { life: Life::Lives(last + 2), ..Group::default() });
+        Some((id, Change::Create(last + 2)))
+    }
+
+    fn destroy(&mut self, id: u32) -> Option<(u32, Change)> {
+        let incarnation = self.group(id).life.incarnation()?;
+        self.push(id, Group { life: Life::Destroyed(incarnation), ..Group::default() });
+        Some((id, Change::Destroy))
     }
 
     fn purge(&mut self, id: u32, back: i64, number: u64) -> Option<(u32, Change)> {
@@ -226,7 +260,8 @@ pub fn observe(wal: &Wal) -> State {
             let last = entries.last_key_value().map(|(index, entry)| (*index, entry.term));
             assert_eq!(state.last, last, "group {id}");
             assert_eq!(state.first, entries.first_key_value().map(|(index, _)| *index), "group {id}");
-            (id, Group { vote: state.vote, purged: state.purged, entries })
+            let life = wal.groups().get(&GroupId(id)).copied().unwrap_or_default();
+            (id, Group { life, vote: state.vote, purged: state.purged, entries })
         })
         .collect()
 }
@@ -267,6 +302,8 @@ impl Run {
             Change::Vote(vote) => log.save_vote(vote, done),
             Change::TruncateAfter(index) => log.truncate_after(index, done),
             Change::Purge(upto, log_id) => log.purge(upto, log_id, done),
+            Change::Destroy => log.destroy(done),
+            Change::Create(incarnation) => drop(wal.create(GroupId(id), incarnation, done)),
             Change::Committed(log_id) => {
                 log.save_committed(Some(log_id));
                 return Ok(());
@@ -307,7 +344,7 @@ pub fn script(seed: u64, steps: usize) -> Vec<Step> {
     (0..steps)
         .map(|_| {
             let group = 1 + random.below(u64::from(GROUPS)) as u32;
-            match random.below(20) {
+            match random.below(22) {
                 0..10 => Step::Append {
                     group,
                     count: 1 + random.below(6),
@@ -320,6 +357,8 @@ pub fn script(seed: u64, steps: usize) -> Vec<Step> {
                 15 => Step::Purge { group, back: -(random.below(3) as i64) },
                 16..18 => Step::Purge { group, back: random.below(8) as i64 },
                 18 => Step::Committed { group },
+                19 => Step::Destroy { group },
+                20 => Step::Create { group },
                 _ => Step::Settle,
             }
         })

@@ -31,7 +31,7 @@ fn check_after(vfs: &FaultVfs, config: &WalConfig, run: &Run, what: &str) -> Sta
 }
 
 /// Runs a script with a power cut at each of its I/Os.
-fn cut_everywhere(config: &WalConfig, script: &[Step], window: usize) {
+pub(super) fn cut_everywhere(config: &WalConfig, script: &[Step], window: usize) {
     let mut cuts = 0;
     for cut in 1.. {
         let vfs = FaultVfs::new();

@@ -18,6 +18,8 @@ fn step() -> impl Strategy<Value = Option<Step>> {
         1 => group().prop_map(|group| Some(Step::TruncateAll { group })),
         3 => (group(), -3..10i64).prop_map(|(group, back)| Some(Step::Purge { group, back })),
         1 => group().prop_map(|group| Some(Step::Committed { group })),
+        1 => group().prop_map(|group| Some(Step::Destroy { group })),
+        2 => group().prop_map(|group| Some(Step::Create { group })),
         1 => Just(Some(Step::Settle)),
         1 => Just(None),
     ]

@@ -73,6 +73,16 @@ impl Dir {
         self.sync()
     }
 
+    /// Removes all files of a group, unfinished ones too. They are gone for good when this returns.
+    pub fn forget(&self, group: u32) -> Result<(), Error> {
+        for path in self.files()? {
+            if belongs(&path, group) {
+                self.vfs.remove(&path).map_err(io("remove", &path))?;
+            }
+        }
+        self.sync()
+    }
+
     /// Makes a snapshot from anywhere one of ours.
     pub fn adopt(&self, vfs: &dyn Vfs, path: &Path) -> Result<Found, Error> {
         let mut reader = Reader::open(vfs, path)?;
@@ -129,6 +139,15 @@ fn name(head: &Head) -> String {
     // Nothing applied is 0, index n is n + 1, so that the two differ.
     let place = head.mark.index().map_or(0, |index| index + 1);
     format!("group-{:08x}-{place:016x}.snapshot", head.group)
+}
+
+/// Whether a file is a snapshot of the group, finished or not.
+fn belongs(path: &Path, group: u32) -> bool {
+    let finished = match path.extension().is_some_and(|extension| extension == "tmp") {
+        true => path.with_extension(""),
+        false => path.to_owned(),
+    };
+    parse_name(&finished).is_some_and(|(of, _)| of == group)
 }
 
 /// The group and the place in a snapshot's name.

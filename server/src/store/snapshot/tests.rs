@@ -138,6 +138,23 @@ fn an_unfinished_snapshot_is_no_snapshot_and_is_removed() {
 }
 
 #[test]
+fn all_files_of_a_forgotten_group_are_gone_and_no_others() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = open(&temp);
+    for group in [1, 2] {
+        write(&dir, head(group, 5), &content(10, 10));
+        write(&dir, head(group, 9), &content(10, 10));
+    }
+    std::fs::write(temp.path().join("group-00000001-0000000000000003.snapshot"), b"damaged").unwrap();
+    std::mem::forget(dir.writer(head(1, 12)).unwrap());
+    dir.forget(1).unwrap();
+    assert_eq!(dir.list(1).unwrap(), []);
+    assert_eq!(dir.list(2).unwrap().len(), 2);
+    assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 2, "nothing of the first group is left");
+    dir.forget(1).unwrap();
+}
+
+#[test]
 fn a_snapshot_under_the_name_of_another_is_not_listed() {
     let temp = tempfile::tempdir().unwrap();
     let dir = open(&temp);

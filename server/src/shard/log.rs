@@ -18,7 +18,7 @@ use tokio::task::spawn_blocking;
 
 use super::codec;
 use super::types::{Entry, LogId, Types, Vote};
-use crate::store::wal::{Error, GroupLog, WalEntry};
+use crate::store::wal::{Error, GroupId, GroupLog, Wal, WalEntry};
 
 /// Entries handed to the log at once, in bytes. One that is larger goes alone.
 const REQUEST_BYTES: usize = 1 << 20;
@@ -57,11 +57,18 @@ impl Log {
         entry.map(|entry| codec::entry_log_id(&entry)).transpose()
     }
 
-    /// Removes everything of the group. Blocks.
-    pub fn erase(&self) -> Result<(), Error> {
-        let Some((last, _)) = self.wal.state().last else { return Ok(()) };
+    /// The log of a replica, which begins now if it has not begun. Blocks.
+    pub fn create(wal: &Wal, group: u32, incarnation: u64) -> Result<Self, Error> {
         let (tell, told) = std::sync::mpsc::channel();
-        self.wal.purge(last, Default::default(), Box::new(move |outcome| drop(tell.send(outcome))));
+        let log = wal.create(GroupId(group), incarnation, Box::new(move |outcome| drop(tell.send(outcome))));
+        told.recv().map_err(|_| Error::Closed)??;
+        Ok(Self::new(log))
+    }
+
+    /// Removes everything of a replica, and keeps it from coming back. Blocks.
+    pub fn destroy(wal: &Wal, group: u32, incarnation: u64) -> Result<(), Error> {
+        let (tell, told) = std::sync::mpsc::channel();
+        wal.destroy(GroupId(group), incarnation, Box::new(move |outcome| drop(tell.send(outcome))));
         told.recv().map_err(|_| Error::Closed)?
     }
 

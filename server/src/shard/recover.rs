@@ -21,15 +21,21 @@ pub(super) struct Recovered {
 }
 
 /// Opens a group's state. Blocks.
-pub(super) fn recover(store: &Store, snapshots: &snapshot::Dir, log: &Log, id: u32) -> Result<Recovered, Error> {
+pub(super) fn recover(
+    store: &Store,
+    snapshots: &snapshot::Dir,
+    log: &Log,
+    id: u32,
+    incarnation: u64,
+) -> Result<Recovered, Error> {
     let io = |source| Error::Refused(format!("group {id}: {source}"));
     let (purged, last) = log.state().map_err(io)?;
     let found = snapshots.list(id)?;
-    let mut group = store.group(id)?;
+    let mut group = store.group(id, incarnation)?;
     if let Some(why) = foreign(&group, log, &found).map_err(io)? {
         tracing::warn!(group = id, why, "state does not belong to the log; it is dropped and rebuilt");
         drop(group);
-        group = store.reset(id)?;
+        group = store.reset(id, incarnation)?;
     }
     let begin = purged.map(|log_id| log_id.index);
     let newest = found.first().cloned();

@@ -65,7 +65,7 @@ pub(super) struct Shared {
 impl Replica {
     /// Recovers the group's state and starts it. The task watches over it until it stops.
     pub async fn start(shared: &Shared, id: u32, incarnation: u64, log: Log) -> Result<(Self, JoinHandle<()>), Error> {
-        let machine = open(shared, id, log.clone()).await?;
+        let machine = open(shared, id, incarnation, log.clone()).await?;
         let group = machine.group().clone();
         // How much of the log is this group's is not known; a snapshot too early costs less than one too late.
         machine.add_unsaved_bytes(shared.limits.log_bytes() / u64::from(shared.config.groups_max()));
@@ -150,12 +150,12 @@ impl Told {
 }
 
 /// Opens state and snapshots of the group.
-async fn open(shared: &Shared, id: u32, log: Log) -> Result<Machine, Error> {
+async fn open(shared: &Shared, id: u32, incarnation: u64, log: Log) -> Result<Machine, Error> {
     let (node, store, snapshots) = (shared.node, shared.store.clone(), shared.snapshots.clone());
     let effects = shared.effects.clone();
     let stall = Duration::from_millis(shared.config.apply_ms);
     let opened = spawn_blocking(move || {
-        let recovered = recover(&store, &snapshots, &log, id)?;
+        let recovered = recover(&store, &snapshots, &log, id, incarnation)?;
         let machine = Machine::new(node, recovered.group, snapshots, effects, recovered.current, stall);
         if recovered.loaded {
             machine.repeat_effects().map_err(|error| Error::Refused(format!("group {id}: {error}")))?;

@@ -27,7 +27,7 @@ use super::{Error, NodeId};
 use crate::store::snapshot;
 use crate::store::state::Store;
 use crate::store::vfs::Vfs;
-use crate::store::wal::{GroupId, Wal};
+use crate::store::wal::Wal;
 
 /// The group that holds the cluster's own data.
 pub const SYSTEM_GROUP: u32 = 0;
@@ -243,7 +243,8 @@ impl Hosted {
 
     /// Starts a replica that is in the roster and gives it a slot.
     async fn open(&self, group: u32, incarnation: u64) -> Result<Arc<Replica>, Error> {
-        let log = Log::new(self.wal.group(GroupId(group)));
+        let wal = self.wal.clone();
+        let log = blocking(move || Ok(Log::create(&wal, group, incarnation)?)).await?;
         let (replica, watching) = Replica::start(&self.shared, group, incarnation, log).await?;
         let replica = Arc::new(replica);
         self.slots.lock().insert(group, Slot::Open { replica: replica.clone(), watching });
@@ -348,9 +349,10 @@ impl Hosted {
     async fn wipe(self: &Arc<Self>, group: u32, incarnation: u64) -> Result<(), Error> {
         let hosted = self.clone();
         blocking(move || {
-            hosted.shared.snapshots.retain(group, 0)?;
-            hosted.shared.store.reset(group)?;
-            Log::new(hosted.wal.group(GroupId(group))).erase()?;
+            // The tombstone comes first: what is left of state and snapshots after a crash is then nobody's.
+            Log::destroy(&hosted.wal, group, incarnation)?;
+            hosted.shared.snapshots.forget(group)?;
+            hosted.shared.store.wipe(group)?;
             hosted.roster.lock().put(group, Entry { stage: Stage::Gone, incarnation })?;
             tracing::info!(group, incarnation, "a replica was removed");
             Ok(())

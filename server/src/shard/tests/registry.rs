@@ -19,7 +19,7 @@ use crate::store::vfs::StdVfs;
 
 fn open(dir: &Path, clean: bool) -> (Store, Machine) {
     let store = Store::open(&dir.join("state"), clean, state::Config::default());
-    let group = store.group(0).unwrap();
+    let group = store.group(0, 1).unwrap();
     let snapshots = snapshot::Dir::open(Arc::new(StdVfs), &dir.join("snapshots")).unwrap();
     let wait = Duration::from_secs(60);
     (store, Machine::new(NodeId::from(1), group, snapshots, Arc::new(Erased::default()), None, wait))

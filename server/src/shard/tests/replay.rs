@@ -20,7 +20,7 @@ use crate::store::state::{self, Mark, Store};
 use crate::store::vfs::StdVfs;
 
 fn machine(dir: &TempDir, erased: Arc<Erased>) -> Machine {
-    let group = Store::open(&dir.path().join("state"), true, state::Config::default()).group(0).unwrap();
+    let group = Store::open(&dir.path().join("state"), true, state::Config::default()).group(0, 1).unwrap();
     let snapshots = snapshot::Dir::open(Arc::new(StdVfs), &dir.path().join("snapshots")).unwrap();
     Machine::new(NodeId::from(1), group, snapshots, erased, None, Duration::from_secs(60))
 }

@@ -51,7 +51,7 @@ impl StoreBuilder<Types, Log, Machine> for Stores {
     async fn build(&self) -> Result<((), Log, Machine), openraft::StorageError<Types>> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let path = |what: &str| self.dir.path().join(format!("{what}-{id}"));
-        let group = Store::open(&path("state"), true, state::Config::default()).group(GROUP).unwrap();
+        let group = Store::open(&path("state"), true, state::Config::default()).group(GROUP, 1).unwrap();
         let snapshots = snapshot::Dir::open(Arc::new(StdVfs), &path("snapshots")).unwrap();
         let machine = Machine::new(NodeId::from(0), group, snapshots, Arc::new(()), None, Duration::from_secs(60));
         Ok(((), Log::new(self.wal.group(GroupId(id))), machine))

@@ -30,6 +30,7 @@ pub(super) const LENGTH_BYTES: usize = 4;
 /// Applied state of one group.
 pub struct Group {
     pub(super) id: u32,
+    pub(super) incarnation: u64,
     pub(super) engine: Arc<Engine>,
     pub(super) live: RwLock<Live>,
     /// Changes only while `live` is locked for writing; apart from it so that asking how far the group is never waits
@@ -50,10 +51,10 @@ pub(super) struct Live {
 }
 
 impl Group {
-    pub(super) fn new(id: u32, engine: Arc<Engine>, live: Live, mark: Mark, registry: u64) -> Self {
+    pub(super) fn new(id: u32, incarnation: u64, engine: Arc<Engine>, live: Live, mark: Mark, registry: u64) -> Self {
         let (live, mark) = (RwLock::new(live), RwLock::new(mark));
         let registry = watch::Sender::new(registry);
-        Self { id, engine, live, mark, shadow: Mutex::new(None), shadow_room: Condvar::new(), registry }
+        Self { id, incarnation, engine, live, mark, shadow: Mutex::new(None), shadow_room: Condvar::new(), registry }
     }
 
     /// Its number.

@@ -3,6 +3,7 @@
 //! The new content goes into a fresh tree, is checked in full, and only then takes the old tree's place in memory; the
 //! mark is written last. Whatever is left of an unfinished load has no mark and is dropped when the store opens.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::digest::frame;
@@ -25,7 +26,7 @@ impl Loader {
     /// Begins with nothing.
     pub fn begin(group: &Arc<Group>) -> Result<Self, Error> {
         let generation = group.live.read().generation + 1;
-        let name = tree_name(group.id, generation);
+        let name = TreeName { group: group.id, generation, incarnation: group.incarnation }.to_string();
         group.engine.drop_tree(&name)?;
         Ok(Self { group: group.clone(), tree: group.engine.tree(&name)?, generation })
     }
@@ -57,20 +58,39 @@ impl Loader {
             std::mem::replace(&mut *live, Live { tree: self.tree, generation: self.generation })
         };
         self.group.shadow_room.notify_all();
-        self.group.engine.drop_tree(&tree_name(self.group.id, old.generation))
+        let Group { id: group, incarnation, .. } = *self.group;
+        self.group.engine.drop_tree(&TreeName { group, generation: old.generation, incarnation }.to_string())
     }
 }
 
-/// Trees are named by group and generation, so a load never touches the tree in use.
-pub(super) fn tree_name(group: u32, generation: u32) -> String {
-    format!("group-{group:08x}-{generation:08x}")
+/// What a tree is: trees are named by group, generation and incarnation, so a load never touches the tree in use, and the
+/// state of a replica that was removed is never taken for that of the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TreeName {
+    pub group: u32,
+    /// How often the group was replaced as a whole.
+    pub generation: u32,
+    pub incarnation: u64,
 }
 
-/// The group and generation in a tree's name; none for trees that are not ours.
-pub(super) fn parse_tree_name(name: &str) -> Option<(u32, u32)> {
-    let (group, generation) = name.strip_prefix("group-")?.split_once('-')?;
-    let number = |text: &str| (text.len() == 8).then(|| u32::from_str_radix(text, 16).ok()).flatten();
-    Some((number(group)?, number(generation)?))
+impl fmt::Display for TreeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "group-{:08x}-{:08x}-{:016x}", self.group, self.generation, self.incarnation)
+    }
+}
+
+impl TreeName {
+    /// Reads a tree's name; none for trees that are not ours.
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.strip_prefix("group-")?.split('-');
+        let mut number = |digits: usize| {
+            let text = parts.next().filter(|text| text.len() == digits)?;
+            u64::from_str_radix(text, 16).ok()
+        };
+        let (group, generation, incarnation) = (number(8)?, number(8)?, number(16)?);
+        let tree = Self { group: group.try_into().ok()?, generation: generation.try_into().ok()?, incarnation };
+        (tree.to_string() == name).then_some(tree)
+    }
 }
 
 #[cfg(test)]
@@ -79,13 +99,17 @@ mod tests {
 
     #[test]
     fn tree_names_round_trip() {
-        assert_eq!(parse_tree_name(&tree_name(7, 0xabcdef01)), Some((7, 0xabcdef01)));
+        let tree = TreeName { group: 7, generation: 0xabcdef01, incarnation: u64::MAX - 1 };
+        assert_eq!(TreeName::parse(&tree.to_string()), Some(tree));
     }
 
     #[test]
     fn other_trees_are_not_ours() {
-        for name in ["__sled__default", "group-", "group-00000001", "group-1-2", "group-0000000x-00000001"] {
-            assert_eq!(parse_tree_name(name), None, "{name}");
+        let whole = TreeName { group: 7, generation: 1, incarnation: 2 }.to_string();
+        let longer = format!("{whole}-00000001");
+        let others = ["__sled__default", "group-", "group-00000001", "group-00000001-00000001", "group-1-2-3", &longer];
+        for name in others.into_iter().chain([&whole[..whole.len() - 1], &whole.replace('7', "+")]) {
+            assert_eq!(TreeName::parse(name), None, "{name}");
         }
     }
 }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::engine::{Config, Engine};
 use super::group::{Group, Live, stored_mark};
-use super::load::{parse_tree_name, tree_name};
+use super::load::TreeName;
 use super::registry;
 use super::verify::verify;
 use super::{Error, Mark};
@@ -35,45 +35,52 @@ impl Store {
         Self { dir: dir.to_owned(), config, check: !clean, engines: Mutex::default() }
     }
 
-    /// Opens a group. What cannot be trusted is dropped, and the group is then empty. Blocks.
-    pub fn group(&self, id: u32) -> Result<Arc<Group>, Error> {
+    /// Opens the state of one incarnation of a group. What cannot be trusted is dropped, and so is the state of any other
+    /// incarnation: its removal may not have reached the disk. The group is then empty. Blocks.
+    pub fn group(&self, id: u32, incarnation: u64) -> Result<Arc<Group>, Error> {
         let engine = self.engine(id / GROUPS_PER_ENGINE)?;
         let mut found: Option<(Live, Mark)> = None;
-        for (group, generation) in engine.trees().iter().filter_map(|name| parse_tree_name(name)) {
-            if group != id {
+        for (name, TreeName { generation, incarnation: of, .. }) in trees_of(&engine, id) {
+            if of != incarnation {
+                engine.drop_tree(&name)?;
                 continue;
             }
-            let tree = engine.tree(&tree_name(id, generation))?;
+            let tree = engine.tree(&name)?;
             let newer = found.as_ref().is_none_or(|(live, _)| live.generation < generation);
             match stored_mark(&tree) {
                 Some(mark) if newer && self.trusted(&engine, &tree, &mark, id) => {
                     if let Some((old, _)) = found.replace((Live { tree, generation }, mark)) {
-                        engine.drop_tree(&tree_name(id, old.generation))?;
+                        engine
+                            .drop_tree(&TreeName { group: id, generation: old.generation, incarnation }.to_string())?;
                     }
                 }
                 Some(_) | None => {
                     drop(tree);
-                    engine.drop_tree(&tree_name(id, generation))?;
+                    engine.drop_tree(&name)?;
                 }
             }
         }
         let (live, mark) = match found {
             Some(found) => found,
-            None => (Live { tree: engine.tree(&tree_name(id, 0))?, generation: 0 }, Mark::default()),
+            None => {
+                let name = TreeName { group: id, generation: 0, incarnation };
+                (Live { tree: engine.tree(&name.to_string())?, generation: 0 }, Mark::default())
+            }
         };
         let registry = registry::stored(&live.tree).map_err(|what| Error::State { group: id, what })?;
-        Ok(Arc::new(Group::new(id, engine, live, mark, registry.revision)))
+        Ok(Arc::new(Group::new(id, incarnation, engine, live, mark, registry.revision)))
     }
 
-    /// Empties a group. No handle of it may be in use. Blocks.
-    pub fn reset(&self, id: u32) -> Result<Arc<Group>, Error> {
+    /// Empties a group and opens it. No handle of it may be in use. Blocks.
+    pub fn reset(&self, id: u32, incarnation: u64) -> Result<Arc<Group>, Error> {
+        self.wipe(id)?;
+        self.group(id, incarnation)
+    }
+
+    /// Removes all that is kept of a group. No handle of it may be in use. Blocks.
+    pub fn wipe(&self, id: u32) -> Result<(), Error> {
         let engine = self.engine(id / GROUPS_PER_ENGINE)?;
-        for name in engine.trees() {
-            if parse_tree_name(&name).is_some_and(|(group, _)| group == id) {
-                engine.drop_tree(&name)?;
-            }
-        }
-        self.group(id)
+        trees_of(&engine, id).iter().try_for_each(|(name, _)| engine.drop_tree(name))
     }
 
     /// Bytes on disk.
@@ -110,4 +117,10 @@ impl Store {
             }
         }
     }
+}
+
+/// The trees of a group, of all its incarnations.
+fn trees_of(engine: &Engine, id: u32) -> Vec<(String, TreeName)> {
+    let named = engine.trees().into_iter().filter_map(|name| TreeName::parse(&name).map(|tree| (name, tree)));
+    named.filter(|(_, tree)| tree.group == id).collect()
 }

@@ -13,6 +13,7 @@ use super::*;
 use crate::store::{DestroyReason, Header, HeaderOrTombstone, RecordId, Tombstone};
 
 const GROUP: u32 = 3;
+const LIFE: u64 = 9;
 
 fn id(n: u8) -> ActorId {
     ActorId([n; 32])
@@ -85,7 +86,7 @@ fn destroy(group: &Group, n: u8) {
 
 fn open(dir: &Path, clean: bool) -> (Store, Arc<Group>) {
     let store = Store::open(dir, clean, Config::default());
-    let group = store.group(GROUP).unwrap();
+    let group = store.group(GROUP, LIFE).unwrap();
     (store, group)
 }
 
@@ -272,6 +273,45 @@ fn a_damaged_value_is_an_error_and_never_another_value() {
     tree.insert(key, value).unwrap();
     let error = group.value(id(1), life(1), record(7)).unwrap_err();
     assert_eq!(error.to_string(), "state of group 3 is damaged: a value does not fit its checksum");
+}
+
+#[test]
+fn the_state_of_another_incarnation_is_dropped_even_if_it_was_removed_in_vain() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (store, group) = open(dir.path(), true);
+        create(&group, 1);
+        drop(group);
+        store.close().unwrap();
+    }
+    let store = Store::open(dir.path(), true, Config::default());
+    let next = store.group(GROUP, LIFE + 1).unwrap();
+    assert_eq!(next.mark(), Mark::default());
+    create(&next, 2);
+    let (mark, content) = scan(&next);
+    let loader = Loader::begin(&next).unwrap();
+    loader.push(content.clone()).unwrap();
+    loader.finish(mark.clone()).unwrap();
+    drop(next);
+    let next = store.group(GROUP, LIFE + 1).unwrap();
+    assert_eq!(scan(&next), (mark, content), "its own state is kept, also when it was replaced as a whole");
+    drop(next);
+    assert_eq!(store.group(GROUP, LIFE).unwrap().mark(), Mark::default(), "the first one is gone for good");
+}
+
+#[test]
+fn a_wiped_group_is_empty_and_its_neighbours_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, group) = open(dir.path(), true);
+    let neighbour = store.group(GROUP + 1, LIFE).unwrap();
+    for group in [&group, &neighbour] {
+        create(group, 1);
+        put(group, 1, 7, &[1; 100_000]);
+    }
+    drop(group);
+    store.wipe(GROUP).unwrap();
+    assert_eq!(store.group(GROUP, LIFE).unwrap().mark(), Mark::default());
+    assert_eq!(neighbour.value(id(1), life(1), record(7)).unwrap().unwrap().len(), 100_000);
 }
 
 #[test]

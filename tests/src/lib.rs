@@ -5,20 +5,27 @@
 //!                                        └─ Disk      a file system of its own, power that can be cut
 //! ```
 
+mod cluster;
+pub mod damage;
 mod disk;
 mod http;
+mod load;
+mod loopback;
 mod network;
 mod process;
 mod project;
 mod server;
 mod space;
 
+pub use cluster::{Cluster, HEALTHY_MAX, Node, Setup, leaders};
 pub use disk::{Disk, try_cut};
 pub use http::{Reply, get, open, send};
+pub use load::{Ledger, Load, counters, deploy_counters};
+pub use loopback::Loopback;
 pub use network::{HOSTS_MAX, Network, try_network};
 pub use process::{Place, Process, state};
 pub use project::Project;
-pub use server::{Options, Server, Signal, lethe, wait_for};
+pub use server::{Options, Server, Signal, lethe, wait_for, wait_up_to};
 pub use space::{Apart, Space, guarded, run};
 
 /// Whether this machine can do what a test needs, by trying it. If not, the test says so and shows nothing; where

@@ -48,8 +48,13 @@ pub fn lethe() -> PathBuf {
 }
 
 /// Waits until `condition` gives a value, or fails with `what` after 20 s.
-pub async fn wait_for<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(20);
+pub async fn wait_for<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>) -> T {
+    wait_up_to(Duration::from_secs(20), what, condition).await
+}
+
+/// Waits until `condition` gives a value, or fails with `what` after `time_max`.
+pub async fn wait_up_to<T>(time_max: Duration, what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + time_max;
     loop {
         if let Some(value) = condition().await {
             return value;

@@ -1,0 +1,185 @@
+//! One node: its configuration, its data directory, and the process that runs now.
+
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{Disk, Place, Process, run};
+
+const HTTP_PORT: u16 = 8787;
+const GRPC_PORT: u16 = 7070;
+/// Where nodes listen for each other.
+const PEER_PORT: u16 = 7071;
+/// A start that takes longer has failed.
+const READY_MAX: Duration = Duration::from_secs(60);
+/// A stop that takes longer has failed.
+const STOP_MAX: Duration = Duration::from_secs(60);
+
+/// A node of a cluster. Ports and data stay over restarts.
+pub struct Node {
+    /// What people call it: `n1`, `n2`, ...
+    pub name: String,
+    binary: PathBuf,
+    dir: PathBuf,
+    address: Ipv4Addr,
+    place: Place,
+    process: Option<Process>,
+    /// Its disk, if it has one of its own. Dropped after the process.
+    disk: Option<Disk>,
+}
+
+impl Node {
+    pub(super) fn new(
+        binary: &Path,
+        dir: &Path,
+        name: String,
+        address: Ipv4Addr,
+        place: Place,
+        disk: Option<Disk>,
+    ) -> Self {
+        Self { name, binary: binary.into(), dir: dir.into(), address, place, process: None, disk }
+    }
+
+    /// Writes its `lethe.toml`.
+    pub(super) fn configure(&self, join: &[String], settings: &str) -> Result<()> {
+        let (name, address) = (&self.name, self.address);
+        let text = format!(
+            "name = {name:?}\ndata_dir = {:?}\njoin = {join:?}\n\
+             [http]\nlisten = \"{address}:{HTTP_PORT}\"\naccess_log = false\n\
+             [grpc]\nlisten = \"{address}:{GRPC_PORT}\"\n\
+             [peer]\nlisten = \"{address}:{PEER_PORT}\"\nadvertise = \"{address}:{PEER_PORT}\"\n{settings}\n",
+            self.dir.join("data"),
+        );
+        fs::write(self.config(), text).context("the node's configuration")
+    }
+
+    /// Its `lethe.toml`.
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("lethe.toml")
+    }
+
+    /// Its data directory, as seen from here.
+    pub fn data(&self) -> PathBuf {
+        self.disk.as_ref().map_or_else(|| self.dir.join("data"), Disk::outside)
+    }
+
+    /// Its disk.
+    ///
+    /// # Panics
+    /// If the cluster was set up without disks.
+    pub fn disk(&mut self) -> &mut Disk {
+        self.disk.as_mut().expect("this cluster was set up with disks")
+    }
+
+    /// `http://ADDRESS:PORT` of the gateway.
+    pub fn http(&self) -> String {
+        format!("http://{}:{HTTP_PORT}", self.address)
+    }
+
+    /// `http://ADDRESS:PORT` of the gRPC API.
+    pub fn grpc(&self) -> String {
+        format!("http://{}:{GRPC_PORT}", self.address)
+    }
+
+    /// `ADDRESS:PORT` for other nodes.
+    pub fn peer(&self) -> String {
+        format!("{}:{PEER_PORT}", self.address)
+    }
+
+    /// Runs a command of `lethe` where this node runs.
+    pub fn lethe(&self, args: &[&str]) -> Result<String> {
+        run(self.place.command(&self.binary).args(args), "").with_context(|| format!("lethe {}", args.join(" ")))
+    }
+
+    /// Starts the process and waits until it says that it is ready.
+    pub async fn start(&mut self) -> Result<()> {
+        self.launch()?;
+        self.ready().await
+    }
+
+    /// Starts the process, and does not wait for it.
+    ///
+    /// # Panics
+    /// If it runs already.
+    pub fn launch(&mut self) -> Result<()> {
+        assert!(self.process.is_none(), "{} runs already", self.name);
+        let mut command = self.place.command(&self.binary);
+        command.args(["serve", "--json", "--config"]).arg(self.config()).env("TMPDIR", &self.dir);
+        command.env("RUST_BACKTRACE", "0");
+        self.process = Some(Process::start(command, &self.dir.join("log"))?);
+        Ok(())
+    }
+
+    /// Waits until the started process says that it is ready.
+    pub async fn ready(&mut self) -> Result<()> {
+        let name = self.name.clone();
+        let line = self.process()?.line(READY_MAX).await.with_context(|| format!("starting {name}"))?;
+        let said: serde_json::Value = serde_json::from_str(&line).with_context(|| format!("ready line {line:?}"))?;
+        said["node"].as_str().with_context(|| format!("no node in {line}"))?;
+        Ok(())
+    }
+
+    /// Its process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().and_then(Process::pid)
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> Result<&mut Process> {
+        let name = &self.name;
+        self.process.as_mut().with_context(|| format!("{name} does not run"))
+    }
+
+    /// Why it ended although nobody killed it; `None` while it runs, or was ended by us.
+    pub fn died(&mut self) -> Result<Option<String>> {
+        let Some(process) = &mut self.process else { return Ok(None) };
+        let died = process.died()?.map(|why| format!("{}: {why}", self.name));
+        if died.is_some() {
+            self.process = None;
+        }
+        Ok(died)
+    }
+
+    /// kill -9. Fails if it had ended by itself.
+    pub async fn kill(&mut self) -> Result<()> {
+        let process = self.process.take().with_context(|| format!("{} does not run", self.name))?;
+        process.kill().await.with_context(|| format!("killing {}", self.name))?;
+        Ok(())
+    }
+
+    /// kill -9, where it may have ended by itself.
+    pub async fn end(&mut self) -> Result<()> {
+        if let Some(process) = self.process.take() {
+            process.end().await?;
+        }
+        Ok(())
+    }
+
+    /// Ctrl-C, and waits for the exit, which must be a clean one.
+    pub async fn stop(&mut self) -> Result<()> {
+        let process = self.process.take().with_context(|| format!("{} does not run", self.name))?;
+        let status = process.stop(STOP_MAX).await.with_context(|| format!("stopping {}", self.name))?;
+        anyhow::ensure!(status.success(), "{} stopped with {status}\n{}", self.name, self.log());
+        Ok(())
+    }
+
+    /// SIGSTOP.
+    pub async fn pause(&mut self) -> Result<()> {
+        self.process()?.pause().await
+    }
+
+    /// SIGCONT.
+    pub fn resume(&mut self) -> Result<()> {
+        self.process()?.resume()
+    }
+
+    /// What it said on stderr, since it was first started.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.dir.join("log")).unwrap_or_default()).into_owned()
+    }
+}

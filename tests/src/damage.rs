@@ -1,0 +1,66 @@
+//! Damage to files of a node that is down: what rots, is torn, or is deleted by hand.
+
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, ensure};
+
+/// Files of the write-ahead log in a data directory, oldest first.
+pub fn log_files(data: &Path) -> Result<Vec<PathBuf>> {
+    files(&data.join("wal"), "wal")
+}
+
+/// Snapshot files in a data directory.
+pub fn snapshot_files(data: &Path) -> Result<Vec<PathBuf>> {
+    files(&data.join("snapshots"), "")
+}
+
+/// Files below a folder whose extension is this one, or all, in the order of their paths.
+fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).with_context(|| format!("no folder {}", dir.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(files(&path, extension)?);
+        } else if extension.is_empty() || path.extension().is_some_and(|found| found == extension) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Where a log file's content ends: the rest of a file may be zeros that were laid down ahead.
+pub fn content_bytes(path: &Path) -> Result<u64> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1))
+}
+
+/// Inverts one byte of a file. Doing it twice mends it.
+pub fn flip(path: &Path, at: u64) -> Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).with_context(|| format!("no byte {at} in {}", path.display()))?;
+    file.write_all_at(&[!byte[0]], at).context("damaging it")?;
+    file.sync_all().context("damaging it")
+}
+
+/// Copies a data directory, as a backup taken while the node was down.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    ensure!(!to.exists(), "{} is there already", to.display());
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).with_context(|| format!("no folder {}", from.display()))? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target).context("copying a data directory")?;
+        }
+    }
+    Ok(())
+}

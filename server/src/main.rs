@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use lethe_server::{cli, node};
 
 fn main() -> ExitCode {
-    cli::run(node::dev)
+    cli::run(node::run)
 }

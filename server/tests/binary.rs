@@ -31,11 +31,15 @@ async fn actor(address: &str, args: &[&str]) -> (i32, String, String) {
 
 #[test]
 fn every_subcommand_has_help_with_examples_that_fits_a_terminal() {
-    let commands: [&[&str]; 7] =
-        [&[], &["dev"], &["actor"], &["actor", "call"], &["actor", "destroy"], &["actor", "list"], &["actor", "show"]];
+    let verbs = [
+        ("actor", &["call", "destroy", "list", "show"][..]),
+        ("cluster", &["init", "add", "join", "status", "drain", "undrain", "remove", "transfer"]),
+    ];
+    let mut commands = vec![vec![], vec!["dev"], vec!["actor"], vec!["cluster"]];
+    commands.extend(verbs.iter().flat_map(|(room, verbs)| verbs.iter().map(|verb| vec![*room, *verb])));
     for command in commands {
         for flag in ["--help", "-h"] {
-            let args = [command, &[flag]].concat();
+            let args = [&command[..], &[flag]].concat();
             let (code, stdout, stderr) = run(&args);
             assert_eq!((code, stderr.as_str()), (0, ""), "{args:?}");
             assert!(stdout.contains("Usage: lethe") && stdout.contains("Examples:"), "{args:?}: {stdout}");
@@ -50,7 +54,7 @@ fn help_names_every_subcommand() {
     let (_, top, _) = run(&["--help"]);
     let (_, actor, _) = run(&["actor", "--help"]);
     let listed = |help: &str, name: &str| help.lines().any(|line| line.trim_start().starts_with(&format!("{name} ")));
-    for name in ["dev", "actor"] {
+    for name in ["dev", "actor", "cluster"] {
         assert!(listed(&top, name), "{name}: {top}");
     }
     for name in ["call", "destroy", "list", "show"] {
@@ -65,7 +69,7 @@ fn version_goes_to_stdout() {
 
 #[test]
 fn wrong_usage_exits_with_2_and_says_why_on_stderr() {
-    let table: [(&[&str], &str); 13] = [
+    let table: [(&[&str], &str); 17] = [
         (&[], "Usage: lethe"),
         (&["serve-everything"], "unrecognized subcommand 'serve-everything'"),
         (&["dev", "--prot", "1"], "a similar argument exists: '--port'"),
@@ -79,6 +83,10 @@ fn wrong_usage_exits_with_2_and_says_why_on_stderr() {
         (&["actor", "call", "--unique", "--id", "00", "Room", "say"], "cannot be used with"),
         (&["actor", "show", "Room"], "<NAME|--id <HEX>>"),
         (&["actor", "list", "Room", "--timeout", "0"], "0 is not in 1..=900"),
+        (&["cluster", "init", "--groups", "513"], "513 is not in 1..=512"),
+        (&["cluster", "init", "--replication", "0"], "0 is not in 1..=7"),
+        (&["cluster", "add", "n2"], "--out <FILE>"),
+        (&["cluster", "drain"], "<NODE>"),
     ];
     for (args, reason) in table {
         let (code, stdout, stderr) = run(args);
@@ -186,4 +194,55 @@ async fn show_tells_what_is_known() {
     let (code, _, stderr) = actor(&address, &["show", "chat/Room", "nobody"]).await;
     assert_eq!(code, 1);
     assert!(stderr.contains("there is no actor "), "{stderr}");
+}
+
+/// Runs `lethe cluster VERB ... --api` without blocking the server in this process.
+async fn cluster(address: &str, args: &[&str]) -> (i32, String, String) {
+    let api = ["--api", address];
+    let args: Vec<String> = ["cluster"].iter().chain(args).chain(&api).map(|arg| arg.to_string()).collect();
+    let run = move || run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cluster_is_changed_and_each_change_is_waited_for() {
+    let (fake, address, _server) = start(|_| {}).await;
+    let table: [(&[&str], &str, Value); 4] = [
+        (&["drain", "n1"], "id-of-n1 is draining\n", json!({ "node": "id-of-n1", "state": "draining" })),
+        (&["undrain", "n1"], "id-of-n1 is active\n", json!({ "node": "id-of-n1", "state": "active" })),
+        (&["transfer", "7", "n1"], "id-of-n1 leads group 7\n", json!({ "group": 7, "leader": "id-of-n1" })),
+        (&["remove", "n1"], "id-of-n1 is removed\n", json!({ "node": "id-of-n1", "state": "removed" })),
+    ];
+    for (args, text, value) in table {
+        assert_eq!(cluster(&address, args).await, (0, text.to_owned(), String::new()), "{args:?}");
+        let (code, stdout, _) = cluster(&address, &[args, &["--json"]].concat()).await;
+        assert_eq!((code, serde_json::from_str::<Value>(&stdout).unwrap()), (0, value), "{args:?}");
+    }
+    assert_eq!(fake.changes.lock().unwrap().len(), 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_is_a_table_or_json_and_can_be_a_check() {
+    let (_, address, _server) = start(|_| {}).await;
+    let (code, stdout, stderr) = cluster(&address, &["status", "--check"]).await;
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    assert!(stdout.ends_with("\nAll 1 groups are healthy.\n"), "{stdout}");
+    cluster(&address, &["transfer", "7", "n1"]).await;
+    let (code, stdout, stderr) = cluster(&address, &["status", "--check"]).await;
+    assert_eq!((code, stderr.as_str()), (1, "error: the cluster is not healthy\n"));
+    assert!(stdout.ends_with("GROUP  LEADER  REPLICAS  PROBLEM\n7      -                 it moves\n"), "{stdout}");
+    let (code, stdout, _) = cluster(&address, &["status", "--json"]).await;
+    let value: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, &value["healthy"], &value["groups"][0]["problem"]), (0, &json!(false), &json!("it moves")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_cluster_refuses_is_told_with_the_reason() {
+    let (_, address, _server) = start(|_| {}).await;
+    let (code, stdout, stderr) = cluster(&address, &["drain", "n9"]).await;
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert!(stderr.starts_with("error: Oops: InvalidTarget (outcome: not done)"), "{stderr}");
+    let (code, _, stderr) = cluster(&address, &["remove", "n9", "--json"]).await;
+    let error: Value = serde_json::from_str(&stderr).unwrap();
+    assert_eq!((code, &error["error"]["outcome"]), (1, &json!("not done")));
 }

@@ -3,8 +3,10 @@
 //! stdout carries data, stderr carries talk. Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
 
 mod actor;
+mod cluster;
 pub mod config;
 mod dev;
+mod file;
 mod logs;
 mod output;
 
@@ -15,6 +17,7 @@ use clap::{Parser, Subcommand};
 
 pub use self::{
     actor::ActorArgs,
+    cluster::{AddArgs, ClusterArgs, InitArgs, JoinArgs},
     dev::DevArgs,
     logs::{LogArgs, LogFormat},
 };
@@ -27,6 +30,7 @@ Examples:
   lethe dev                                   serve the project in this directory on port 8787
   lethe dev examples/counter --port 8080      serve another one on another port
   lethe actor call Room lobby say '[\"hi\"]'    call a method of an actor
+  lethe cluster status                        look at the cluster
 
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage. stdout is data, stderr is talk.";
 
@@ -51,25 +55,45 @@ pub enum Command {
     /// Reads wrangler.jsonc, wrangler.json or wrangler.toml in DIR, serves the worker over HTTP and its actors over
     /// gRPC. A changed file deploys a new version; requests in flight finish on the version they began with.
     Dev(DevArgs),
+    /// Make a cluster, add nodes to it, look at it and change it.
+    Cluster(ClusterArgs),
     /// Call, destroy, list and show actors of a running node.
     #[command(after_help = actor::EXAMPLES)]
     Actor(ActorArgs),
 }
 
-/// Parses the command line and runs it; `dev` is what `lethe dev` does.
-pub fn run<D, F>(dev: D) -> ExitCode
+/// What is done by a node, or to a node's files on this machine; everything else a command asks over gRPC.
+#[derive(Debug)]
+pub enum Task {
+    /// `lethe dev`
+    Dev(DevArgs),
+    /// `lethe cluster init`
+    Init(InitArgs),
+    /// `lethe cluster add`
+    Add(AddArgs),
+    /// `lethe cluster join`
+    Join(JoinArgs),
+}
+
+/// Parses the command line and runs it; `act` does a node's tasks.
+pub fn run<A, F>(act: A) -> ExitCode
 where
-    D: FnOnce(DevArgs) -> F,
+    A: FnOnce(Task) -> F,
     F: Future<Output = anyhow::Result<()>>,
 {
     let cli = Cli::parse();
-    let as_json = matches!(&cli.command, Command::Actor(args) if args.json());
+    let as_json = match &cli.command {
+        Command::Actor(args) => args.json(),
+        Command::Cluster(args) => args.json(),
+        Command::Dev(_) => false,
+    };
     let done = cli.logs.init().and_then(|()| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.context("cannot start worker threads")?;
         runtime.block_on(async {
             match cli.command {
-                Command::Dev(args) => dev(args).await,
+                Command::Dev(args) => act(Task::Dev(args)).await,
+                Command::Cluster(args) => args.run(act, &mut std::io::stdout()).await,
                 Command::Actor(args) => args.run(&mut std::io::stdout()).await,
             }
         })

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Runs `lethe dev`; returns when it was stopped and everything in flight is done.
-pub async fn dev(args: DevArgs) -> Result<()> {
+pub(super) async fn dev(args: DevArgs) -> Result<()> {
     let (project, warnings) = Project::load(&args.dir)?;
     for warning in warnings {
         tracing::warn!("{warning}");

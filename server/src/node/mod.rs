@@ -1,11 +1,28 @@
-//! The node: builds the rooms bottom-up, reloads what they serve, and stops them top-down.
+//! The node: makes it, builds its rooms bottom-up, reloads what they serve, and stops them top-down.
 
+mod birth;
 mod dev;
 mod directory;
+mod durable;
 mod files;
+mod form;
+mod join_file;
 mod operator;
 mod reload;
 mod rooms;
 
-pub use dev::dev;
+use anyhow::Result;
+
+use crate::cli::Task;
+
 pub use rooms::{Config, Node};
+
+/// Does one of the tasks that are a node's.
+pub async fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Dev(args) => dev::dev(args).await,
+        Task::Init(args) => form::init(&args),
+        Task::Add(args) => form::add(&args),
+        Task::Join(args) => form::join(&args),
+    }
+}

@@ -6,8 +6,8 @@ use super::Settings;
 
 /// Where a value is kept, and so of which kind it is.
 pub(super) enum Slot<'a> {
-    /// A short name.
-    Name(&'a mut String),
+    /// A short name that need not be given.
+    MaybeName(&'a mut Option<String>),
     /// A file or directory.
     Path(&'a mut PathBuf),
     /// A file or directory that need not be given.
@@ -83,8 +83,8 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
 }
 
 const PLACE: &[Key] = &[
-    key("", "name", "What people call this node; shown by `lethe cluster status`. Default: the machine's name.", |s| {
-        Slot::Name(&mut s.name)
+    key("", "name", "What people call this node. Default: the name in its join file, or the machine's.", |s| {
+        Slot::MaybeName(&mut s.name)
     }),
     key("", "data_dir", "Where everything durable is: log, keys, state, snapshots.", |s| Slot::Path(&mut s.data_dir)),
     key("", "join", "Peer addresses of other nodes; asked until this node knows the cluster.", |s| {
@@ -94,6 +94,9 @@ const PLACE: &[Key] = &[
 
 const HTTP: &[Key] = &[
     key("http", "listen", "Address and port.", |s| Slot::Listen(&mut s.http.listen)),
+    key("http", "advertise", "host:port that `lethe cluster status` shows. Default: where it listens.", |s| {
+        Slot::MaybeHost(&mut s.http_advertise)
+    }),
     key("http", "tls_cert", "Certificate chain (PEM); with it the port speaks HTTPS only.", |s| {
         Slot::MaybePath(&mut s.http_cert)
     }),

@@ -23,6 +23,7 @@ use lethe_runtime::engine;
 
 use crate::{actor, egress, gateway, grpc, shard};
 
+pub use parse::is_name;
 pub use print::{example, help};
 
 /// Largest configuration file, bytes.
@@ -35,14 +36,16 @@ const PEER_PORT: u16 = 7071;
 /// Everything `lethe.toml` can say.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What people call the node.
-    pub name: String,
+    /// What people call the node, if it is not the name in its join file or the machine's.
+    pub name: Option<String>,
     /// Where everything durable is.
     pub data_dir: PathBuf,
     /// Peer addresses of other nodes, `host:port`, used until the registry is known.
     pub join: Vec<String>,
     /// The HTTP face.
     pub http: gateway::Config,
+    /// `host:port` at which clients reach the HTTP face, if it is not where it listens.
+    pub http_advertise: Option<String>,
     /// The certificate chain of the HTTP face.
     pub http_cert: Option<PathBuf>,
     /// Its private key.
@@ -109,10 +112,11 @@ impl Default for Settings {
     fn default() -> Self {
         let everywhere = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
         Self {
-            name: host_name(),
+            name: None,
             data_dir: PathBuf::from("/var/lib/lethe"),
             join: Vec::new(),
             http: gateway::Config::new(everywhere(HTTP_PORT)),
+            http_advertise: None,
             http_cert: None,
             http_key: None,
             grpc: grpc::Config::new(SocketAddr::from((Ipv4Addr::LOCALHOST, GRPC_PORT))),
@@ -154,6 +158,11 @@ impl Settings {
         Some(gateway::Tls { cert_pem_path: cert, key_pem_path: key })
     }
 
+    /// `host:port` at which clients reach the HTTP face, given where it really listens.
+    pub fn http_advertise(&self, bound: SocketAddr) -> String {
+        self.http_advertise.clone().unwrap_or_else(|| bound.to_string())
+    }
+
     /// `host:port` at which other nodes reach this one, given where it really listens.
     pub fn peer_advertise(&self, bound: SocketAddr) -> String {
         self.peer_advertise.clone().unwrap_or_else(|| bound.to_string())
@@ -166,7 +175,7 @@ impl Settings {
 }
 
 /// The machine's name, or `lethe` where it has none that can be printed.
-fn host_name() -> String {
+pub fn host_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     if parse::is_name(&name) { name } else { "lethe".to_owned() }
 }

@@ -23,7 +23,7 @@ const NAME_CHARS_MAX: usize = 63;
 const JOIN_MAX: usize = 64;
 
 /// Whether a text can name a node: letters, digits, `-`, `_` and `.`.
-pub(super) fn is_name(text: &str) -> bool {
+pub fn is_name(text: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     (1..=NAME_CHARS_MAX).contains(&text.len()) && text.chars().all(fits)
 }
@@ -169,11 +169,12 @@ fn place(text: &str, key: &str) -> usize {
 /// Puts a value in its place, or says what was expected.
 fn store(file: &File<'_>, key: &Key, slot: Slot<'_>, value: DeValue<'_>) -> Result<(), String> {
     match slot {
-        Slot::Name(place) => {
-            *place = text(value)?;
-            if !is_name(place) {
-                return Err(format!("1 to {NAME_CHARS_MAX} letters, digits, `-`, `_` or `.`, not {place:?}"));
+        Slot::MaybeName(place) => {
+            let name = text(value)?;
+            if !is_name(&name) {
+                return Err(format!("1 to {NAME_CHARS_MAX} letters, digits, `-`, `_` or `.`, not {name:?}"));
             }
+            *place = Some(name);
         }
         Slot::Path(place) => *place = path(file, value)?,
         Slot::MaybePath(place) => *place = Some(path(file, value)?),

@@ -81,6 +81,7 @@ fn sample(key: &Key, settings: &mut Settings) -> String {
     let absent = match key.path().as_str() {
         "http.tls_cert" => "\"/etc/lethe/http.pem\"",
         "http.tls_key" => "\"/etc/lethe/http-key.pem\"",
+        "http.advertise" => "\"10.0.0.1:8787\"",
         "tls.dir" => "\"/var/lib/lethe/tls\"",
         _ => "\"10.0.0.1:7070\"",
     };
@@ -94,7 +95,7 @@ fn sample(key: &Key, settings: &mut Settings) -> String {
 fn show(slot: Slot<'_>) -> Option<String> {
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     Some(match slot {
-        Slot::Name(text) => quoted(text),
+        Slot::MaybeName(text) => quoted(text.as_ref()?),
         Slot::Path(path) => quoted(&path.display().to_string()),
         Slot::MaybePath(path) => quoted(&path.as_ref()?.display().to_string()),
         Slot::Listen(address) => quoted(&address.to_string()),

@@ -1,0 +1,203 @@
+//! `lethe cluster`: making a cluster and its nodes (offline, on their machines), and looking at and changing one that
+//! runs (over gRPC, from anywhere).
+
+mod change;
+mod status;
+
+use std::{future::Future, io::Write, path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand};
+use lethe_client::Client;
+
+use super::{
+    Task,
+    config::{self, Settings},
+    file::FileArgs,
+};
+use change::{DrainArgs, NodeArgs, RemoveArgs, TransferArgs};
+use status::StatusArgs;
+
+/// Fewest and most data groups of a cluster.
+const GROUPS: std::ops::RangeInclusive<i64> = 1..=512;
+
+/// Examples of `lethe cluster`.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  lethe cluster init --config n1.toml                   on the first machine; then: lethe serve
+  lethe cluster add --config n1.toml n2 --out n2.join   there again: a file that lets n2 in
+  lethe cluster join --config n2.toml n2.join           on the second machine; then: lethe serve
+  lethe cluster status
+  lethe cluster drain n2                                before n2 is stopped for long
+  lethe cluster remove n2                               for good";
+
+const INIT_EXAMPLES: &str = "\
+Makes the data directory of the first node and the cluster's certificate authority. The authority's private
+key stays in the tls directory; `lethe cluster add` needs it. The number of groups is fixed for good.
+
+Examples:
+  lethe cluster init
+  lethe cluster init --config n1.toml --groups 64 --replication 3 --json";
+
+const ADD_EXAMPLES: &str = "\
+Works where the certificate authority is, whether the node runs or not. The join file holds the new node's
+private key: carry it over a safe channel, and delete it after `lethe cluster join`.
+
+Examples:
+  lethe cluster add n2 --out n2.join";
+
+const JOIN_EXAMPLES: &str = "\
+Makes the data directory of a new node. Nothing is sent: the node joins when it first runs `lethe serve`.
+
+Examples:
+  lethe cluster join n2.join
+  lethe cluster join --config n2.toml n2.join --json";
+
+/// Arguments of `lethe cluster`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ClusterArgs {
+    #[command(subcommand)]
+    verb: ClusterVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum ClusterVerb {
+    /// Make a cluster, and this machine its first node.
+    #[command(after_help = INIT_EXAMPLES)]
+    Init(InitArgs),
+    /// Make a join file for one more node.
+    #[command(after_help = ADD_EXAMPLES)]
+    Add(AddArgs),
+    /// Make this machine a node, with a join file.
+    #[command(after_help = JOIN_EXAMPLES)]
+    Join(JoinArgs),
+    /// Show nodes and groups, and what is wrong with them.
+    Status(StatusArgs),
+    /// Move all leadership away from a node, and keep it away.
+    Drain(DrainArgs),
+    /// Take a drain back.
+    #[command(after_help = change::UNDRAIN_EXAMPLES)]
+    Undrain(NodeArgs),
+    /// Take a node, live or dead, out of the cluster for good.
+    Remove(RemoveArgs),
+    /// Hand the leadership of a group to a node.
+    Transfer(TransferArgs),
+}
+
+/// Arguments of `lethe cluster init`.
+#[derive(Clone, Debug, Args)]
+pub struct InitArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Raft groups that actors are spread over.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(GROUPS))]
+    pub groups: u32,
+    /// Nodes that hold a copy of each actor, once there are so many.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=7))]
+    pub replication: u32,
+    /// Print {"cluster", "node"} instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `lethe cluster add`.
+#[derive(Clone, Debug, Args)]
+pub struct AddArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// What people will call the new node.
+    pub name: String,
+    /// Where to write the join file; it must not exist.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Print {"cluster", "node", "file"} instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `lethe cluster join`.
+#[derive(Clone, Debug, Args)]
+pub struct JoinArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// The join file.
+    pub join_file: PathBuf,
+    /// Print {"cluster", "node"} instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl InitArgs {
+    /// Reads and checks the configuration.
+    pub fn settings(&self) -> Result<Settings, config::Error> {
+        self.file.settings()
+    }
+}
+
+impl AddArgs {
+    /// Reads and checks the configuration.
+    pub fn settings(&self) -> Result<Settings, config::Error> {
+        self.file.settings()
+    }
+}
+
+impl JoinArgs {
+    /// Reads and checks the configuration.
+    pub fn settings(&self) -> Result<Settings, config::Error> {
+        self.file.settings()
+    }
+}
+
+/// How to reach the cluster, and how to print.
+#[derive(Debug, Args)]
+struct ApiArgs {
+    /// gRPC address of any node.
+    #[arg(long, default_value = "http://127.0.0.1:7070", value_name = "URL", env = "LETHE_ENDPOINT")]
+    api: String,
+    /// Print JSON, errors (on stderr) included.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Deadline of one request to the node.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+impl ApiArgs {
+    async fn connect(&self) -> Result<Client, lethe_client::Error> {
+        Ok(Client::connect(&self.api).await?.with_deadline(DEADLINE))
+    }
+}
+
+impl ClusterArgs {
+    /// Runs the command: `act` does what is a node's, the rest is asked over gRPC and answered to `out`.
+    pub(super) async fn run<A, F>(self, act: A, out: &mut impl Write) -> anyhow::Result<()>
+    where
+        A: FnOnce(Task) -> F,
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        match self.verb {
+            ClusterVerb::Init(args) => act(Task::Init(args)).await,
+            ClusterVerb::Add(args) => act(Task::Add(args)).await,
+            ClusterVerb::Join(args) => act(Task::Join(args)).await,
+            ClusterVerb::Status(args) => args.run(out).await,
+            ClusterVerb::Drain(args) => args.run(out).await,
+            ClusterVerb::Undrain(args) => args.undrain(out).await,
+            ClusterVerb::Remove(args) => args.run(out).await,
+            ClusterVerb::Transfer(args) => args.run(out).await,
+        }
+    }
+
+    /// Whether errors are to be printed as JSON.
+    pub(super) fn json(&self) -> bool {
+        match &self.verb {
+            ClusterVerb::Init(args) => args.json,
+            ClusterVerb::Add(args) => args.json,
+            ClusterVerb::Join(args) => args.json,
+            ClusterVerb::Status(args) => args.api.json,
+            ClusterVerb::Drain(args) => args.api.json,
+            ClusterVerb::Undrain(args) => args.api.json,
+            ClusterVerb::Remove(args) => args.api.json,
+            ClusterVerb::Transfer(args) => args.api.json,
+        }
+    }
+}

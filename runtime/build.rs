@@ -27,7 +27,12 @@ include!("src/ops/table.in");
 /// Source text by builtin name.
 type Sources = BTreeMap<String, String>;
 
+/// What `src/page_pool.rs` asks of the linker; the crates that link binaries with this one find it as metadata.
+const LINK_ARG: &str = "-Wl,--wrap=_ZN2v88internal10MemoryPool6RemoveEPNS0_7IsolateE";
+
 fn main() {
+    println!("cargo::rustc-link-arg={LINK_ARG}");
+    println!("cargo::metadata=LINK_ARG={LINK_ARG}");
     println!("cargo::rerun-if-changed=js");
     println!("cargo::rerun-if-changed=src/ops/table.in");
     println!("cargo::rerun-if-changed=src/v8_flags.rs");

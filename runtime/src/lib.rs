@@ -30,6 +30,7 @@ mod kill;
 mod memory;
 mod modules;
 mod ops;
+mod page_pool;
 mod pending;
 mod platform;
 mod pool;

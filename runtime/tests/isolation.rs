@@ -149,8 +149,52 @@ async fn a_secret_of_a_request_is_in_no_javascript_heap_after_it() {
         .await;
     assert_eq!(answers.iter().find(|answer| answer.as_deref() != Ok("34")), None);
     engine.idle().await;
+    nowhere(&needle).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_that_a_living_heap_gave_up_are_empty_for_the_next() {
+    let engine = support::engine();
+    let script = r#"
+        export default {
+          async fetch(request) {
+            const secret = await request.text();
+            const copies = JSON.stringify(Array(1000).fill(secret));
+            for (let i = 0, kept = []; i < 1000; i++) if (kept.push(JSON.parse(copies)) === 300) kept = [];
+            console.log("stays");
+            await fetch("http://never/");
+          },
+        };
+    "#;
+    let program = support::compile(&engine, support::source(script)).await;
+    let secret = format!("жг{}", uuid::Uuid::new_v4().simple());
+    let needle = utf16(&secret);
+    let host = Arc::new(FakeHost::default());
+    let request = http::Request::post("http://test/").body(body::full(secret.into_bytes())).expect("a valid request");
+    let staying = tokio::spawn({
+        let (engine, host) = (engine.clone(), host.clone());
+        async move { engine.fetch(&program, None, request, host).await.map(|_| ()) }
+    });
     let deadline = Instant::now() + Duration::from_secs(20);
-    while let Some(place) = memory_holds(&needle) {
+    while host.lines.lock().is_empty() {
+        assert!(Instant::now() < deadline, "the worker did not start");
+        tokio::task::yield_now().await;
+    }
+    assert!(memory_holds(&needle).is_some(), "the search does not find what a live isolate holds");
+
+    // These isolates are made while the other lives, and live on after it.
+    let others = support::engine();
+    let hello = support::compile(&others, support::source("export default { fetch: () => new Response('hi') }")).await;
+    assert_eq!(many(&others, &hello, 20).await.into_iter().find(|answer| answer.as_deref() != Ok("hi")), None);
+    staying.abort();
+    engine.idle().await;
+    nowhere(&needle).await;
+}
+
+/// Waits until no JavaScript heap holds `needle`.
+async fn nowhere(needle: &[u8]) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while let Some(place) = memory_holds(needle) {
         assert!(Instant::now() < deadline, "a JavaScript heap still holds the secret: {place}");
         tokio::task::yield_now().await;
     }

@@ -44,6 +44,10 @@ pub struct Config {
     pub start_ms: u64,
     /// How long one batch may take to be applied before the group is given up, in milliseconds.
     pub apply_ms: u64,
+    /// How long a follower may leave entries unanswered before they are sent again, in milliseconds.
+    pub append_stall_ms: u64,
+    /// How long the transfer of a snapshot may make no progress, in milliseconds.
+    pub snapshot_stall_ms: u64,
     /// Heartbeats of a leader, in milliseconds.
     pub heartbeat_ms: u64,
     /// Shortest time without a heartbeat after which a follower wants to lead, in milliseconds.
@@ -93,6 +97,8 @@ impl Config {
             change_ms: 30_000,
             start_ms: 10_000,
             apply_ms: 60_000,
+            append_stall_ms: 5000,
+            snapshot_stall_ms: 15_000,
             heartbeat_ms: 200,
             election_min_ms: 600,
             election_max_ms: 1000,

@@ -61,8 +61,8 @@ pub(super) struct Builder {
 /// A snapshot file, as it goes to another node.
 #[derive(Clone)]
 pub(super) struct SnapshotFile {
-    vfs: Arc<dyn Vfs>,
-    found: Found,
+    pub vfs: Arc<dyn Vfs>,
+    pub found: Found,
 }
 
 type Responder = Option<ApplyResponder<Types>>;
@@ -228,7 +228,7 @@ impl Machine {
     }
 }
 
-type SnapshotOf = openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>;
+pub(super) type SnapshotOf = openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>;
 
 /// Loads a snapshot file into a group. Blocks.
 pub(super) fn load(group: &Arc<Group>, snapshots: &snapshot::Dir, found: &Found) -> io::Result<()> {
@@ -253,7 +253,7 @@ fn applied(position: Option<&Position>, membership: &Bytes) -> io::Result<(Optio
     Ok((log_id, codec::decode_membership(membership)?))
 }
 
-fn snapshot_meta(head: &Head) -> io::Result<SnapshotMeta> {
+pub(super) fn snapshot_meta(head: &Head) -> io::Result<SnapshotMeta> {
     let (last_log_id, last_membership) = applied(head.mark.applied.as_ref(), &head.mark.membership)?;
     Ok(SnapshotMeta { last_log_id, last_membership })
 }

@@ -31,8 +31,8 @@ pub use handle::{Metrics, Shard};
 pub use identity::Identity;
 pub use lethe_proto::{ClusterId, NodeId};
 pub use members::Members;
-pub use network::Alone;
+pub use network::{Alone, TOPICS};
 pub use shards::{Begin, SYSTEM_GROUP, Shards};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -14,11 +14,10 @@ use super::config::OnFatal;
 use super::limits::Limits;
 use super::log::Log;
 use super::machine::Machine;
-use super::network::Network;
+use super::network::{Links, Network};
 use super::recover::recover;
 use super::types::{Peer, Types};
 use super::{Config, Effects, Epoch, Error, NodeId, Shard};
-use crate::peer::Transport;
 use crate::store::snapshot;
 use crate::store::state::{Group, Store};
 
@@ -59,7 +58,7 @@ pub(super) struct Shared {
     pub snapshots: snapshot::Dir,
     pub effects: Arc<dyn Effects>,
     pub limits: Arc<Limits>,
-    pub transport: Arc<dyn Transport>,
+    pub links: Arc<Links>,
 }
 
 impl Replica {
@@ -69,7 +68,8 @@ impl Replica {
         let group = machine.group().clone();
         // How much of the log is this group's is not known; a snapshot too early costs less than one too late.
         machine.add_unsaved_bytes(shared.limits.log_bytes() / u64::from(shared.config.groups_max()));
-        let raft = Raft::new(shared.node, shared.raft.clone(), Network, log, machine.clone()).await;
+        let network = Network { group: id, links: shared.links.clone() };
+        let raft = Raft::new(shared.node, shared.raft.clone(), network, log, machine.clone()).await;
         let raft = raft.map_err(|error| Error::Refused(format!("group {id}: {error}")))?;
         let told = Told { leadership: watch::Sender::new(None), leader: watch::Sender::new(None) };
         let (leadership, leader) = (told.leadership.subscribe(), told.leader.subscribe());

@@ -19,11 +19,13 @@ use super::handle::Shard;
 use super::identity::Identity;
 use super::limits::Limits;
 use super::log::Log;
+use super::network::{Links, Receiver};
 use super::open::{Opened, open, put_clean_mark};
 use super::replica::{Replica, Shared};
 use super::roster::{Entry, Roster, Stage};
 use super::upkeep;
 use super::{Error, NodeId};
+use crate::peer::Handler;
 use crate::store::snapshot;
 use crate::store::state::Store;
 use crate::store::vfs::Vfs;
@@ -31,6 +33,8 @@ use crate::store::wal::Wal;
 
 /// The group that holds the cluster's own data.
 pub const SYSTEM_GROUP: u32 = 0;
+
+const SNAPSHOTS_DIR: &str = "snapshots";
 
 /// How a replica begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,15 +54,15 @@ pub struct Shards {
 /// What the room's tasks share.
 pub(super) struct Hosted {
     identity: Identity,
-    vfs: Arc<dyn Vfs>,
+    pub vfs: Arc<dyn Vfs>,
     data_dir: PathBuf,
     wal: Wal,
     shared: Shared,
     roster: Mutex<Roster>,
     slots: Mutex<BTreeMap<u32, Slot>>,
     changes: watch::Sender<u64>,
-    stop: watch::Sender<bool>,
-    tasks: TaskTracker,
+    pub stop: watch::Sender<bool>,
+    pub tasks: TaskTracker,
 }
 
 /// A replica that is here, or that comes or goes.
@@ -78,7 +82,7 @@ impl Shards {
         let Opened { identity, roster, wal, clean } = opened;
         // State of another node is never even looked at.
         let store = Arc::new(Store::open(&state_dir.join(identity.node.to_string()), clean, config.state.clone()));
-        let (shots_vfs, shots_dir) = (vfs.clone(), data_dir.join("snapshots"));
+        let (shots_vfs, shots_dir) = (vfs.clone(), data_dir.join(SNAPSHOTS_DIR));
         let snapshots = blocking(move || Ok(snapshot::Dir::open(shots_vfs, &shots_dir)?)).await?;
         let shared = Shared {
             node: identity.node,
@@ -87,7 +91,7 @@ impl Shards {
             snapshots,
             effects,
             limits: Arc::new(Limits::new(&config, wal.clone())),
-            transport,
+            links: Links::new(transport, &config),
             config,
         };
         let hosted = Arc::new(Hosted {
@@ -166,6 +170,11 @@ impl Shards {
         Ok(())
     }
 
+    /// Takes messages of other nodes for these replicas.
+    pub fn handler(&self) -> Arc<dyn Handler> {
+        Arc::new(Receiver::new(&self.hosted))
+    }
+
     /// Counters and sizes of the write-ahead log.
     pub fn wal_stats(&self) -> crate::store::wal::Stats {
         self.hosted.wal.stats()
@@ -186,6 +195,7 @@ impl Shards {
             replica.raft.shutdown().await.map_err(failed)?;
             watching.await.map_err(failed)?;
         }
+        hosted.shared.links.idle().await;
         blocking(move || {
             hosted.wal.clone().close();
             hosted.shared.store.close()?;
@@ -217,6 +227,11 @@ impl Hosted {
     /// The sizes and limits in force.
     pub fn config(&self) -> &Config {
         &self.shared.config
+    }
+
+    /// Where snapshots are.
+    pub fn snapshots_dir(&self) -> PathBuf {
+        self.data_dir.join(SNAPSHOTS_DIR)
     }
 
     async fn open_all(self: &Arc<Self>) -> Result<(), Error> {

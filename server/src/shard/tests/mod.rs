@@ -3,6 +3,9 @@
 mod faults;
 mod fence;
 mod golden;
+pub(crate) mod net;
+mod fleet;
+mod replication;
 mod power;
 mod registry;
 mod replay;

@@ -1,0 +1,1 @@
+//! Messages that are not what they should be.

@@ -8,6 +8,7 @@ pub mod grpc;
 pub mod routing;
 pub mod actor;
 pub mod deploy;
+pub mod cluster;
 pub mod egress;
 pub mod shard;
 pub mod vault;

@@ -32,7 +32,7 @@ use crate::{
     deploy::Version,
     shard::{Applied, Command, Create, Epoch, ProposeError, Rejection, Shard, Shards},
     store::{Header, HeaderOrTombstone, RecordId},
-    vault::{self, NewKey, Sealer, Vault},
+    vault::{self, NewKey, Owner, Sealer, Vault},
 };
 
 /// The record that a sealed actor name is bound to. No storage name has this id: ids are keyed digests.
@@ -116,9 +116,11 @@ async fn activate(
     let known = shard.header(me.id).await.map_err(|reason| error::internal(reason.to_string(), Outcome::NotDone))?;
     let (create, key) = match known {
         Some(HeaderOrTombstone::Tombstone(_)) => return Err(error::destroyed(Outcome::NotDone)),
-        Some(HeaderOrTombstone::Header(header)) => (None, Key::Old(open_key(with, me, header.incarnation).await?)),
+        Some(HeaderOrTombstone::Header(header)) => {
+            (None, Key::Old(open_key(with, shard, me, header.incarnation).await?))
+        }
         None => {
-            let (create, new) = create(with, me).await?;
+            let (create, new) = create(with, shard, me).await?;
             (Some(create), Key::New(new))
         }
     };
@@ -149,37 +151,46 @@ impl Key {
             Self::Old(sealer) => Ok(sealer),
             Self::New(new) => {
                 let sealer = new.sealer();
-                with_vault(&with.deps.vault, move |vault| vault.keep(&new)).await?;
-                Ok(sealer)
+                match with_vault(with, move |vault| vault.keep(&new)).await? {
+                    true => Ok(sealer),
+                    // Somebody else destroyed it already.
+                    false => Err(error::destroyed(Outcome::NotDone)),
+                }
             }
         }
     }
 }
 
-async fn create(with: &Activation<'_>, me: &ActorRef) -> Result<(Create, NewKey), CallError> {
+/// A new incarnation, its key sealed to the members of the group.
+async fn create(with: &Activation<'_>, shard: &Shard, me: &ActorRef) -> Result<(Create, NewKey), CallError> {
+    let recipients = with.deps.keys.recipients(shard).await;
+    let recipients = recipients.map_err(|reason| error::unavailable(reason.to_string(), Outcome::NotDone))?;
     let incarnation = Uuid::now_v7();
     let id = me.id;
-    let new = with_vault(&with.deps.vault, move |vault| vault.generate(id, incarnation)).await?;
+    let shared = move |vault: &Vault| {
+        let new = vault.generate(id, incarnation)?;
+        Ok((vault.share(&new, &recipients)?, new))
+    };
+    let (key_shares, new) = with_vault(with, shared).await?;
     let failed = |reason| vault_failed(&reason);
     let sealed_name = match &me.name {
         Some(name) => Some(new.sealer().seal_name(ACTOR_NAME, name.as_bytes()).map_err(failed)?),
         None => None,
     };
-    let key_shares = with.deps.vault.share(&new, &[with.deps.vault.recipient()]).map_err(failed)?;
     Ok((Create { incarnation, created_at_ms: clock::now_ms(), sealed_name, key_shares }, new))
 }
 
-async fn open_key(with: &Activation<'_>, me: &ActorRef, incarnation: Uuid) -> Result<Sealer, CallError> {
-    let id = me.id;
-    with_vault(&with.deps.vault, move |vault| vault.sealer(id, incarnation)).await
+async fn open_key(with: &Activation<'_>, shard: &Shard, me: &ActorRef, incarnation: Uuid) -> Result<Sealer, CallError> {
+    let owner = Owner { actor: me.id, incarnation };
+    with.deps.keys.sealer(shard, owner).await.map_err(|reason| vault_failed(&reason))
 }
 
 /// Asks the vault, whose calls may block on the disk.
-pub(super) async fn with_vault<T: Send + 'static>(
-    vault: &Vault,
+async fn with_vault<T: Send + 'static>(
+    with: &Activation<'_>,
     work: impl FnOnce(&Vault) -> Result<T, vault::Error> + Send + 'static,
 ) -> Result<T, CallError> {
-    let vault = vault.clone();
+    let vault = with.deps.keys.vault().clone();
     match tokio::task::spawn_blocking(move || work(&vault)).await {
         Ok(result) => result.map_err(|reason| vault_failed(&reason)),
         Err(_) => Err(error::internal("asking for the actor's key failed", Outcome::NotDone)),

@@ -34,11 +34,12 @@ use super::{
 };
 use crate::{
     clock,
+    cluster::Keys,
     deploy::Deployments,
     egress::Fetcher,
     shard::{Applied, Command, ProposeError, Shards},
     store::{DestroyReason, Header},
-    vault::Vault,
+    vault::Owner,
 };
 
 /// How long a destruction waits for a start that was under way when it began.
@@ -81,7 +82,7 @@ pub struct Deps {
     /// Where their writes go.
     pub shards: Arc<Shards>,
     /// Their keys.
-    pub vault: Vault,
+    pub keys: Keys,
     /// Their code.
     pub deployments: Deployments,
     /// Their way to the internet.
@@ -166,9 +167,9 @@ impl Actors {
 
     /// The name an actor's id was made from, if it was told when the actor was created.
     pub async fn name_of(&self, header: &Header) -> Option<String> {
-        let (actor, incarnation) = (header.actor, header.incarnation);
-        let sealer = activation::with_vault(&self.inner.deps.vault, move |vault| vault.sealer(actor, incarnation));
-        let sealer = sealer.await.ok()?;
+        let owner = Owner { actor: header.actor, incarnation: header.incarnation };
+        let shard = self.inner.deps.shards.shard(header.actor)?;
+        let sealer = self.inner.deps.keys.sealer(&shard, owner).await.ok()?;
         activation::opened_name(header, &sealer)
     }
 

@@ -7,21 +7,20 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use lethe_proto::ActorId;
 use lethe_runtime::engine::{self, Engine};
-use uuid::Uuid;
 
 use super::{directory::NodeDirectory, operator::Alone, reload};
 use crate::{
     actor::{self, Actors, Call},
+    cluster::{Keys, keys},
     deploy::{Deployments, Project},
     egress::{self, Fetcher},
     gateway::{self, Gateway},
     grpc,
     routing::Router,
-    shard::{self, Created, EffectError, Effects, Shards},
+    shard::{self, Identity, Shards},
     store::vfs::{StdVfs, Vfs},
-    vault::{Owner, TableConfig, Vault},
+    vault::{TableConfig, Vault},
     worker::Workers,
 };
 
@@ -60,6 +59,7 @@ pub struct Node {
     engine: Engine,
     deployments: Deployments,
     actors: Actors,
+    keys: Keys,
     shards: Arc<Shards>,
     http: gateway::Handle,
     grpc: grpc::Handle,
@@ -96,7 +96,7 @@ impl Node {
         let engine = Engine::start(config.engine);
         let deployments = Deployments::new(reload::build(&engine, project).await?);
         let fetcher = Fetcher::new(config.egress)?;
-        let (vault, shards) = open_data(&config.data_dir, config.groups).await?;
+        let (keys, shards) = open_data(&config.data_dir, config.groups).await?;
 
         let call_timeout = config.actors.call_timeout;
         let mut actors = None;
@@ -104,7 +104,7 @@ impl Node {
             let deps = actor::Deps {
                 engine: engine.clone(),
                 shards: shards.clone(),
-                vault,
+                keys: keys.clone(),
                 deployments: deployments.clone(),
                 fetcher: fetcher.clone(),
                 call: router.clone(),
@@ -124,7 +124,7 @@ impl Node {
             show_failures: config.show_failures,
         };
         let http = http.serve(Arc::new(workers));
-        Ok(Self { addresses, engine, deployments, actors, shards, http, grpc, router })
+        Ok(Self { addresses, engine, deployments, actors, keys, shards, http, grpc, router })
     }
 
     /// Where it listens.
@@ -145,10 +145,11 @@ impl Node {
 
     /// Stops: no new requests, those in flight finish, actors are drained, and then the log is closed.
     pub async fn stop(self) -> Result<()> {
-        let Self { engine, actors, shards, http, grpc, router, .. } = self;
+        let Self { engine, actors, keys, shards, http, grpc, router, .. } = self;
         tokio::join!(http.drain(), grpc.drain());
         engine.idle().await;
         actors.stop().await;
+        keys.stop().await;
         drop((actors, router));
         match Arc::into_inner(shards) {
             Some(shards) => shards.shutdown().await.context("closing the data directory"),
@@ -160,43 +161,38 @@ impl Node {
     }
 }
 
-/// Opens vault and shards.
-async fn open_data(dir: &Path, groups: u32) -> Result<(Vault, Arc<Shards>)> {
+/// Opens vault and shards, of a new node if the directory has none.
+async fn open_data(dir: &Path, groups: u32) -> Result<(Keys, Arc<Shards>)> {
     let vfs: Arc<dyn Vfs> = Arc::new(StdVfs);
-    let (keys_dir, keys_vfs) = (dir.join("keys"), vfs.clone());
-    let opened = tokio::task::spawn_blocking(move || Vault::open(keys_vfs, &keys_dir, TableConfig::new(Uuid::nil())));
-    let vault = opened.await?.context("opening the key table")?;
+    let (dir_of_keys, vfs_of_keys) = (dir.to_owned(), vfs.clone());
+    let opened = tokio::task::spawn_blocking(move || open_vault(vfs_of_keys, &dir_of_keys, groups));
+    let keys = Keys::new(opened.await??, keys::Config::default());
+    let transport = Arc::new(shard::Alone);
     let deps = shard::Deps {
         vfs,
         data_dir: dir.to_owned(),
         state_dir: dir.join("state"),
-        effects: Arc::new(EraseKeys(vault.clone())),
-        transport: Arc::new(shard::Alone),
+        effects: keys.effects(),
+        transport: transport.clone(),
     };
     let shards = Shards::start(shard::Config::new(groups), deps).await.context("opening the data directory")?;
     shards.create_all().await.context("starting the groups")?;
     let shards = Arc::new(shards);
-    Ok((vault, shards))
+    let here = Arc::downgrade(&shards);
+    let group_of = move |actor| here.upgrade()?.shard(actor).map(|shard| shard.id());
+    keys.start(&shards, transport, Arc::new(group_of));
+    Ok((keys, shards))
 }
 
-/// Creation and destruction, as the shards apply them: the data key is stored, and erased.
-struct EraseKeys(Vault);
-
-impl Effects for EraseKeys {
-    fn created(&self, _: u32, created: Vec<Created>) -> Result<(), EffectError> {
-        let owner = |created: &Created| Owner { actor: created.actor, incarnation: created.incarnation };
-        let offers: Vec<_> = created.iter().map(|created| (owner(created), &created.shares[..])).collect();
-        let missed = self.0.take(&offers)?;
-        missed.iter().for_each(|(owner, why)| tracing::error!(?owner, ?why, "the key of a new actor is missing"));
-        Ok(())
-    }
-
-    fn installed(&self, _: u32) -> Result<(), EffectError> {
-        Ok(())
-    }
-
-    fn destroyed(&self, actor: ActorId, incarnation: Uuid) -> Result<(), EffectError> {
-        self.0.erase(actor, incarnation)?;
-        Ok(())
-    }
+/// The key table belongs to the directory's node. Blocks.
+fn open_vault(vfs: Arc<dyn Vfs>, dir: &Path, groups: u32) -> Result<Vault> {
+    let identity = match Identity::read(&*vfs, dir)? {
+        Some(identity) => identity,
+        None => {
+            let identity = Identity::first(groups);
+            identity.found(&*vfs, dir)?;
+            identity
+        }
+    };
+    Vault::open(vfs, &dir.join("keys"), TableConfig::new(identity.node.0)).context("opening the key table")
 }

@@ -107,19 +107,12 @@ pub enum Error {
         /// Its key epoch.
         epoch: u32,
     },
-    /// A key that another node sent does not open.
-    #[error("the key of actor {actor}, incarnation {incarnation}, that another node sent cannot be opened: {reason}")]
-    Unopened {
-        /// The actor.
-        actor: ActorId,
-        /// Its incarnation.
-        incarnation: Uuid,
-        /// Why.
-        reason: &'static str,
-    },
     /// There were as many key epochs as have numbers.
     #[error("no number is left for another key epoch")]
     EpochsUsedUp,
+    /// A task that asked the vault broke off.
+    #[error("asking the vault failed: {0}")]
+    Broken(String),
     /// The system has no randomness to give.
     #[error("no randomness: {0}")]
     Random(String),

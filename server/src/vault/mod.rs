@@ -63,10 +63,21 @@ pub enum Missed {
     NotMine,
     /// It was sealed to an epoch whose private key is gone.
     EpochGone,
-    /// It does not open.
+    /// It does not open, or another key is in its place.
     Unreadable,
     /// The table has no room.
     NoRoom,
+}
+
+/// What became of a key that another node sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Imported {
+    /// It is here now, durably.
+    Stored,
+    /// Its incarnation was erased here in the meantime.
+    Erased,
+    /// It could not be stored.
+    Missed(Missed),
 }
 
 impl Vault {
@@ -84,9 +95,10 @@ impl Vault {
         Ok(NewKey { owner: Owner { actor, incarnation }, key, table: self.table.clone() })
     }
 
-    /// Stores a new key, if it is not here yet. It is durable when this returns.
-    pub fn keep(&self, new: &NewKey) -> Result<(), Error> {
-        self.table.insert(new.owner, &new.key)
+    /// Stores a new key, if it is not here yet. It is durable when this returns. `false` when its incarnation was erased
+    /// here in the meantime.
+    pub fn keep(&self, new: &NewKey) -> Result<bool, Error> {
+        self.table.insert_late(&[(new.owner, &new.key)])?.remove(0)
     }
 
     /// Whom to seal keys to that are meant for this node.
@@ -151,16 +163,21 @@ impl Vault {
         sealed(owner, &key, to)
     }
 
-    /// Stores a key that another node sealed to this one. `false` when it was erased here in the meantime.
-    pub fn import(&self, owner: Owner, share: &KeyShare) -> Result<bool, Error> {
-        let Owner { actor, incarnation } = owner;
-        let unopened = |reason| Error::Unopened { actor, incarnation, reason };
-        match self.unseal_mine(owner, std::slice::from_ref(share)) {
-            Ok(key) => self.table.insert_late(owner, &key),
-            Err(Missed::NotMine) => Err(unopened("it is for another node")),
-            Err(Missed::EpochGone) => Err(unopened("its key epoch is over")),
-            Err(Missed::Unreadable | Missed::NoRoom) => Err(unopened("it is damaged, or for another actor")),
-        }
+    /// Stores keys that another node sealed to this one, with one sync. Says of each what became of it.
+    pub fn import(&self, shares: &[(Owner, KeyShare)]) -> Result<Vec<Imported>, Error> {
+        let open = |(owner, share): &(Owner, KeyShare)| self.unseal_mine(*owner, std::slice::from_ref(share));
+        let opened: Vec<_> = shares.iter().map(open).collect();
+        let pairs = shares.iter().zip(&opened);
+        let keys: Vec<_> = pairs.filter_map(|((owner, _), key)| Some((*owner, key.as_ref().ok()?))).collect();
+        let mut stored = self.table.insert_late(&keys)?.into_iter();
+        let mut become_of = |opened: Result<DataKey, Missed>| match opened.map(|_| stored.next()) {
+            Ok(Some(Ok(true))) => Imported::Stored,
+            Ok(Some(Ok(false))) => Imported::Erased,
+            Ok(Some(Err(Error::Full { .. } | Error::NoSpace { .. }))) => Imported::Missed(Missed::NoRoom),
+            Ok(Some(Err(_)) | None) => Imported::Missed(Missed::Unreadable),
+            Err(why) => Imported::Missed(why),
+        };
+        Ok(opened.into_iter().map(&mut become_of).collect())
     }
 
     /// The sealer of an incarnation; `NoKey` when it was destroyed or never lived here.
@@ -177,6 +194,11 @@ impl Vault {
     /// Erases the key of an incarnation; `false` when there was none. It is gone from the table's file when this returns.
     pub fn erase(&self, actor: ActorId, incarnation: Uuid) -> Result<bool, Error> {
         self.table.erase(Owner { actor, incarnation })
+    }
+
+    /// Erases the keys of incarnations, with one sync; gives how many there were.
+    pub fn erase_all(&self, owners: &[Owner]) -> Result<usize, Error> {
+        self.table.erase_all(owners)
     }
 
     /// Every incarnation that has a key here, in no order.

@@ -56,7 +56,7 @@ impl TableHeader {
 }
 
 /// Whose key a slot holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner {
     /// The actor.
     pub actor: ActorId,

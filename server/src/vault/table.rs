@@ -121,24 +121,30 @@ impl KeyTable {
         self.sync(written)
     }
 
-    /// Stores a key that comes from another node, unless its owner was erased here lately; `false` then. A damaged slot
-    /// of the same owner is replaced.
-    pub fn insert_late(&self, owner: Owner, key: &DataKey) -> Result<bool, Error> {
-        let written = {
+    /// Stores keys that come from another node, with one sync, unless their owners were erased here lately: `false` for
+    /// those. A damaged slot of the same owner is replaced. What is wrong with one key does not stop the others.
+    pub fn insert_late(&self, keys: &[(Owner, &DataKey)]) -> Result<Vec<Result<bool, Error>>, Error> {
+        let (written, results) = {
             let mut inner = self.inner.lock();
             inner.refuse_failed()?;
-            if inner.erased.set.contains(&owner) {
-                return Ok(false);
-            }
-            match inner.taken.get(&owner).copied() {
-                Some(slot) if self.read_key(slot, owner).is_err() => {
-                    self.write(&mut inner, slot, &slot::encode(owner, key))?;
-                }
-                _ => self.put(&mut inner, owner, key)?,
-            }
-            inner.written
+            let results = keys.iter().map(|(owner, key)| self.put_late(&mut inner, *owner, key)).collect();
+            inner.refuse_failed()?;
+            (inner.written, results)
         };
         self.sync(written)?;
+        Ok(results)
+    }
+
+    fn put_late(&self, inner: &mut Inner, owner: Owner, key: &DataKey) -> Result<bool, Error> {
+        if inner.erased.set.contains(&owner) {
+            return Ok(false);
+        }
+        match inner.taken.get(&owner).copied() {
+            Some(slot) if self.read_key(slot, owner).is_err() => {
+                self.write(inner, slot, &slot::encode(owner, key))?;
+            }
+            _ => self.put(inner, owner, key)?,
+        }
         Ok(true)
     }
 
@@ -189,27 +195,36 @@ impl KeyTable {
     /// Erases a key; `false` when there is none. When this returns, its slot was overwritten with zeros, synced, and read
     /// back as zeros.
     pub fn erase(&self, owner: Owner) -> Result<bool, Error> {
-        let (slot, written) = {
+        self.erase_all(&[owner]).map(|erased| erased > 0)
+    }
+
+    /// Erases keys with one sync; gives how many there were.
+    pub fn erase_all(&self, owners: &[Owner]) -> Result<usize, Error> {
+        let (slots, written) = {
             let mut inner = self.inner.lock();
             inner.refuse_failed()?;
-            inner.erased.note(owner);
-            let slot = inner.taken.remove(&owner);
-            if let Some(slot) = slot {
-                self.write(&mut inner, slot, &[0; SLOT_BYTES])?;
+            let mut slots = Vec::new();
+            for owner in owners {
+                inner.erased.note(*owner);
+                if let Some(slot) = inner.taken.remove(owner) {
+                    slots.push(slot);
+                    self.write(&mut inner, slot, &[0; SLOT_BYTES])?;
+                }
             }
-            (slot, inner.written)
+            (slots, inner.written)
         };
         self.sync(written)?;
-        let Some(slot) = slot else { return Ok(false) };
-        let mut back = Zeroizing::new([0; SLOT_BYTES]);
-        self.file.read_exact_at(&mut *back, offset(slot)).map_err(Error::io("read back", &self.path))?;
-        if slot::decode(&back) != Slot::Free {
-            let error = Error::NotErased { path: self.path.clone(), slot };
-            self.inner.lock().failed.get_or_insert(error.clone());
-            return Err(error);
+        for slot in &slots {
+            let mut back = Zeroizing::new([0; SLOT_BYTES]);
+            self.file.read_exact_at(&mut *back, offset(*slot)).map_err(Error::io("read back", &self.path))?;
+            if slot::decode(&back) != Slot::Free {
+                let error = Error::NotErased { path: self.path.clone(), slot: *slot };
+                self.inner.lock().failed.get_or_insert(error.clone());
+                return Err(error);
+            }
         }
-        self.inner.lock().free.push(slot);
-        Ok(true)
+        self.inner.lock().free.extend(&slots);
+        Ok(slots.len())
     }
 
     /// Every incarnation that has a key here, in no order. One whose `insert` was cut off by a crash may be among them.

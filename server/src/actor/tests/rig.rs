@@ -18,15 +18,15 @@ use lethe_runtime::{
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
-use uuid::Uuid;
 
 use crate::{
     actor::{ActorRef, Actors, Call, Config, Deps},
+    cluster::{Keys, keys},
     deploy::{Deployments, Project, Version},
     egress::{self, Fetcher, Policy},
-    shard::{self, Applied, Command, Created, EffectError, Effects, Shards},
+    shard::{self, Applied, Command, Identity, Shards},
     store::{DestroyReason, HeaderOrTombstone, vfs::StdVfs},
-    vault::{Owner, TableConfig, Vault},
+    vault::{TableConfig, Vault},
 };
 
 const ACTOR: &str = include_str!("actor.js");
@@ -49,26 +49,6 @@ impl Call for Local {
     fn call(&self, to: ActorRef, call: ActorCall, until: Instant) -> BoxFuture<'static, Result<ActorReply, CallError>> {
         let actors = self.0.clone();
         Box::pin(async move { actors.call(to, call, until).await })
-    }
-}
-
-struct Erase(Vault);
-
-impl Effects for Erase {
-    fn created(&self, _: u32, created: Vec<Created>) -> Result<(), EffectError> {
-        let owner = |created: &Created| Owner { actor: created.actor, incarnation: created.incarnation };
-        let offers: Vec<_> = created.iter().map(|created| (owner(created), &created.shares[..])).collect();
-        assert_eq!(self.0.take(&offers)?, []);
-        Ok(())
-    }
-
-    fn installed(&self, _: u32) -> Result<(), EffectError> {
-        Ok(())
-    }
-
-    fn destroyed(&self, actor: ActorId, incarnation: Uuid) -> Result<(), EffectError> {
-        self.0.erase(actor, incarnation)?;
-        Ok(())
     }
 }
 
@@ -101,12 +81,17 @@ impl Rig {
         let engine = Engine::start(engine::Config::default());
         let deployments = Deployments::new(version(&engine, "one").await);
         let vfs = Arc::new(StdVfs);
-        let vault = Vault::open(vfs.clone(), &dir.path().join("keys"), TableConfig::new(Uuid::nil())).unwrap();
+        let data_dir = dir.path().join("data");
+        let identity = Identity::first(1);
+        identity.found(&*vfs, &data_dir).unwrap();
+        let keys_dir = dir.path().join("keys");
+        let vault = Vault::open(vfs.clone(), &keys_dir, TableConfig::new(identity.node.0)).unwrap();
+        let keys = Keys::new(vault.clone(), keys::Config::default());
         let deps = shard::Deps {
             vfs,
-            data_dir: dir.path().join("data"),
+            data_dir,
             state_dir: dir.path().join("data/state"),
-            effects: Arc::new(Erase(vault.clone())),
+            effects: keys.effects(),
             transport: Arc::new(shard::Alone),
         };
         let mut config_of_shards = shard::Config::new(1);
@@ -119,7 +104,7 @@ impl Rig {
             let deps = Deps {
                 engine: engine.clone(),
                 shards: shards.clone(),
-                vault: vault.clone(),
+                keys: keys.clone(),
                 deployments: deployments.clone(),
                 fetcher: Fetcher::new(egress::Config::default()).unwrap(),
                 call: call.clone(),

@@ -49,7 +49,7 @@ fn many_keys_of_one_batch_cost_one_sync() {
     let offers: Vec<_> = (0..3).map(|byte| (owner(byte), &shares[usize::from(byte)][..])).collect();
     assert_eq!(vault.take(&offers).unwrap(), []);
     assert_eq!(vfs.count(Op::Sync) - before, 1);
-    new.iter().for_each(|new| vault.keep(new).unwrap());
+    assert!(new.iter().all(|new| vault.keep(new).unwrap()));
     assert_eq!(vfs.count(Op::Sync) - before, 1, "keeping what is there costs nothing");
 }
 
@@ -97,14 +97,30 @@ fn a_handed_over_key_is_taken_once_and_not_after_it_was_erased() {
     let (_, vault, _, other, shares) = sealed();
     vault.take(&[(owner(1), &shares)]).unwrap();
     let handed = vault.export(owner(1), &other.recipient()).unwrap();
-    assert!(other.import(owner(1), &handed).unwrap() && other.import(owner(1), &handed).unwrap());
+    let import = |to: &Vault, byte: u8| to.import(&[(owner(byte), handed.clone())]).unwrap();
+    assert_eq!((import(&other, 1), import(&other, 1)), (vec![Imported::Stored], vec![Imported::Stored]));
     assert!(other.holds(owner(1)));
     other.erase(actor(1), LIFE).unwrap();
-    assert!(!other.import(owner(1), &handed).unwrap(), "its actor was destroyed while it was on its way");
+    assert_eq!(import(&other, 1), [Imported::Erased], "its actor was destroyed while it was on its way");
     assert!(!other.holds(owner(1)));
-    assert!(matches!(other.import(owner(2), &handed), Err(Error::Unopened { .. })), "it is another actor's");
-    assert!(matches!(vault.import(owner(1), &handed), Err(Error::Unopened { .. })), "it is another node's");
+    assert_eq!(import(&other, 2), [Imported::Missed(Missed::Unreadable)], "it is another actor's");
+    assert_eq!(import(&vault, 1), [Imported::Missed(Missed::NotMine)], "it is another node's");
     assert!(matches!(vault.export(owner(3), &other.recipient()), Err(Error::NoKey { .. })));
+}
+
+#[test]
+fn a_bad_key_among_those_handed_over_does_not_stop_the_others() {
+    let (_, vault, _, other, _) = sealed();
+    let new: Vec<_> = (0..3).map(|byte| vault.generate(actor(byte), LIFE).unwrap()).collect();
+    let mut shares: Vec<_> = (0..3)
+        .map(|byte| (owner(byte), vault.share(&new[usize::from(byte)], &[other.recipient()]).unwrap().remove(0)))
+        .collect();
+    shares[1].1.sealed = shares[0].1.sealed.clone();
+    let stored = [Imported::Stored, Imported::Missed(Missed::Unreadable), Imported::Stored];
+    assert_eq!(other.import(&shares).unwrap(), stored);
+    assert_eq!([0, 1, 2].map(|byte| other.holds(owner(byte))), [true, false, true]);
+    assert_eq!(other.erase_all(&[owner(0), owner(1), owner(2)]).unwrap(), 2);
+    assert_eq!(other.incarnations(), []);
 }
 
 #[test]
@@ -115,7 +131,7 @@ fn a_handed_over_key_takes_the_place_of_a_damaged_one() {
     other_vfs.edit(&dir().join("keys.table"), |bytes| bytes[512 + 80] ^= 4);
     assert!(!other.holds(owner(1)));
     let handed = vault.export(owner(1), &other.recipient()).unwrap();
-    assert!(other.import(owner(1), &handed).unwrap());
+    assert_eq!(other.import(&[(owner(1), handed)]).unwrap(), [Imported::Stored]);
     assert!(other.holds(owner(1)));
 }
 
@@ -124,11 +140,11 @@ fn a_new_key_has_a_slot_of_its_own_or_is_refused_before_anything_is_told() {
     let vault = on(&FaultVfs::new(), config()).unwrap();
     let promised: Vec<_> = (0..10).map(|byte| vault.generate(actor(byte), LIFE).unwrap()).collect();
     assert!(matches!(vault.generate(actor(10), LIFE), Err(Error::Full { max: 10 })));
-    promised.iter().for_each(|new| vault.keep(new).unwrap());
+    assert!(promised.iter().all(|new| vault.keep(new).unwrap()));
     drop(promised);
     assert!(matches!(vault.generate(actor(10), LIFE), Err(Error::Full { max: 10 })));
     vault.erase(actor(0), LIFE).unwrap();
-    vault.keep(&vault.generate(actor(10), LIFE).unwrap()).unwrap();
+    assert!(vault.keep(&vault.generate(actor(10), LIFE).unwrap()).unwrap());
 }
 
 #[test]

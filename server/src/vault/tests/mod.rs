@@ -26,7 +26,7 @@ fn owner(byte: u8) -> Owner {
 /// Makes and stores a key.
 fn create(vault: &Vault, byte: u8) -> Result<NewKey, Error> {
     let new = vault.generate(actor(byte), LIFE)?;
-    vault.keep(&new)?;
+    assert!(vault.keep(&new)?);
     Ok(new)
 }
 
@@ -54,8 +54,11 @@ fn keeping_a_key_twice_keeps_it_once() {
     let dir = tempfile::tempdir().unwrap();
     let vault = vault(dir.path());
     let new = create(&vault, 1).unwrap();
-    vault.keep(&new).unwrap();
+    assert!(vault.keep(&new).unwrap());
     assert_eq!(vault.incarnations(), [owner(1)]);
+    vault.erase(actor(1), LIFE).unwrap();
+    assert!(!vault.keep(&new).unwrap(), "an actor that was destroyed while it was being created gets no key");
+    assert_eq!(vault.incarnations(), []);
 }
 
 #[test]

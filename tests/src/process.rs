@@ -159,6 +159,18 @@ impl Process {
     }
 }
 
+impl Drop for Process {
+    /// Waits for the end, too: what the process uses, like a mounted disk, can then be taken away.
+    fn drop(&mut self) {
+        // A process that is gone already is what was wanted.
+        let _ = self.child.start_kill();
+        let until = Instant::now() + STOPPED_MAX;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::yield_now();
+        }
+    }
+}
+
 fn log_tail(log: &Path) -> String {
     let log = std::fs::read(log).unwrap_or_default();
     String::from_utf8_lossy(&log[log.len().saturating_sub(LOG_TAIL_BYTES)..]).into_owned()

@@ -3,6 +3,7 @@
 //   POST /CLASS/NAME/METHOD with a JSON array of arguments -> 200 {"value": result} | 410 when destroyed | 500 otherwise
 
 export { Bank } from "./bank.js";
+export { Counter } from "./counter.js";
 export { Register } from "./register.js";
 export { Set } from "./set.js";
 

@@ -54,6 +54,12 @@ struct RunArgs {
     /// What is done to the server.
     #[arg(short, long, default_value = "kill")]
     nemesis: Nemesis,
+    /// Servers: one by itself, or a cluster of 3 to 7.
+    #[arg(long, default_value_t = 1, value_parser = nodes)]
+    nodes: u8,
+    /// Data groups of a cluster.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=512))]
+    groups: u16,
     /// Seconds to run.
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=86_400))]
     time: u64,
@@ -100,25 +106,35 @@ fn main() -> ExitCode {
     }
 }
 
+fn nodes(text: &str) -> Result<u8, String> {
+    match text.parse() {
+        Ok(nodes @ (1 | 3..=7)) => Ok(nodes),
+        _ => Err("1 or 3 to 7 is expected".into()),
+    }
+}
+
 fn start(args: &RunArgs) -> anyhow::Result<Judgement> {
     let seed = args.seed.unwrap_or_else(rand::random);
     let server = match &args.server {
         Some(server) => server.clone(),
         None => std::env::current_exe()?.with_file_name("lethe"),
     };
-    let name = format!("target/jepsen/{}-{}-{seed}", args.workload.as_str(), args.nemesis.name());
+    let nodes = usize::from(args.nodes);
+    let name = format!("target/jepsen/{}-{}-{nodes}-{seed}", args.workload.as_str(), args.nemesis.name());
     let time = Duration::from_secs(args.time);
     let config = Config {
         server: server.canonicalize().with_context(|| format!("no server at {}", server.display()))?,
         out: args.out.clone().unwrap_or_else(|| name.into()),
         workload: args.workload,
         nemesis: args.nemesis,
+        nodes,
+        groups: args.groups,
         time,
         final_reads_max: FINAL_READS_MAX,
         workers: args.workers.into(),
         rate: args.rate.into(),
         seed,
-        required: Config::required(args.workload, args.nemesis, time),
+        required: Config::required(args.workload, args.nemesis, time, nodes),
     };
     eprintln!("seed {seed}, {} s, everything goes to {}", args.time, config.out.display());
     tokio::runtime::Runtime::new()?.block_on(run(&config))

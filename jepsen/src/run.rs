@@ -1,7 +1,7 @@
-//! One run: a server, clients, a nemesis, and everything that happened written down.
+//! One run: a server or a cluster, clients, a nemesis, and everything that happened written down.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs,
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool, atomic::Ordering},
@@ -9,19 +9,21 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use lethe_tests::{Disk, Place};
+use lethe_tests::{Cluster, Disk, Place, Setup};
 use serde::Serialize;
 use serde_json::json;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     check::{Required, Verdict},
-    cluster::{DATA_DIR, Server, write_project},
+    cluster::{Addresses, DATA_DIR, Server, write_project},
     door::Door,
     history::Writer,
-    nemesis::{Nemesis, Victim, torment},
+    nemesis::{Nemesis, Nodes, Victim},
     verdict::{HISTORY_FILE, Judgement, RUN_FILE, judge_dir},
-    workload::{BankWorkload, Clients, Name, RegisterWorkload, SetWorkload, Workload, final_reads, work},
+    workload::{
+        BankWorkload, Clients, CounterWorkload, Name, RegisterWorkload, SetWorkload, Workload, final_reads, work,
+    },
 };
 
 /// Name of the image of a disk whose power can be cut.
@@ -38,6 +40,10 @@ pub struct Config {
     pub workload: Name,
     /// What is done to the server.
     pub nemesis: Nemesis,
+    /// Servers: one by itself is `lethe dev`, several are a cluster of `lethe serve`.
+    pub nodes: usize,
+    /// Data groups of a cluster.
+    pub groups: u16,
     /// Length of the run without its final reads.
     pub time: Duration,
     /// The final reads may take this long.
@@ -53,36 +59,123 @@ pub struct Config {
 }
 
 impl Config {
-    /// What a run of this workload must have done in this time under this nemesis.
-    pub fn required(workload: Name, nemesis: Nemesis, time: Duration) -> Required {
-        // Kills come every two seconds or so, pauses last up to six; about half of them must have happened.
-        let faults = match nemesis {
-            Nemesis::Pause => time.as_secs() / 8,
-            Nemesis::None | Nemesis::Kill | Nemesis::PowerCut => time.as_secs() / 4,
-        };
-        let faults = match nemesis {
-            Nemesis::None => BTreeMap::new(),
-            Nemesis::Kill | Nemesis::Pause | Nemesis::PowerCut => {
-                BTreeMap::from([(nemesis.name().to_string(), faults.max(1))])
+    /// What a run of this workload must have done in this time under this nemesis on so many nodes.
+    pub fn required(workload: Name, nemesis: Nemesis, time: Duration, nodes: usize) -> Required {
+        let times = nemesis.times(time, nodes);
+        let ways = |door: &&str| -> Vec<String> {
+            match nodes {
+                1 => vec![(*door).to_owned()],
+                nodes => (1..=nodes).map(|node| format!("n{node}.{door}")).collect(),
             }
         };
         let mut required = Required {
             ok_per_second: 50.0,
-            ok_share: 0.6,
+            // While a majority is down, everybody waits.
+            ok_share: if nodes == 1 { 0.6 } else { 0.4 },
             functions: BTreeSet::new(),
-            nodes: Door::NAMES.map(str::to_string).into(),
+            nodes: Door::NAMES.iter().flat_map(ways).collect(),
             overlap_median: 2,
             reads_beside_changes: 0.2,
             cas_swapped: (0.0, 1.0),
-            faults,
+            faults: nemesis.faults().iter().map(|fault| (fault.name().to_string(), times)).collect(),
         };
         match workload {
             Name::Register => RegisterWorkload::require(&mut required),
             Name::Bank => BankWorkload::require(&mut required),
+            Name::Counter => CounterWorkload::require(&mut required),
             Name::Set => SetWorkload::require(&mut required),
         }
         required
     }
+}
+
+/// What is broken: one server, or a cluster.
+enum Subject {
+    One(Box<Victim>),
+    Many(Box<Nodes>),
+}
+
+impl Subject {
+    /// Starts it, and tells where it is.
+    async fn start(
+        config: &Config,
+        project: &std::path::Path,
+    ) -> anyhow::Result<(Self, watch::Receiver<Vec<Addresses>>)> {
+        if config.nodes > 1 {
+            let (nodes, receiver) = Nodes::new(form(config, project).await?);
+            return Ok((Self::Many(Box::new(nodes)), receiver));
+        }
+        if config.nemesis.needs_cluster() {
+            bail!("{} needs a cluster: --nodes 3 or more", config.nemesis.name());
+        }
+        // The server keeps its data in the folder that the disk is mounted on.
+        let disk = match config.nemesis {
+            Nemesis::PowerCut => Some(Disk::create(&config.out.join(IMAGE_FILE), &config.out.join(DATA_DIR))?),
+            _ => None,
+        };
+        let place = Place { network: None, mounts: disk.as_ref().map(Disk::space) };
+        let mut server = Server::new(&config.server, project, &config.out, place)?;
+        let (addresses, receiver) = watch::channel(vec![server.start().await?]);
+        Ok((Self::One(Box::new(Victim { server, disk, addresses })), receiver))
+    }
+
+    /// Breaks it until the time is over. `false` after an incident.
+    async fn torment(&mut self, config: &Config, writer: &Writer) -> anyhow::Result<bool> {
+        let (nemesis, time, seed) = (config.nemesis, config.time, config.seed);
+        match self {
+            Self::One(victim) => victim.torment(nemesis, writer, time, seed).await,
+            Self::Many(nodes) => nodes.torment(nemesis, writer, time, seed).await,
+        }
+    }
+
+    /// Finds out whether it is whole again.
+    async fn healed(&mut self, writer: &Writer) -> anyhow::Result<bool> {
+        match self {
+            Self::One(_) => Ok(true),
+            Self::Many(nodes) => nodes.healed(writer).await,
+        }
+    }
+
+    /// Ends it.
+    async fn end(&mut self, writer: &Writer) -> anyhow::Result<()> {
+        let victim = match self {
+            Self::One(victim) => victim,
+            Self::Many(nodes) => {
+                for node in nodes.cluster.nodes_mut() {
+                    node.end().await?;
+                }
+                return Ok(());
+            }
+        };
+        match victim.server.died()? {
+            Some(why) => writer.nemesis("server-died", json!({"status": "observed", "why": why})),
+            None => drop(victim.server.kill().await?),
+        }
+        Ok(())
+    }
+
+    /// The folder of a cluster, kept as evidence.
+    fn keep(self) -> Option<PathBuf> {
+        match self {
+            Self::One(_) => None,
+            Self::Many(nodes) => Some(nodes.cluster.keep()),
+        }
+    }
+}
+
+async fn form(config: &Config, project: &std::path::Path) -> anyhow::Result<Cluster> {
+    let setup = Setup {
+        nodes: config.nodes,
+        groups: config.groups,
+        network: matches!(config.nemesis, Nemesis::Partition | Nemesis::All),
+        disks: config.nemesis == Nemesis::PowerCut,
+        binary: Some(std::path::absolute(&config.server).context("the server's path")?),
+        dir: Some(std::path::absolute(&config.out).context("the run's folder")?),
+        ..Setup::default()
+    };
+    let cluster = Cluster::form(setup).await?;
+    cluster.deploy(project).await?;
+    Ok(cluster)
 }
 
 /// Runs a workload and judges what happened. Errors are failures of the harness, not of the server.
@@ -93,57 +186,46 @@ pub async fn run(config: &Config) -> anyhow::Result<Judgement> {
     let project = config.out.join("project");
     write_project(&project)?;
     fs::write(config.out.join(RUN_FILE), serde_json::to_string_pretty(config)?).context("the run's file")?;
-    match config.workload {
+    let evidence = match config.workload {
         Name::Register => record::<RegisterWorkload>(config, &project).await?,
         Name::Bank => record::<BankWorkload>(config, &project).await?,
+        Name::Counter => record::<CounterWorkload>(config, &project).await?,
         Name::Set => record::<SetWorkload>(config, &project).await?,
-    }
+    };
     let judgement = judge_dir(&config.out)?;
     if judgement.verdict == Verdict::Valid {
         // The server's data is evidence only of what went wrong; the history can be judged again without it.
-        fs::remove_dir_all(config.out.join(DATA_DIR)).context("the server's data")?;
-        if config.nemesis == Nemesis::PowerCut {
+        let data = evidence.unwrap_or_else(|| config.out.join(DATA_DIR));
+        fs::remove_dir_all(data).context("the server's data")?;
+        if config.nemesis == Nemesis::PowerCut && config.nodes == 1 {
             fs::remove_file(config.out.join(IMAGE_FILE)).context("the disk's image")?;
         }
     }
     Ok(judgement)
 }
 
-async fn record<W: Workload>(config: &Config, project: &std::path::Path) -> anyhow::Result<()> {
+/// Gives the folder of a cluster, if it was one.
+async fn record<W: Workload>(config: &Config, project: &std::path::Path) -> anyhow::Result<Option<PathBuf>> {
     let writer = Writer::create(Some(&config.out.join(HISTORY_FILE)))?;
-    // The server keeps its data in the folder that the disk is mounted on.
-    let disk = match config.nemesis {
-        Nemesis::None | Nemesis::Kill | Nemesis::Pause => None,
-        Nemesis::PowerCut => Some(Disk::create(&config.out.join(IMAGE_FILE), &config.out.join(DATA_DIR))?),
-    };
-    let place = Place { network: None, mounts: disk.as_ref().map(Disk::space) };
-    let mut server = Server::new(&config.server, project, &config.out, place)?;
-    let (addresses, receiver) = watch::channel(server.start().await?);
-    let mut victim = Victim { server, disk, addresses };
-    let clients =
-        Arc::new(Clients { writer, workload: W::default(), addresses: receiver, stopped: AtomicBool::new(false) });
+    let (mut subject, addresses) = Subject::start(config, project).await?;
+    let clients = Arc::new(Clients { writer, workload: W::default(), addresses, stopped: AtomicBool::new(false) });
     let pace = Duration::from_secs_f64(config.workers as f64 / config.rate);
     let mut workers = JoinSet::new();
     for number in 0..config.workers {
         let (clients, seed) = (Arc::clone(&clients), config.seed);
         workers.spawn(async move { work(&clients, number, pace, seed).await });
     }
-    let (nemesis, time, seed) = (config.nemesis, config.time, config.seed);
-    let alive = torment(nemesis, &mut victim, &clients.writer, time, seed).await?;
+    let alive = subject.torment(config, &clients.writer).await?;
     clients.stopped.store(true, Ordering::Relaxed);
     while let Some(worker) = workers.join_next().await {
         worker.context("a worker panicked")?;
     }
-    if alive {
+    if alive && subject.healed(&clients.writer).await? {
         let status = if final_reads(&clients, config.final_reads_max).await { "complete" } else { "incomplete" };
         clients.writer.nemesis("final-reads", json!({"status": status}));
-        if let Some(why) = victim.server.died()? {
-            clients.writer.nemesis("server-died", json!({"status": "observed", "why": why}));
-        } else {
-            victim.server.kill().await?;
-        }
+        subject.end(&clients.writer).await?;
     }
     let clients = Arc::into_inner(clients).context("a worker is still there")?;
     clients.writer.finish()?;
-    Ok(())
+    Ok(subject.keep())
 }

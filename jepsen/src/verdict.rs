@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     check::{Coverage, Effort, Report, Required, Verdict, linearizable, measure},
     history::{self, Op, Process, validate},
-    model::{Bank, Register, Set},
+    model::{Bank, Counter, Register, Set},
     nemesis::INCIDENTS,
     workload::Name,
 };
@@ -75,6 +75,7 @@ pub fn judge(history: &[Op], workload: Name, required: &Required) -> anyhow::Res
     let linearizable = match workload {
         Name::Register => linearizable::<Register>(history, Effort::default())?,
         Name::Bank => linearizable::<Bank>(history, Effort::default())?,
+        Name::Counter => linearizable::<Counter>(history, Effort::default())?,
         Name::Set => linearizable::<Set>(history, Effort::default())?,
     };
     let coverage = measure(history);

@@ -46,7 +46,7 @@ fn path(dir: &Path) -> &str {
 }
 
 fn little() -> Value {
-    let mut required = Config::required(Name::Register, Nemesis::None, Duration::from_secs(1));
+    let mut required = Config::required(Name::Register, Nemesis::None, Duration::from_secs(1), 1);
     (required.ok_per_second, required.overlap_median, required.reads_beside_changes) = (0.0, 0, 0.0);
     required.cas_swapped = (0.0, 1.0);
     required.functions.retain(|f| f == "read" || f == "write");
@@ -56,7 +56,8 @@ fn little() -> Value {
 
 #[test]
 fn the_exit_code_says_valid_violation_unknown_or_harness_failure() {
-    let much = serde_json::to_value(Config::required(Name::Register, Nemesis::Kill, Duration::from_secs(60))).unwrap();
+    let much =
+        serde_json::to_value(Config::required(Name::Register, Nemesis::Kill, Duration::from_secs(60), 1)).unwrap();
     let mut malformed = recorded(1);
     malformed.pop();
     malformed.pop();

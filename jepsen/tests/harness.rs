@@ -36,12 +36,14 @@ async fn judgement_of(name: &str, nemesis: Nemesis) -> (tempfile::TempDir, Judge
         out: dir.path().join("run"),
         workload: Name::Register,
         nemesis,
+        nodes: 1,
+        groups: 1,
         time,
         final_reads_max: Duration::from_secs(5),
         workers: 12,
         rate: 1_000.0,
         seed: 7,
-        required: Config::required(Name::Register, nemesis, time),
+        required: Config::required(Name::Register, nemesis, time, 1),
     };
     let judgement = run(&config).await.unwrap_or_else(|error| panic!("{name}: {error:#}"));
     (dir, judgement)

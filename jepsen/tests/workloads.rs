@@ -23,13 +23,15 @@ async fn assert_valid_under_kills(workload: Name) {
         ok_per_second: 20.0,
         ok_share: 0.4,
         faults: BTreeMap::from([("kill".to_string(), 3)]),
-        ..Config::required(workload, nemesis, time)
+        ..Config::required(workload, nemesis, time, 1)
     };
     let config = Config {
         server,
         out: dir.path().join("run"),
         workload,
         nemesis,
+        nodes: 1,
+        groups: 1,
         time,
         final_reads_max: Duration::from_secs(60),
         // Faster than any machine answers: every worker always has a call under way, so calls overlap.

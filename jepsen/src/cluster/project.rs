@@ -4,10 +4,11 @@ use std::path::Path;
 
 use anyhow::Context;
 
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
     ("wrangler.jsonc", include_str!("../../actors/wrangler.jsonc")),
     ("index.js", include_str!("../../actors/index.js")),
     ("bank.js", include_str!("../../actors/bank.js")),
+    ("counter.js", include_str!("../../actors/counter.js")),
     ("set.js", include_str!("../../actors/set.js")),
     ("register.js", include_str!("../../actors/register.js")),
 ];

@@ -17,9 +17,12 @@ const READY_MAX: Duration = Duration::from_secs(60);
 /// Folder of a server's data, in the folder of its run.
 pub const DATA_DIR: &str = "data";
 
-/// Where a running server can be reached. Ports change with each start.
+/// Where a running server can be reached. Ports of a single server change with each start.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Addresses {
+    /// The node's name in its cluster; none for a server by itself.
+    #[serde(default, skip)]
+    pub node: Option<String>,
     /// `http://host:port` of the gateway.
     pub http: String,
     /// `http://host:port` of the gRPC service.
@@ -126,7 +129,7 @@ mod tests {
         let mut server = script(dir.path(), r#"echo '{"http":"http://a","grpc":"http://b"}'; exec tail -f /dev/null"#);
         for _ in 0..2 {
             let addresses = server.start().await.unwrap();
-            assert_eq!(addresses, Addresses { http: "http://a".into(), grpc: "http://b".into() });
+            assert_eq!(addresses, Addresses { node: None, http: "http://a".into(), grpc: "http://b".into() });
             assert_eq!(server.died().unwrap(), None);
             server.kill().await.unwrap();
             assert_eq!(server.pid(), None);

@@ -147,7 +147,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
-        let at = Addresses { grpc: http.clone(), http };
+        let at = Addresses { node: None, grpc: http.clone(), http };
         let answer = HttpDoor::new().call(&at, "A", "a", "read", &json!([])).await;
         assert!(matches!(answer, Answer::NotDone(_)), "{answer:?}");
     }
@@ -160,7 +160,7 @@ mod tests {
             let (stream, _) = listener.accept().await.unwrap();
             stream.readable().await.unwrap();
         });
-        let at = Addresses { grpc: http.clone(), http };
+        let at = Addresses { node: None, grpc: http.clone(), http };
         let answer = HttpDoor::new().call(&at, "A", "a", "write", &json!([1])).await;
         assert!(matches!(answer, Answer::Unknown(_)), "{answer:?}");
         server.await.unwrap();

@@ -1,58 +1,18 @@
-//! The nemesis: breaks the server while it is used, and writes down what really happened.
-//!
-//! A fault is `installed` only when there is evidence for it: a kill when the operating system says that signal 9
-//! ended the process, a pause when it says that the process stands still, a power cut when writes fail after it and what was not synced is gone. A server that ends by itself, or does not come back, is an incident, and an incident is a
-//! violation whatever the history says.
+//! Faults of one server by itself.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use clap::ValueEnum;
 use lethe_tests::Disk;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::{sync::watch, time::sleep};
 
+use super::{CALM_END, LOOK_EVERY, Nemesis, calm, pause_length};
 use crate::{
     cluster::{Addresses, Server},
-    door::DEADLINE,
     history::Writer,
 };
-
-/// Lines that the nemesis writes and that no run may have.
-pub const INCIDENTS: [&str; 2] = ["server-died", "no-restart"];
-
-/// What is done to the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Nemesis {
-    /// Nothing.
-    None,
-    /// SIGKILL and a restart on the same data, again and again, sometimes right after the restart.
-    Kill,
-    /// SIGSTOP for a moment, or for longer than clients wait for an answer, and SIGCONT.
-    Pause,
-    /// Like kill, but all that was not synced is lost, too. Needs root and a few programs (see `lethe_tests::Disk`).
-    PowerCut,
-}
-
-impl Nemesis {
-    /// Its name, as on the command line and in a history.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Kill => "kill",
-            Self::Pause => "pause",
-            Self::PowerCut => "power-cut",
-        }
-    }
-}
-
-/// How often the server is looked at while nothing is done to it.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// The last fault leaves this much of the run.
-const CALM_END: Duration = Duration::from_secs(2);
 
 /// What the nemesis works on.
 pub struct Victim {
@@ -61,11 +21,23 @@ pub struct Victim {
     /// Its disk, if its power can be cut.
     pub disk: Option<Disk>,
     /// Tells clients where the server is.
-    pub addresses: watch::Sender<Addresses>,
+    pub addresses: watch::Sender<Vec<Addresses>>,
 }
 
-/// Breaks the server until `time` is over. `Ok(false)` after an incident: there is no server any more.
-pub async fn torment(
+impl Victim {
+    /// Breaks the server until `time` is over. `Ok(false)` after an incident: there is no server any more.
+    pub async fn torment(
+        &mut self,
+        nemesis: Nemesis,
+        writer: &Writer,
+        time: Duration,
+        seed: u64,
+    ) -> anyhow::Result<bool> {
+        torment(nemesis, self, writer, time, seed).await
+    }
+}
+
+async fn torment(
     nemesis: Nemesis,
     victim: &mut Victim,
     writer: &Writer,
@@ -78,9 +50,7 @@ pub async fn torment(
         let left = time.saturating_sub(started.elapsed());
         let pause = match nemesis {
             Nemesis::None => left,
-            // One fault in four comes while the server has hardly started.
-            _ if rng.random_bool(0.25) => Duration::from_millis(rng.random_range(0..200)),
-            Nemesis::Kill | Nemesis::Pause | Nemesis::PowerCut => Duration::from_millis(rng.random_range(600..2_500)),
+            _ => calm(&mut rng),
         };
         let last = pause + CALM_END > left;
         if let Some(why) = watch_for(&mut victim.server, if last { left } else { pause }).await? {
@@ -95,6 +65,9 @@ pub async fn torment(
             Nemesis::Pause => pause_for(victim, writer, pause_length(&mut rng)).await.map(|()| true)?,
             Nemesis::Kill => kill(victim, writer).await && restart(victim, writer, &mut rng).await,
             Nemesis::PowerCut => cut_power(victim, writer).await? && restart(victim, writer, &mut rng).await,
+            Nemesis::Partition | Nemesis::Transfer | Nemesis::Members | Nemesis::Rolling | Nemesis::All => {
+                anyhow::bail!("{} needs a cluster", nemesis.name())
+            }
         };
         if !alive {
             return Ok(false);
@@ -133,14 +106,6 @@ async fn kill(victim: &mut Victim, writer: &Writer) -> bool {
     }
 }
 
-/// Most pauses are short; one in four outlasts every call that is under way.
-fn pause_length(rng: &mut StdRng) -> Duration {
-    match rng.random_bool(0.25) {
-        true => DEADLINE + Duration::from_millis(rng.random_range(100..1_000)),
-        false => Duration::from_millis(rng.random_range(50..1_500)),
-    }
-}
-
 /// Fails when the process did not stand still.
 async fn pause_for(victim: &mut Victim, writer: &Writer, length: Duration) -> anyhow::Result<()> {
     victim.server.pause().await?;
@@ -171,7 +136,7 @@ async fn restart(victim: &mut Victim, writer: &Writer, rng: &mut StdRng) -> bool
         Ok(new) => {
             let ready_ms = started.elapsed().as_millis() as u64;
             writer.nemesis("restart", json!({"status": "done", "pid": victim.server.pid(), "ready_ms": ready_ms}));
-            victim.addresses.send_replace(new);
+            victim.addresses.send_replace(vec![new]);
             true
         }
         Err(error) => {

@@ -24,6 +24,10 @@ use crate::{
 /// is down is not asked thousands of times, and one that is back is soon found.
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_millis(400);
+/// A roaming worker goes to another node after so many answers, on average.
+const CALLS_BEFORE_ROAMING: u32 = 20;
+/// More nodes than any cluster has; a number of a node is taken modulo the nodes that are there.
+const NODES_MAX: usize = 5_040;
 
 /// What all clients of a run share.
 pub struct Clients<W> {
@@ -31,16 +35,42 @@ pub struct Clients<W> {
     pub writer: Writer,
     /// What they ask.
     pub workload: W,
-    /// Where the server is, or last was.
-    pub addresses: watch::Receiver<Addresses>,
+    /// Where each server is, or last was.
+    pub addresses: watch::Receiver<Vec<Addresses>>,
     /// Set when no new call may begin.
     pub stopped: AtomicBool,
+}
+
+/// Through which node and which door a worker calls. Half of the workers are pinned to a node, and so see what it alone
+/// believes; the others roam, as clients behind a balancer do.
+struct Way {
+    door: Door,
+    node: usize,
+    pinned: bool,
+}
+
+impl Way {
+    fn for_worker(number: usize) -> Self {
+        Self { door: Door::for_worker(number), node: number / 2, pinned: number % 4 < 2 }
+    }
+
+    /// To another node, if this worker roams.
+    fn roam(&mut self, rng: &mut StdRng) {
+        if !self.pinned {
+            self.node = rng.random_range(0..NODES_MAX);
+        }
+    }
+
+    /// The name of a node and a door, as it stands in a history.
+    fn name(at: &Addresses, door: &str) -> String {
+        at.node.as_ref().map_or_else(|| door.to_owned(), |node| format!("{node}.{door}"))
+    }
 }
 
 /// One worker: one call at a time, one each `pace`, until stopped.
 pub async fn work<W: Workload>(clients: &Clients<W>, number: usize, pace: Duration, seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed.wrapping_add(number as u64));
-    let mut door = Door::for_worker(number);
+    let mut way = Way::for_worker(number);
     let mut process = clients.writer.new_process();
     let mut pause = PAUSE;
     sleep(pace.mul_f64(rng.random())).await;
@@ -49,7 +79,11 @@ pub async fn work<W: Workload>(clients: &Clients<W>, number: usize, pace: Durati
     while !clients.stopped.load(Ordering::Relaxed) {
         ticks.tick().await;
         let (actor, input) = clients.workload.next(&mut rng);
-        match ask(clients, process, &mut door, &actor, input).await {
+        let kind = ask(clients, process, &mut way, &actor, input).await;
+        if kind != Kind::Ok || rng.random_ratio(1, CALLS_BEFORE_ROAMING) {
+            way.roam(&mut rng);
+        }
+        match kind {
             Kind::Ok => pause = PAUSE,
             Kind::Info => process = clients.writer.new_process(),
             Kind::Fail | Kind::Invoke => {
@@ -60,15 +94,17 @@ pub async fn work<W: Workload>(clients: &Clients<W>, number: usize, pace: Durati
     }
 }
 
-/// Reads every actor through every door until each has answered; `false` if that takes longer than `time_max`.
+/// Reads every actor through every door of every node until each has answered; `false` if that takes longer than
+/// `time_max`.
 pub async fn final_reads<W: Workload>(clients: &Clients<W>, time_max: Duration) -> bool {
     let started = Instant::now();
-    for number in 0..Door::NAMES.len() {
-        let mut door = Door::for_worker(number);
+    let nodes = clients.addresses.borrow().len();
+    for (node, door) in (0..nodes).flat_map(|node| (0..Door::NAMES.len()).map(move |door| (node, door))) {
+        let mut way = Way { door: Door::for_worker(door), node, pinned: true };
         let mut process = clients.writer.new_process();
         for actor in clients.workload.actors() {
             loop {
-                match ask(clients, process, &mut door, &actor, W::final_read()).await {
+                match ask(clients, process, &mut way, &actor, W::final_read()).await {
                     Kind::Ok => break,
                     Kind::Info => process = clients.writer.new_process(),
                     Kind::Fail | Kind::Invoke => sleep(PAUSE).await,
@@ -83,11 +119,15 @@ pub async fn final_reads<W: Workload>(clients: &Clients<W>, time_max: Duration) 
 }
 
 /// One call, written down before it is sent and after it is answered.
-async fn ask<W: Workload>(clients: &Clients<W>, process: Process, door: &mut Door, actor: &str, input: In<W>) -> Kind {
-    let at = clients.addresses.borrow().clone();
+async fn ask<W: Workload>(clients: &Clients<W>, process: Process, way: &mut Way, actor: &str, input: In<W>) -> Kind {
+    let at = {
+        let all = clients.addresses.borrow();
+        all[way.node % all.len()].clone()
+    };
     let (f, invoked) = W::Model::invocation(&input);
-    let pending = clients.writer.invoke(process, f, actor, invoked.clone(), door.name());
-    let answer = door.call(&at, W::CLASS, actor, f, &W::arguments(input)).await;
+    let name = Way::name(&at, way.door.name());
+    let pending = clients.writer.invoke(process, f, actor, invoked.clone(), &name);
+    let answer = way.door.call(&at, W::CLASS, actor, f, &W::arguments(input)).await;
     let (kind, value, error) = completion(clients, actor, input, answer);
     clients.writer.complete(pending, kind, value.unwrap_or(invoked), error);
     kind

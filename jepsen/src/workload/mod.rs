@@ -2,12 +2,14 @@
 
 mod bank;
 mod client;
+mod counter;
 mod register;
 mod set;
 mod slots;
 
 pub use bank::BankWorkload;
 pub use client::{Clients, final_reads, work};
+pub use counter::CounterWorkload;
 pub use register::RegisterWorkload;
 pub use set::SetWorkload;
 
@@ -26,6 +28,8 @@ pub enum Name {
     Register,
     /// Transfers between the accounts of a bank, in one go and in transactions that wait, and reads of all accounts.
     Bank,
+    /// Additions to single counters, and reads.
+    Counter,
     /// Insertions and removals of numbers, and reads that list them all.
     Set,
 }
@@ -36,6 +40,7 @@ impl Name {
         match self {
             Self::Register => "register",
             Self::Bank => "bank",
+            Self::Counter => "counter",
             Self::Set => "set",
         }
     }

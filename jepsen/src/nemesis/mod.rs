@@ -1,0 +1,124 @@
+//! The nemesis: breaks servers while they are used, and writes down what really happened.
+//!
+//! A fault is `installed` only when there is evidence for it: a kill when the operating system says that signal 9
+//! ended the process, a pause when it says that the process stands still, a power cut when writes fail after it and
+//! what was not synced is gone, a partition when it swallowed packets, a change of the cluster when its status says
+//! so. A server that ends by itself, or does not come back, is an incident, and an incident is a violation whatever
+//! the history says.
+
+mod many;
+mod one;
+
+pub use many::Nodes;
+pub use one::Victim;
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use rand::{RngExt, rngs::StdRng};
+use serde::{Deserialize, Serialize};
+
+use crate::door::DEADLINE;
+
+/// Lines that the nemesis writes and that no run may have.
+pub const INCIDENTS: [&str; 4] = ["server-died", "no-restart", "not-healed", "replicas-differ"];
+
+/// How often servers are looked at while nothing is done to them.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The last fault leaves this much of the run.
+const CALM_END: Duration = Duration::from_secs(2);
+
+/// What is done to the servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Nemesis {
+    /// Nothing.
+    None,
+    /// SIGKILL and a restart on the same data, again and again, sometimes right after the restart. In a cluster, of
+    /// one node, a majority or all.
+    Kill,
+    /// SIGSTOP for a moment, or for longer than clients wait for an answer, and SIGCONT.
+    Pause,
+    /// Like kill, but all that was not synced is lost, too. Needs root and a few programs (see `lethe_tests::Disk`).
+    PowerCut,
+    /// Links between nodes are cut: around one node, one way only, or between two nodes that a third still reaches.
+    /// Needs root and a few programs (see `lethe_tests::Network`).
+    Partition,
+    /// Leadership of groups is handed over, and nodes are drained and taken back.
+    Transfer,
+    /// Nodes are added, and others removed for good.
+    Members,
+    /// Nodes are stopped one after the other, as for a new version, and started again.
+    Rolling,
+    /// Kills, pauses, partitions and transfers in turn.
+    All,
+}
+
+impl Nemesis {
+    /// Its name, as on the command line and in a history.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Kill => "kill",
+            Self::Pause => "pause",
+            Self::PowerCut => "power-cut",
+            Self::Partition => "partition",
+            Self::Transfer => "transfer",
+            Self::Members => "members",
+            Self::Rolling => "rolling",
+            Self::All => "all",
+        }
+    }
+
+    /// The faults it installs, by their names.
+    pub fn faults(self) -> &'static [Self] {
+        match self {
+            Self::None => &[],
+            Self::Kill => &[Self::Kill],
+            Self::Pause => &[Self::Pause],
+            Self::PowerCut => &[Self::PowerCut],
+            Self::Partition => &[Self::Partition],
+            Self::Transfer => &[Self::Transfer],
+            Self::Members => &[Self::Members],
+            Self::Rolling => &[Self::Rolling],
+            Self::All => &[Self::Kill, Self::Pause, Self::Partition, Self::Transfer],
+        }
+    }
+
+    /// Whether it needs several nodes.
+    pub fn needs_cluster(self) -> bool {
+        match self {
+            Self::None | Self::Kill | Self::Pause | Self::PowerCut => false,
+            Self::Partition | Self::Transfer | Self::Members | Self::Rolling | Self::All => true,
+        }
+    }
+
+    /// How often a run of this length on so many nodes must at least see each of its faults.
+    pub fn times(self, time: Duration, nodes: usize) -> u64 {
+        // Half of what a run on a machine with other work reaches.
+        let seconds_each = match (self, nodes) {
+            (Self::None, _) => return 0,
+            (Self::Kill | Self::PowerCut, 1) => 4,
+            (Self::Pause, 1) => 8,
+            (Self::Kill | Self::PowerCut | Self::Pause | Self::Partition | Self::Transfer, _) => 15,
+            (Self::Members | Self::Rolling | Self::All, _) => 60,
+        };
+        (time.as_secs() / seconds_each).max(1)
+    }
+}
+
+/// How long nothing is done before the next fault: one in four comes while servers have hardly started.
+fn calm(rng: &mut StdRng) -> Duration {
+    match rng.random_bool(0.25) {
+        true => Duration::from_millis(rng.random_range(0..200)),
+        false => Duration::from_millis(rng.random_range(600..2_500)),
+    }
+}
+
+/// Most pauses are short; one in four outlasts every call that is under way.
+fn pause_length(rng: &mut StdRng) -> Duration {
+    match rng.random_bool(0.25) {
+        true => DEADLINE + Duration::from_millis(rng.random_range(100..1_000)),
+        false => Duration::from_millis(rng.random_range(50..1_500)),
+    }
+}

@@ -1,0 +1,74 @@
+//! Counters: numbers are added, and every answer is the total.
+
+use std::sync::Mutex;
+
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
+
+use super::{Workload, slots::Slots};
+use crate::{check::Required, generate::Object, model::Counter};
+
+/// Calls that a counter gets. Unanswered additions double the checker's work each, so there must not be many of them.
+const CALLS_MAX: u32 = 120;
+
+/// The workload.
+pub struct CounterWorkload {
+    slots: Mutex<Slots<()>>,
+}
+
+impl Default for CounterWorkload {
+    fn default() -> Self {
+        Self { slots: Mutex::new(Slots::new(CALLS_MAX)) }
+    }
+}
+
+impl Workload for CounterWorkload {
+    type Model = Counter;
+
+    const CLASS: &'static str = "Counter";
+
+    fn next(&self, rng: &mut StdRng) -> (String, Option<i64>) {
+        let actor = self.slots.lock().expect("no holder of this lock panics").next(rng).actor;
+        (actor, Counter::random_input(rng, 0, None, false))
+    }
+
+    fn final_read() -> Option<i64> {
+        None
+    }
+
+    fn arguments(input: Option<i64>) -> Value {
+        input.map_or_else(|| json!([]), |by| json!([by]))
+    }
+
+    fn output(_input: Option<i64>, result: &Value) -> Option<i64> {
+        result.as_i64()
+    }
+
+    /// Nobody destroys a counter.
+    fn destroyed(_input: Option<i64>) -> Option<i64> {
+        None
+    }
+
+    fn saw(&self, _actor: &str, _input: Option<i64>, _output: i64) {}
+
+    fn actors(&self) -> Vec<String> {
+        self.slots.lock().expect("no holder of this lock panics").actors()
+    }
+
+    fn require(required: &mut Required) {
+        required.functions.extend(["read", "add"].map(str::to_string));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_totals_are_answers() {
+        assert_eq!(CounterWorkload::output(Some(2), &json!(7)), Some(7));
+        assert_eq!(CounterWorkload::output(None, &json!(null)), None);
+        assert_eq!(CounterWorkload::arguments(Some(2)), json!([2]));
+        assert_eq!(CounterWorkload::arguments(None), json!([]));
+    }
+}

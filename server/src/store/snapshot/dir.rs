@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::format::Head;
 use super::reader::Reader;
@@ -14,6 +15,8 @@ use crate::store::vfs::Vfs;
 pub struct Dir {
     vfs: Arc<dyn Vfs>,
     path: PathBuf,
+    /// Snapshots received so far, so that each gets a name of its own while it comes.
+    received: Arc<AtomicU64>,
 }
 
 /// A snapshot file that has a name of its own.
@@ -31,7 +34,7 @@ impl Dir {
     /// Makes the directory if it is missing, and removes what was never finished.
     pub fn open(vfs: Arc<dyn Vfs>, path: &Path) -> Result<Self, Error> {
         vfs.create_dir_all(path).map_err(io("make", path))?;
-        let dir = Self { vfs, path: path.to_owned() };
+        let dir = Self { vfs, path: path.to_owned(), received: Arc::default() };
         for file in dir.files()? {
             if file.extension().is_some_and(|extension| extension == "tmp") {
                 dir.vfs.remove(&file).map_err(io("remove", &file))?;
@@ -115,6 +118,12 @@ impl Dir {
         self.path.join(format!("{}.tmp", name(head)))
     }
 
+    /// A new name for a snapshot that is about to be received.
+    pub(super) fn incoming_path(&self, group: u32) -> PathBuf {
+        let number = self.received.fetch_add(1, Ordering::Relaxed);
+        self.path.join(format!("group-{group:08x}-received-{number:016x}.tmp"))
+    }
+
     pub(super) fn sync(&self) -> Result<(), Error> {
         self.vfs.sync_dir(&self.path).map_err(io("sync", &self.path))
     }
@@ -143,11 +152,8 @@ fn name(head: &Head) -> String {
 
 /// Whether a file is a snapshot of the group, finished or not.
 fn belongs(path: &Path, group: u32) -> bool {
-    let finished = match path.extension().is_some_and(|extension| extension == "tmp") {
-        true => path.with_extension(""),
-        false => path.to_owned(),
-    };
-    parse_name(&finished).is_some_and(|(of, _)| of == group)
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.starts_with(&format!("group-{group:08x}-")) && (name.ends_with(".snapshot") || name.ends_with(".tmp"))
 }
 
 /// The group and the place in a snapshot's name.

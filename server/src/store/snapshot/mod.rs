@@ -16,11 +16,13 @@
 mod dir;
 mod format;
 mod reader;
+mod transfer;
 mod writer;
 
 pub use dir::{Dir, Found};
 pub use format::Head;
 pub use reader::Reader;
+pub use transfer::{Incoming, Outgoing};
 pub use writer::Writer;
 
 #[cfg(test)]

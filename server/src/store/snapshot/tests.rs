@@ -11,6 +11,8 @@ use super::*;
 use crate::store::state::{Error, Mark, Position, Slice};
 use crate::store::vfs::StdVfs;
 
+mod transfer;
+
 fn head(group: u32, index: u64) -> Head {
     let position = Position { index, log_id: Bytes::from_static(b"log id") };
     let mark = Mark { applied: Some(position), membership: Bytes::from_static(b"members"), ..Mark::default() };

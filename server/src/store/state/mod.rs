@@ -10,6 +10,7 @@
 //!
 //! Nothing here is the only copy: the write-ahead log and the snapshot files can make all of it again.
 
+mod audit;
 mod digest;
 mod engine;
 mod error;
@@ -28,6 +29,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use audit::Audit;
 pub use digest::Digest;
 pub use engine::{CHUNK_BYTES, Config};
 pub use error::Error;

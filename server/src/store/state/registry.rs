@@ -94,11 +94,16 @@ fn parts(len: usize) -> u16 {
     len.saturating_sub(CHUNK_BYTES - HEAD_BYTES).div_ceil(CHUNK_BYTES) as u16
 }
 
+/// The mark in its stored form.
+pub(super) fn decode_mark(bytes: &[u8]) -> Option<RegistryMark> {
+    unversioned(bytes)
+}
+
 /// The mark stored in a tree. The error says what is wrong with it.
 pub(super) fn stored(tree: &sled::Tree) -> Result<RegistryMark, String> {
     let key = Key::RegistryMark.encode();
     let Some(framed) = tree.get(&key).map_err(|error| error.to_string())? else { return Ok(RegistryMark::default()) };
-    unframe(&key, &framed).and_then(unversioned).ok_or_else(|| "the mark of its registry cannot be read".to_owned())
+    unframe(&key, &framed).and_then(decode_mark).ok_or_else(|| "the mark of its registry cannot be read".to_owned())
 }
 
 impl Group {

@@ -1,14 +1,44 @@
-//! Which nodes there are, where groups live, and which keys they have.
+//! Which nodes there are, where groups live, which keys they have, and whether this node's knowledge of it is fresh.
+//!
+//! ```text
+//!  registry (system group, on every node) ──follow──> Map ──plan, govern──> registry     leader of the system group
+//!                                                      │
+//!                                                      └──steps──> replicas, members, leaders     every node
+//!  other nodes <──pulse──> Contacts: reports, who is reachable, who is well
+//! ```
 
+mod addresses;
+mod cluster;
+mod config;
+mod contacts;
+mod control;
+mod enter;
+mod error;
 mod even;
+mod follow;
+mod govern;
+mod handler;
 pub mod keys;
+mod lease;
 mod map;
+mod message;
 mod plan;
+mod pulse;
 mod record;
+mod registry;
+mod renew;
+mod status;
+mod steps;
 
+pub use cluster::{Cluster, Home};
+pub use config::{Addresses, Announce, Begin, Config, Deps, HandOver, KeyState};
+pub use error::{Error, Stale, WriteError};
 pub use keys::Keys;
+pub use lease::Follower;
 pub use map::{Map, Record, SYSTEM, Unreadable};
 pub use record::{Charter, Member, Placement, Replica, SLOTS, State};
+pub use registry::{Entry, Registry};
+pub use status::{GroupStatus, NodeStatus, ReplicaStatus, Status};
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,5 @@
 //! The cluster as its users see it, and its decisions as pure functions.
 
+mod alone;
 mod plan;
-mod world;
+pub(super) mod world;

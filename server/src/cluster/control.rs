@@ -1,0 +1,237 @@
+//! The control loop: looks what is to be done, and does it, several groups at a time and one step each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::cluster::Inner;
+use super::config::ms;
+use super::govern::{Change, govern};
+use super::map::Map;
+use super::message::{Confirmed, Report};
+use super::steps::{Here, Leads, Step, View, replicas, steps};
+use crate::shard::{ChangeError, Epoch, Shard};
+
+/// A group whose step did not end well is left alone for so long.
+const REST: Duration = Duration::from_millis(500);
+
+/// What is done at the same time as other things only if it is about something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    Group(u32),
+    Registry,
+}
+
+/// A step that is over.
+struct Done {
+    subject: Subject,
+    transfer: bool,
+    /// Why it was not done.
+    failed: Option<String>,
+}
+
+/// Steps under way, and groups that rest.
+#[derive(Default)]
+struct Work {
+    steps: JoinSet<Done>,
+    busy: BTreeMap<Subject, ()>,
+    resting: BTreeMap<Subject, Instant>,
+    transfers: usize,
+}
+
+/// Controls this node's replicas until the room is stopped.
+pub(super) async fn run(inner: Arc<Inner>) {
+    let mut tick = tokio::time::interval(ms(inner.config.control_ms));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut maps = inner.map.subscribe();
+    let mut work = Work::default();
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            changed = maps.changed() => if changed.is_err() { return },
+            Some(done) = work.steps.join_next() => match done {
+                Ok(done) => work.end(done),
+                // A panic in a step is a defect, and what it held is not known: its group is not touched again.
+                Err(error) => tracing::error!(%error, "a change of a group broke off"),
+            }
+        }
+        let map = maps.borrow_and_update().clone();
+        if let Some(map) = map {
+            inner.look(&map, &mut work);
+        }
+    }
+}
+
+impl Work {
+    fn free(&self, subject: Subject, now: Instant) -> bool {
+        !self.busy.contains_key(&subject) && self.resting.get(&subject).is_none_or(|until| *until <= now)
+    }
+
+    fn begin(
+        &mut self,
+        subject: Subject,
+        transfer: bool,
+        step: impl Future<Output = Result<(), String>> + Send + 'static,
+    ) {
+        self.busy.insert(subject, ());
+        self.resting.remove(&subject);
+        self.transfers += usize::from(transfer);
+        self.steps.spawn(async move { Done { subject, transfer, failed: step.await.err() } });
+    }
+
+    fn end(&mut self, done: Done) {
+        let Done { subject, transfer, failed } = done;
+        self.busy.remove(&subject);
+        self.transfers -= usize::from(transfer);
+        if let Some(reason) = failed {
+            tracing::debug!(?subject, reason, "a step was not done; it is looked at again");
+            self.resting.insert(subject, Instant::now() + REST);
+        }
+    }
+}
+
+/// What `View` borrows.
+struct Seen {
+    here: BTreeMap<u32, Here>,
+    reports: BTreeMap<lethe_proto::NodeId, Report>,
+    reachable: std::collections::BTreeSet<lethe_proto::NodeId>,
+    well: std::collections::BTreeSet<lethe_proto::NodeId>,
+    unwell: std::collections::BTreeSet<lethe_proto::NodeId>,
+}
+
+impl Inner {
+    /// Begins what is to be done and can be done now.
+    fn look(self: &Arc<Self>, map: &Map, work: &mut Work) {
+        let now = Instant::now();
+        let seen = self.see(now);
+        let stopping = self.stopping.load(Ordering::Relaxed);
+        let view = View {
+            me: self.me,
+            map,
+            here: &seen.here,
+            reports: &seen.reports,
+            reachable: &seen.reachable,
+            well: &seen.well,
+            lag_max: self.config.lag_max,
+            stopping,
+        };
+        for step in steps(&view) {
+            let subject = Subject::Group(step.group());
+            let transfer = matches!(step, Step::Transfer { .. });
+            let full =
+                work.busy.len() >= self.config.steps_max || (transfer && work.transfers >= self.config.transfers_max);
+            if !full && work.free(subject, now) {
+                work.begin(subject, transfer, self.clone().take(step));
+            }
+        }
+        if !stopping && work.free(Subject::Registry, now) {
+            let (moves, repairs) = (self.config.moves_max, self.config.repairs_max);
+            if let Some(change) = govern(&view, &seen.unwell, moves, repairs) {
+                work.begin(Subject::Registry, false, self.clone().write(change));
+            }
+        }
+    }
+
+    fn see(&self, now: Instant) -> Seen {
+        let here = self.shards.all().iter().map(|shard| (shard.id(), self.see_replica(shard))).collect();
+        let mut contacts = self.contacts.lock();
+        contacts.look(now, &self.config);
+        Seen {
+            here,
+            reports: contacts.reports(),
+            reachable: contacts.reachable(now, &self.config),
+            well: contacts.well(now, &self.config),
+            unwell: contacts.unwell(),
+        }
+    }
+
+    fn see_replica(&self, shard: &Shard) -> Here {
+        let metrics = shard.metrics();
+        let leads = metrics.epoch.and_then(|epoch| {
+            let progress = shard.progress()?;
+            let confirmed = self.confirmed_in(shard.id(), epoch);
+            Some(Leads { last: metrics.last, progress, confirmed })
+        });
+        Here { incarnation: shard.incarnation(), members: shard.members(), leads }
+    }
+
+    /// What this node has confirmed of a group in this leadership.
+    pub fn confirmed_in(&self, group: u32, epoch: Epoch) -> Option<Confirmed> {
+        self.confirmed.lock().get(&group).filter(|(known, _)| *known == epoch).map(|(_, confirmed)| confirmed.clone())
+    }
+
+    /// Writes a change into the registry, and waits until this node sees it, lest it be planned again.
+    async fn write(self: Arc<Self>, change: Change) -> Result<(), String> {
+        let written = self.registry.write(change.expect, change.ops).await;
+        let revision = written.map_err(|error| error.to_string())?;
+        self.sees(revision, Instant::now() + ms(self.config.message_ms)).await
+    }
+
+    /// Waits until the map has this revision.
+    async fn sees(&self, revision: u64, deadline: Instant) -> Result<(), String> {
+        let mut maps = self.map.subscribe();
+        let seen = maps.wait_for(|map| map.as_ref().is_some_and(|map| map.revision >= revision));
+        match tokio::time::timeout_at(deadline.into(), seen).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err("this node does not follow the registry".to_owned()),
+        }
+    }
+
+    async fn take(self: Arc<Self>, step: Step) -> Result<(), String> {
+        tracing::debug!(?step, "changes a group");
+        let shard = |group| self.shards.group(group).ok_or_else(|| "the replica is gone".to_owned());
+        let change = |result: Result<(), ChangeError>| result.map_err(|error| error.to_string());
+        match step {
+            Step::Create { group, incarnation, begin } => {
+                let created = self.shards.create(group, incarnation, begin).await;
+                created.map(drop).map_err(|error| error.to_string())
+            }
+            Step::Remove { group } => {
+                self.confirmed.lock().remove(&group);
+                self.shards.remove(group).await.map_err(|error| error.to_string())
+            }
+            Step::Confirm { group } => self.confirm(&shard(group)?).await,
+            Step::AddLearner { group, replica } => {
+                change(shard(group)?.add_learner(replica.node, replica.incarnation).await)
+            }
+            Step::ChangeVoters { group, voters, keep: true } => {
+                change(shard(group)?.change_voters_and_keep(voters).await)
+            }
+            Step::ChangeVoters { group, voters, keep: false } => change(shard(group)?.change_voters(voters).await),
+            Step::RemoveLearner { group, node } => change(shard(group)?.remove_learner(node).await),
+            Step::Transfer { group, to } => {
+                let shard = shard(group)?;
+                let released = match self.hand_over.get().and_then(std::sync::Weak::upgrade) {
+                    Some(hand_over) => Some(hand_over.release(group).await),
+                    None => None,
+                };
+                let transferred = shard.transfer(to).await;
+                drop(released);
+                change(transferred)
+            }
+        }
+    }
+
+    /// Confirms the newest placement, then the leadership, then who the members are.
+    async fn confirm(&self, shard: &Shard) -> Result<(), String> {
+        let group = shard.id();
+        let deadline = Instant::now() + ms(self.config.message_ms);
+        let newest = self.registry.confirm(deadline).await.map_err(|error| error.to_string())?;
+        self.sees(newest, deadline).await?;
+        let placed = self.now().and_then(|map| Some(map.groups.get(&group)?.revision));
+        let revision = placed.ok_or_else(|| "the group has no place".to_owned())?;
+        let epoch = shard.read_index().await.map_err(|error| error.to_string())?;
+        let members = shard.members();
+        if epoch.node != self.me || members.pending || members.joint {
+            return Err("its members are changing".to_owned());
+        }
+        let confirmed =
+            Confirmed { revision, voters: replicas(&members.voters), learners: replicas(&members.learners) };
+        self.confirmed.lock().insert(group, (epoch, confirmed));
+        Ok(())
+    }
+}

@@ -1,0 +1,299 @@
+//! What is to be done next: a pure function from what this node knows to small steps.
+//!
+//! Every node does the same for its own replicas and for the groups it leads, each time from what it sees then. No step
+//! rests on an earlier one having ended well, so a crash between any two is made good by the next look.
+//!
+//! ```text
+//! a replica that comes      create it here ─> leader: add learner ─> caught up ─> change voters
+//! a replica that goes       leader: hand leadership over first ─> change voters ─> confirm ─> remove it here
+//! ```
+//!
+//! Two rules keep it safe. A leader changes members only after it has *confirmed*, in this leadership, that it leads
+//! and that the placement it sees is the newest: a leader that comes late with an old map changes nothing. And a node
+//! removes a replica only if a leader has confirmed, under a placement at least as new as the one that dropped it, that
+//! this life of the replica is no member any more: no later leader can then add it again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lethe_proto::NodeId;
+
+use super::map::{Map, SYSTEM};
+use super::message::{Confirmed, Report};
+use super::plan::SYSTEM_INCARNATION;
+use super::record::{Placement, Replica, State};
+use crate::shard::{Begin, Members};
+
+/// The first life of a group: its founder leads it alone.
+pub(super) const FOUNDING: u64 = 1;
+
+/// One small change of one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Make a replica on this node.
+    Create { group: u32, incarnation: u64, begin: Begin },
+    /// Remove this node's replica.
+    Remove { group: u32 },
+    /// Find out whether this node really leads, and who the members are, under the newest placement.
+    Confirm { group: u32 },
+    /// Add a replica that exists.
+    AddLearner { group: u32, replica: Replica },
+    /// Let these vote, and no others. Those that do not vote any more leave the group, or stay as learners.
+    ChangeVoters { group: u32, voters: BTreeSet<NodeId>, keep: bool },
+    /// Let a learner leave the group.
+    RemoveLearner { group: u32, node: NodeId },
+    /// Hand the leadership over.
+    Transfer { group: u32, to: NodeId },
+}
+
+/// A replica of this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Here {
+    pub incarnation: u64,
+    pub members: Members,
+    /// If this node leads the group.
+    pub leads: Option<Leads>,
+}
+
+/// What this node knows as a leader.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Leads {
+    /// Index of the last entry.
+    pub last: Option<u64>,
+    /// Index of the last entry that each member is known to have.
+    pub progress: BTreeMap<NodeId, Option<u64>>,
+    /// What was confirmed in this leadership.
+    pub confirmed: Option<Confirmed>,
+}
+
+/// What this node knows.
+pub(super) struct View<'a> {
+    pub me: NodeId,
+    pub map: &'a Map,
+    pub here: &'a BTreeMap<u32, Here>,
+    /// The last report of every other node that was ever heard.
+    pub reports: &'a BTreeMap<NodeId, Report>,
+    /// Nodes that answer now.
+    pub reachable: &'a BTreeSet<NodeId>,
+    /// Those of them that have been well for long enough to lead.
+    pub well: &'a BTreeSet<NodeId>,
+    pub lag_max: u64,
+    /// This node is about to stop: it gives all leadership away.
+    pub stopping: bool,
+}
+
+impl Step {
+    /// The group it changes.
+    pub fn group(&self) -> u32 {
+        match self {
+            Self::Create { group, .. }
+            | Self::Remove { group }
+            | Self::Confirm { group }
+            | Self::AddLearner { group, .. }
+            | Self::ChangeVoters { group, .. }
+            | Self::RemoveLearner { group, .. }
+            | Self::Transfer { group, .. } => *group,
+        }
+    }
+}
+
+/// At most one step for each group.
+pub(super) fn steps(view: &View<'_>) -> Vec<Step> {
+    let groups: BTreeSet<u32> = view.map.groups.keys().chain(view.here.keys()).copied().collect();
+    groups.into_iter().filter_map(|group| local(view, group).or_else(|| lead(view, group))).collect()
+}
+
+/// Makes and removes this node's replica.
+fn local(view: &View<'_>, group: u32) -> Option<Step> {
+    // The system group's replica is made by whoever starts the node, and goes with the node.
+    if group == SYSTEM {
+        return None;
+    }
+    let record = view.map.groups.get(&group)?;
+    let placed = record.value.incarnation(view.me);
+    match (view.here.get(&group), placed) {
+        (None, Some(incarnation)) => {
+            let begin = if incarnation == FOUNDING { Begin::Lead } else { Begin::Join };
+            Some(Step::Create { group, incarnation, begin })
+        }
+        (Some(here), placed) if placed != Some(here.incarnation) => {
+            let gone = Replica { node: view.me, incarnation: here.incarnation };
+            let known = |confirmed: &Confirmed| confirmed.revision >= record.revision && !confirmed.has(gone);
+            view.confirmed(group).any(known).then_some(Step::Remove { group })
+        }
+        _ => None,
+    }
+}
+
+/// Brings the members of a group that this node leads to where they should be.
+fn lead(view: &View<'_>, group: u32) -> Option<Step> {
+    let here = view.here.get(&group)?;
+    let leads = here.leads.as_ref()?;
+    let record = view.map.groups.get(&group)?;
+    if here.members.pending {
+        return None;
+    }
+    if leads.confirmed.as_ref().is_none_or(|confirmed| confirmed.revision != record.revision) {
+        return Some(Step::Confirm { group });
+    }
+    let group = Group { view, group, members: &here.members, leads, placement: &record.value };
+    let change = if here.members.joint { Some(group.leave_joint()) } else { group.change() };
+    change.or_else(|| group.confirm_members()).or_else(|| group.hand_over())
+}
+
+impl<'a> View<'a> {
+    /// What leaders have confirmed about a group, other nodes and this one.
+    pub fn confirmed(&self, group: u32) -> impl Iterator<Item = &'a Confirmed> {
+        let reports = self.reports.values().filter_map(move |report| report.group(group)?.lead.as_ref());
+        let own = self.here.get(&group).and_then(|here| here.leads.as_ref()?.confirmed.as_ref());
+        reports.filter_map(|lead| lead.confirmed.as_ref()).chain(own)
+    }
+}
+
+/// A group that this node leads.
+struct Group<'a> {
+    view: &'a View<'a>,
+    group: u32,
+    members: &'a Members,
+    leads: &'a Leads,
+    placement: &'a Placement,
+}
+
+impl Group<'_> {
+    /// Ends a change of voters that somebody began.
+    fn leave_joint(&self) -> Step {
+        let fits = |replica: &&Replica| self.members.incarnation(replica.node) == Some(replica.incarnation);
+        let mut voters: BTreeSet<NodeId> = self.placement.replicas.iter().filter(fits).map(|r| r.node).collect();
+        let others: Vec<_> = self.members.voters.keys().filter(|node| !voters.contains(node)).copied().collect();
+        let lacking = self.placement.replicas.len().saturating_sub(voters.len());
+        voters.extend(others.into_iter().take(lacking));
+        self.change_voters(voters)
+    }
+
+    fn change(&self) -> Option<Step> {
+        self.drop_old_life().or_else(|| self.add_learner()).or_else(|| self.vote()).or_else(|| self.drop_learner())
+    }
+
+    /// Lets a member leave that should be one again, but with another life.
+    fn drop_old_life(&self) -> Option<Step> {
+        let old = |replica: &&Replica| {
+            self.members.incarnation(replica.node).is_some_and(|incarnation| incarnation != replica.incarnation)
+        };
+        let node = self.placement.replicas.iter().find(old)?.node;
+        if self.members.learners.contains_key(&node) {
+            return Some(Step::RemoveLearner { group: self.group, node });
+        }
+        let voters: BTreeSet<NodeId> = self.members.voters.keys().filter(|voter| **voter != node).copied().collect();
+        (!voters.is_empty()).then(|| Step::ChangeVoters { group: self.group, voters, keep: false })
+    }
+
+    /// Everybody who should be a member: those placed, and for the system group all nodes.
+    fn wanted(&self) -> Vec<Replica> {
+        let mut wanted = self.placement.replicas.clone();
+        if self.group == SYSTEM {
+            let others = self.view.map.present().filter(|node| self.placement.incarnation(*node).is_none());
+            wanted.extend(others.map(|node| Replica { node, incarnation: SYSTEM_INCARNATION }));
+        }
+        wanted
+    }
+
+    fn add_learner(&self) -> Option<Step> {
+        let absent = |replica: &Replica| self.members.incarnation(replica.node).is_none() && self.exists(*replica);
+        let replica = self.wanted().into_iter().find(absent)?;
+        Some(Step::AddLearner { group: self.group, replica })
+    }
+
+    /// Changes the voters when those that come have caught up. Voters that go stay as long as somebody who should take
+    /// their place cannot be reached.
+    fn vote(&self) -> Option<Step> {
+        let placed: BTreeSet<NodeId> = self.placement.replicas.iter().map(|replica| replica.node).collect();
+        if self.members.voters.keys().eq(placed.iter()) {
+            return None;
+        }
+        let coming: Vec<_> =
+            self.placement.replicas.iter().filter(|r| !self.members.voters.contains_key(&r.node)).collect();
+        let ready: BTreeSet<NodeId> = coming.iter().filter(|r| self.caught_up(r.node)).map(|r| r.node).collect();
+        if coming.iter().any(|r| !ready.contains(&r.node) && self.view.reachable.contains(&r.node)) {
+            return None;
+        }
+        let now: BTreeSet<NodeId> = self.members.voters.keys().copied().collect();
+        if ready.len() < coming.len() {
+            let more: BTreeSet<NodeId> = now.union(&ready).copied().collect();
+            return (more != now).then(|| self.change_voters(more));
+        }
+        if placed.contains(&self.view.me) {
+            return Some(self.change_voters(placed));
+        }
+        // This node goes itself: others vote with it first, then one of them leads and lets it go.
+        let staying: BTreeSet<NodeId> = placed.iter().copied().chain([self.view.me]).collect();
+        if now != staying {
+            return Some(self.change_voters(staying));
+        }
+        let first = [self.placement.leader].into_iter().chain(placed);
+        let to = first.into_iter().find(|node| self.can_lead(*node) && self.view.reachable.contains(node))?;
+        Some(Step::Transfer { group: self.group, to })
+    }
+
+    fn drop_learner(&self) -> Option<Step> {
+        let wanted = self.wanted();
+        let named = |node: &NodeId| wanted.iter().any(|replica| replica.node == *node);
+        let node = *self.members.learners.keys().find(|node| !named(node))?;
+        Some(Step::RemoveLearner { group: self.group, node })
+    }
+
+    /// Confirms the members again after they have changed.
+    fn confirm_members(&self) -> Option<Step> {
+        let confirmed = self.leads.confirmed.as_ref()?;
+        let same = confirmed.voters == replicas(&self.members.voters)
+            && confirmed.learners == replicas(&self.members.learners);
+        (!same).then_some(Step::Confirm { group: self.group })
+    }
+
+    /// Hands the leadership to whoever should have it. A node that drains gives it to anybody who can take it.
+    fn hand_over(&self) -> Option<Step> {
+        let (me, wish) = (self.view.me, self.placement.leader);
+        let leaves = self.view.stopping || self.view.map.state(me) != Some(State::Active);
+        if (wish == me && !leaves) || self.members.joint {
+            return None;
+        }
+        let able = |node: &NodeId| {
+            let pool = if leaves { self.view.reachable } else { self.view.well };
+            pool.contains(node) && self.can_lead(*node)
+        };
+        let active = |node: &NodeId| self.view.map.state(*node) == Some(State::Active);
+        let others = self.members.voters.keys().copied().filter(|node| leaves && active(node));
+        let to = [wish].into_iter().chain(others).filter(|node| *node != me).find(able)?;
+        Some(Step::Transfer { group: self.group, to })
+    }
+
+    /// Whether a node votes, has nearly everything, and does not stop.
+    fn can_lead(&self, node: NodeId) -> bool {
+        let stops = self.view.reports.get(&node).is_none_or(|report| report.stopping);
+        self.members.voters.contains_key(&node) && self.caught_up(node) && !stops
+    }
+
+    /// Whether a member has nearly everything: log and keys.
+    fn caught_up(&self, node: NodeId) -> bool {
+        let Some(incarnation) = self.members.incarnation(node) else { return false };
+        let entries = |index: Option<u64>| index.map_or(0, |index| index + 1);
+        let matched = self.leads.progress.get(&node).copied().flatten();
+        let near = matched.is_some() && entries(matched) + self.view.lag_max >= entries(self.leads.last);
+        let report = self.view.reports.get(&node).and_then(|report| report.group(self.group));
+        near && report.is_some_and(|report| report.incarnation == incarnation && report.missing_keys == 0)
+    }
+
+    /// Whether the node was heard to have this replica, and can be reached.
+    fn exists(&self, replica: Replica) -> bool {
+        let report = self.view.reports.get(&replica.node).and_then(|report| report.group(self.group));
+        let here = report.is_some_and(|report| report.incarnation == replica.incarnation);
+        here && self.view.reachable.contains(&replica.node)
+    }
+
+    fn change_voters(&self, voters: BTreeSet<NodeId>) -> Step {
+        Step::ChangeVoters { group: self.group, voters, keep: self.group == SYSTEM }
+    }
+}
+
+/// Members in order, as they are confirmed.
+pub(super) fn replicas(members: &BTreeMap<NodeId, u64>) -> Vec<Replica> {
+    members.iter().map(|(node, incarnation)| Replica { node: *node, incarnation: *incarnation }).collect()
+}

@@ -1,0 +1,135 @@
+//! A cluster of one node, as `lethe dev` runs it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use lethe_proto::ActorId;
+use tempfile::TempDir;
+
+use crate::cluster::{Announce, Begin, Cluster, Config, Deps, Error, SYSTEM, State, WriteError};
+use crate::shard::{self, Alone, Expect, RegistryOp, Shards};
+use crate::store::vfs::StdVfs;
+
+const GROUPS: u32 = 3;
+
+async fn shards(dir: &TempDir) -> Arc<Shards> {
+    let config = shard::Config {
+        wal_segment_bytes: 1 << 20,
+        wal_bytes_max: 64 << 20,
+        command_bytes_max: 128 << 10,
+        ..shard::Config::new(GROUPS)
+    };
+    let deps = shard::Deps {
+        vfs: Arc::new(StdVfs),
+        data_dir: dir.path().join("data"),
+        state_dir: dir.path().join("state"),
+        effects: Arc::new(()),
+        transport: Arc::new(Alone),
+    };
+    Arc::new(Shards::start(config, deps).await.unwrap())
+}
+
+fn start(shards: &Arc<Shards>) -> Cluster {
+    let deps = Deps {
+        shards: shards.clone(),
+        transport: Arc::new(Alone),
+        addresses: Arc::new(()),
+        keys: Arc::new(()),
+        announce: Announce { name: "only".to_owned(), ..Announce::default() },
+        begin: Begin::Found { replication: 3 },
+    };
+    Cluster::start(Config::default(), deps)
+}
+
+async fn stop(cluster: Cluster, shards: Arc<Shards>) {
+    cluster.stop().await;
+    drop(cluster);
+    Arc::into_inner(shards).expect("the room is stopped and holds the shards").shutdown().await.unwrap();
+}
+
+async fn healthy(cluster: &Cluster) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while cluster.status().is_none_or(|status| status.groups.iter().any(|group| !group.problem.is_empty())) {
+        assert!(Instant::now() < deadline, "{:?}", cluster.status());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_founder_makes_the_cluster_once_and_finds_it_again_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut charters = Vec::new();
+    for _ in 0..2 {
+        let shards = shards(&dir).await;
+        let cluster = start(&shards);
+        cluster.ready().await.unwrap();
+        healthy(&cluster).await;
+        let status = cluster.status().unwrap();
+        assert_eq!(status.nodes.len(), 1);
+        assert_eq!((status.nodes[0].member.state, status.nodes[0].leaders), (State::Active, GROUPS + 1));
+        let groups: Vec<_> = shards.all().iter().map(|shard| (shard.id(), shard.incarnation())).collect();
+        assert_eq!(groups, (SYSTEM..=GROUPS).map(|group| (group, 1)).collect::<Vec<_>>());
+        let map = cluster.map().borrow().clone().unwrap();
+        charters.push(map.charter.clone());
+        for prefix in [0, 0x7f, 0xff] {
+            let home = cluster.home(ActorId([prefix; 32])).unwrap();
+            assert_eq!((home.leader, home.here.map(|shard| shard.id())), (Some(cluster.node()), Some(home.group)));
+        }
+        stop(cluster, shards).await;
+    }
+    assert_eq!(charters[0], charters[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_compare_revisions_and_reads_see_them_after_a_confirmation() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = shards(&dir).await;
+    let cluster = start(&shards);
+    cluster.ready().await.unwrap();
+    let registry = cluster.registry();
+    let key = Bytes::from("deploy/current");
+    let put = |value: &'static str| vec![RegistryOp::Put { key: key.clone(), value: value.into() }];
+    let expect = |revision| vec![Expect { key: key.clone(), revision }];
+
+    let first = registry.write(expect(None), put("one")).await.unwrap();
+    assert_eq!(registry.write(expect(None), put("two")).await, Err(WriteError::Conflict("deploy/current".to_owned())));
+    let second = registry.write(expect(Some(first)), put("two")).await.unwrap();
+    let confirmed = registry.confirm(Instant::now() + Duration::from_secs(20)).await.unwrap();
+    assert!(confirmed >= second && second > first);
+    assert_eq!(registry.get("deploy/current").await.unwrap(), Some((second, "two".into())));
+    let (_, entries) = registry.range("deploy/").await.unwrap();
+    assert_eq!(entries.len(), 1);
+    cluster.everywhere(second).await;
+    stop(cluster, shards).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_not_fresh_beyond_what_every_part_of_it_acts_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = shards(&dir).await;
+    let cluster = start(&shards);
+    let part = cluster.follower();
+    let mut maps = cluster.map();
+    let known = tokio::time::timeout(Duration::from_secs(60), maps.wait_for(Option::is_some)).await;
+    let revision = known.unwrap().unwrap().as_ref().unwrap().revision;
+    assert!(cluster.is_fresh().is_err(), "a part acts on nothing yet");
+    part.reached(revision);
+    cluster.ready().await.unwrap();
+    stop(cluster, shards).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_active_node_neither_drains_nor_leaves() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = shards(&dir).await;
+    let cluster = start(&shards);
+    cluster.ready().await.unwrap();
+    let me = cluster.node();
+    assert!(matches!(cluster.drain(me).await, Err(Error::NotNow(_))));
+    assert!(matches!(cluster.remove(me).await, Err(Error::NotNow(_))));
+    assert!(matches!(cluster.drain(7.into()).await, Err(Error::NoSuchNode(_))));
+    assert!(matches!(cluster.transfer(GROUPS + 1, me).await, Err(Error::NoSuchGroup(_))));
+    cluster.transfer(GROUPS, me).await.unwrap();
+    stop(cluster, shards).await;
+}

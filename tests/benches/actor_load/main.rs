@@ -6,6 +6,7 @@
 //! cargo bench -p lethe-tests --bench actor_load -- COUNTER increment  # each answer waits for a durable write
 //! ```
 //!
+//! Of a cluster, name all nodes: `--endpoint http://10.0.0.1:7070,http://10.0.0.2:7070,http://10.0.0.3:7070`.
 //! Callers spread over `--actors` actors by name; with one actor it is that actor's own pace that is measured, since calls
 //! enter it one at a time. Each caller sends its next call when the last was answered, and nothing is retried.
 //! Exit code 0 when something was measured, 1 when nothing was answered, 2 for wrong usage.
@@ -34,16 +35,16 @@ struct Args {
     /// Its arguments, a JSON array.
     #[arg(default_value = "[]", value_parser = arguments)]
     arguments: Value,
-    /// gRPC address of the node.
-    #[arg(long, default_value = "http://127.0.0.1:7070")]
-    endpoint: String,
+    /// gRPC address of the node, or addresses of several: neighbouring callers then use different ones.
+    #[arg(long, value_delimiter = ',', default_value = "http://127.0.0.1:7070")]
+    endpoint: Vec<String>,
     /// Numbers of concurrent callers, one round each.
     #[arg(short, long, value_delimiter = ',', default_value = "1,16,256")]
     callers: Vec<u16>,
     /// Actors that the callers share; by default each caller has its own.
     #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
     actors: Option<u16>,
-    /// gRPC connections that the callers share.
+    /// gRPC connections to each node that the callers share.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
     connections: u16,
     /// Seconds to measure in each round.
@@ -97,10 +98,12 @@ fn main() -> ExitCode {
 async fn measure(namespace: &str, args: &Args) -> anyhow::Result<()> {
     let mut clients = Vec::new();
     for _ in 0..args.connections {
-        clients.push(Client::connect(&args.endpoint).await?);
+        for endpoint in &args.endpoint {
+            clients.push(Client::connect(endpoint).await?);
+        }
     }
     if !args.json {
-        println!("{namespace}.{}({}) at {}", args.method, args.arguments, args.endpoint);
+        println!("{namespace}.{}({}) at {}", args.method, args.arguments, args.endpoint.join(", "));
         println!(
             "{:>8} {:>8} {:>10} {:>10} {:>10} {:>10} {:>10} {:>8}",
             "callers", "actors", "calls/s", "p50 ms", "p90 ms", "p99 ms", "max ms", "errors"

@@ -108,7 +108,7 @@ impl Cluster {
         let dir = self.dir.path().join(&name);
         std::fs::create_dir_all(&dir).context("a node's folder")?;
         let disk = match self.setup.disks {
-            true => Some(Disk::create(&dir.join("disk.img"), &dir.join("data"))?),
+            true => Some(Disk::create(&dir.join("disk.img"), &dir.join(node::MOUNT))?),
             false => None,
         };
         let place = Place {

@@ -15,6 +15,10 @@ const HTTP_PORT: u16 = 8787;
 const GRPC_PORT: u16 = 7070;
 /// Where nodes listen for each other.
 const PEER_PORT: u16 = 7071;
+/// Where a node's disk is mounted, in its folder.
+pub const MOUNT: &str = "disk";
+/// Its data directory, in its folder: below the root of the disk, where `lost+found` is.
+const DATA: &str = "disk/data";
 /// A start that takes longer has failed.
 const READY_MAX: Duration = Duration::from_secs(60);
 /// A stop that takes longer has failed.
@@ -53,7 +57,7 @@ impl Node {
              [http]\nlisten = \"{address}:{HTTP_PORT}\"\naccess_log = false\n\
              [grpc]\nlisten = \"{address}:{GRPC_PORT}\"\n\
              [peer]\nlisten = \"{address}:{PEER_PORT}\"\nadvertise = \"{address}:{PEER_PORT}\"\n{settings}\n",
-            self.dir.join("data"),
+            self.dir.join(DATA),
         );
         fs::write(self.config(), text).context("the node's configuration")
     }
@@ -65,7 +69,8 @@ impl Node {
 
     /// Its data directory, as seen from here.
     pub fn data(&self) -> PathBuf {
-        self.disk.as_ref().map_or_else(|| self.dir.join("data"), Disk::outside)
+        let disk = self.disk.as_ref().map_or_else(|| self.dir.join(MOUNT), Disk::outside);
+        disk.join(Path::new(DATA).strip_prefix(MOUNT).expect("the data is on the disk"))
     }
 
     /// Its disk.

@@ -19,6 +19,9 @@ mod serve;
 mod sweep;
 mod wanted;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     sync::{Arc, OnceLock, Weak},
     time::Duration,

@@ -43,7 +43,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
 }
 
 /// A group that has not applied so much of its log.
-fn unsettled(shards: &Shards, ends: &Ends) -> Option<u32> {
+pub(super) fn unsettled(shards: &Shards, ends: &Ends) -> Option<u32> {
     let behind = |(group, end): (&u32, &Option<u64>)| {
         let shard = shards.group(*group)?;
         (shard.metrics().applied < *end).then_some(*group)

@@ -45,9 +45,9 @@ pub(super) async fn run(inner: Arc<Inner>) {
                 inner.fetch(*group).await;
             }
             let idle = inner.wanted.lock().groups().is_empty();
-            match idle {
-                true => inner.wake.notified().await,
-                false => tokio::time::sleep(inner.config.retry).await,
+            tokio::select! {
+                () = inner.wake.notified() => {}
+                () = tokio::time::sleep(inner.config.retry), if !idle => {}
             }
         };
         tokio::select! {

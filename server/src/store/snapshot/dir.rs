@@ -89,7 +89,7 @@ impl Dir {
     /// Makes a snapshot from anywhere one of ours.
     pub fn adopt(&self, vfs: &dyn Vfs, path: &Path) -> Result<Found, Error> {
         let mut reader = Reader::open(vfs, path)?;
-        if path == self.path(reader.head()) {
+        if self.is_own(path, reader.head()) {
             let bytes = reader.glance()?;
             return Ok(Found { path: path.to_owned(), head: reader.verify()?, bytes });
         }
@@ -111,11 +111,21 @@ impl Dir {
     }
 
     pub(super) fn path(&self, head: &Head) -> PathBuf {
-        self.path.join(name(head))
+        self.path.join(format!("{}.snapshot", name(head)))
+    }
+
+    /// Whether this is the name of such a snapshot here.
+    fn is_own(&self, path: &Path, head: &Head) -> bool {
+        *path == self.path(head) || *path == self.twin_path(head)
+    }
+
+    /// Name of a second snapshot of the same position.
+    pub(super) fn twin_path(&self, head: &Head) -> PathBuf {
+        self.path.join(format!("{}-twin.snapshot", name(head)))
     }
 
     pub(super) fn temp_path(&self, head: &Head) -> PathBuf {
-        self.path.join(format!("{}.tmp", name(head)))
+        self.path.join(format!("{}.snapshot.tmp", name(head)))
     }
 
     /// A new name for a snapshot that is about to be received.
@@ -136,7 +146,7 @@ impl Dir {
         let reader = Reader::open(&*self.vfs, path)?;
         let bytes = reader.glance()?;
         let head = reader.head().clone();
-        if head.group != group || *path != self.path(&head) {
+        if head.group != group || !self.is_own(path, &head) {
             let what = "it is named after another snapshot".to_owned();
             return Err(Error::Damaged { path: path.to_owned(), what });
         }
@@ -147,7 +157,7 @@ impl Dir {
 fn name(head: &Head) -> String {
     // Nothing applied is 0, index n is n + 1, so that the two differ.
     let place = head.mark.index().map_or(0, |index| index + 1);
-    format!("group-{:08x}-{place:016x}.snapshot", head.group)
+    format!("group-{:08x}-{place:016x}", head.group)
 }
 
 /// Whether a file is a snapshot of the group, finished or not.
@@ -159,6 +169,7 @@ fn belongs(path: &Path, group: u32) -> bool {
 /// The group and the place in a snapshot's name.
 fn parse_name(path: &Path) -> Option<(u32, u64)> {
     let name = path.file_name()?.to_str()?.strip_prefix("group-")?.strip_suffix(".snapshot")?;
+    let name = name.strip_suffix("-twin").unwrap_or(name);
     let (group, place) = name.split_once('-')?;
     if group.len() != 8 || place.len() != 16 {
         return None;

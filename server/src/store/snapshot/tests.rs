@@ -140,6 +140,31 @@ fn an_unfinished_snapshot_is_no_snapshot_and_is_removed() {
 }
 
 #[test]
+fn a_second_snapshot_of_a_position_stands_beside_the_first() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = open(&temp);
+    let first = write(&dir, head(1, 5), &content(10, 10));
+    let second = write(&dir, head(1, 5), &content(10, 10));
+    let third = write(&dir, head(1, 5), &content(10, 10));
+    assert_ne!(first.path, second.path);
+    assert_eq!(second, third, "there are at most two");
+    assert_eq!(dir.list(1).unwrap().len(), 2);
+    assert_eq!(dir.adopt(&StdVfs, &second.path).unwrap(), second);
+    std::fs::write(&first.path, b"damaged").unwrap();
+    assert_eq!(dir.list(1).unwrap(), [second.clone()]);
+    dir.retain(1, 2).unwrap();
+    assert_eq!(write(&dir, head(1, 5), &content(10, 10)), first);
+    write(&dir, head(1, 8), &content(10, 10));
+    dir.retain(1, 2).unwrap();
+    assert_eq!(
+        dir.list(1).unwrap().iter().map(|found| found.head.mark.index()).collect::<Vec<_>>(),
+        [Some(8), Some(5)]
+    );
+    dir.forget(1).unwrap();
+    assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn all_files_of_a_forgotten_group_are_gone_and_no_others() {
     let temp = tempfile::tempdir().unwrap();
     let dir = open(&temp);

@@ -57,7 +57,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Syncs the file, reads it back, gives it its name and syncs the directory.
+    /// Syncs the file, reads it back, gives it its name and syncs the directory. A second snapshot of the same position
+    /// is kept beside the first.
     pub fn finish(mut self) -> Result<Found, Error> {
         if !self.pending.is_empty() {
             self.flush()?;
@@ -66,7 +67,11 @@ impl Writer {
         self.write(&foot)?;
         self.file.sync_all().map_err(io("sync", &self.temp))?;
         Reader::open(self.dir.vfs(), &self.temp)?.verify()?;
-        let path = self.dir.path(&self.head);
+        let first = self.dir.path(&self.head);
+        let path = match self.dir.vfs().exists(&first).map_err(io("look for", &first))? {
+            true => self.dir.twin_path(&self.head),
+            false => first,
+        };
         self.dir.vfs().rename(&self.temp, &path).map_err(io("rename", &self.temp))?;
         self.finished = true;
         self.dir.sync()?;

@@ -37,16 +37,19 @@ pub struct Run {
     pub slots: Vec<Slot>,
 }
 
-/// The oldest segment, when there are too many.
-fn crowded(state: &State, config: &WalConfig) -> Option<u64> {
+/// The oldest segment, when more than so many are in use.
+fn crowded(state: &State, segments_max: u32) -> Option<u64> {
     let in_use = state.segments.range(..=state.active).count();
     let oldest = *state.segments.first_key_value()?.0;
-    (in_use > config.compact_segments as usize && oldest < state.active).then_some(oldest)
+    (in_use > segments_max as usize && oldest < state.active).then_some(oldest)
 }
 
-/// Who keeps the oldest segment, when there are too many.
+/// Who keeps the oldest segment, when there are too many and copying will not free it.
 pub fn pins(state: &State, config: &WalConfig) -> Vec<Pin> {
-    let Some(oldest) = crowded(state, config) else { return Vec::new() };
+    let Some(oldest) = crowded(state, config.pin_segments) else { return Vec::new() };
+    if crowded(state, config.compact_segments).is_some() && pays(state, config, oldest) {
+        return Vec::new();
+    }
     let mut pins = Vec::new();
     for (id, group) in &state.track.groups {
         let mut pin = Pin { group: *id, entries: 0, bytes: 0, upto: 0 };
@@ -62,16 +65,18 @@ pub fn pins(state: &State, config: &WalConfig) -> Vec<Pin> {
     pins
 }
 
-/// The next slice to copy and the segment it stands in, if copying is due, pays, and there is room for it.
-pub fn plan(state: &State, config: &WalConfig) -> Option<(Segment, Vec<Run>)> {
-    let oldest = crowded(state, config)?;
+/// Whether the live entries of the oldest segment are few enough to be copied, and there is room for them.
+fn pays(state: &State, config: &WalConfig, oldest: u64) -> bool {
     let live = state.track.live(oldest);
     let room = state.free(config).saturating_sub(config.reserve_bytes);
     let framing = live.entries * FRAMING_BYTES_MAX;
     let needed = (live.bytes + framing).min(SLICE_BYTES_MAX + config.entry_bytes_max) + config.piece_bytes_max();
-    if live.entries == 0 || live.bytes > config.segment_bytes / 4 || room < needed {
-        return None;
-    }
+    live.entries > 0 && live.bytes <= config.segment_bytes / 4 && room >= needed
+}
+
+/// The next slice to copy and the segment it stands in, if copying is due, pays, and there is room for it.
+pub fn plan(state: &State, config: &WalConfig) -> Option<(Segment, Vec<Run>)> {
+    let oldest = crowded(state, config.compact_segments).filter(|oldest| pays(state, config, *oldest))?;
     let mut runs: Vec<Run> = Vec::new();
     let mut bytes = 0;
     for (id, group) in &state.track.groups {

@@ -29,6 +29,8 @@ pub struct WalConfig {
     pub total_bytes_max: u64,
     /// From this many segments in use, the oldest one's few live entries are rewritten so that it can go.
     pub compact_segments: u32,
+    /// From this many segments in use, the groups that keep the oldest one are named by `Wal::pins`.
+    pub pin_segments: u32,
     /// Room that appends leave for votes, truncations and purges.
     pub reserve_bytes: u64,
     /// Largest single entry. At most a quarter of a segment.
@@ -60,6 +62,7 @@ impl WalConfig {
             spare_segments: 2,
             total_bytes_max: 16 << 30,
             compact_segments: 16,
+            pin_segments: 64,
             reserve_bytes: 1 << 20,
             entry_bytes_max: 16 << 20,
             meta_bytes_max: 256,

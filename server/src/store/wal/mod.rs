@@ -168,8 +168,8 @@ impl Wal {
         stats
     }
 
-    /// Groups whose entries keep the oldest segment, when there are more than `compact_segments` and copying them would not
-    /// pay. Snapshot and purge them.
+    /// Groups whose entries keep the oldest segment, when there are more than `pin_segments` and copying them would not pay or
+    /// there is no room for it. Snapshot and purge them.
     pub fn pins(&self) -> Vec<Pin> {
         let shared = &self.handle.shared;
         compact::pins(&shared.state.lock(), &shared.config)

@@ -33,6 +33,7 @@ fn config() -> WalConfig {
         spare_segments: 2,
         total_bytes_max: 64 << 20,
         compact_segments: 1000,
+        pin_segments: 2,
         reserve_bytes: 2 << 10,
         entry_bytes_max: 2 << 10,
         meta_bytes_max: 64,

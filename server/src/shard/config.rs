@@ -18,6 +18,9 @@ pub const SLOTS: u32 = 4096;
 /// Bytes of entries after which a snapshot is due, however large the log may grow.
 const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
 
+/// Segments of the log that no group is hurried for.
+const PIN_SEGMENTS_MIN: u32 = 4;
+
 /// Room of the log that a command's framing takes at most, in bytes.
 const FRAMING_BYTES: u64 = 64;
 
@@ -133,6 +136,13 @@ impl Config {
     /// the snapshot before the newest, all groups together then keep the log below half of its bound.
     pub(super) fn snapshot_bytes(&self) -> u64 {
         (self.wal_bytes_max / 4 / u64::from(self.groups_max())).min(SNAPSHOT_BYTES_MAX)
+    }
+
+    /// From this many segments in use, groups that keep the oldest one take snapshots although they wrote little: one
+    /// segment in eight of the bound, at least as many as a start reads quickly.
+    pub(super) fn pin_segments(&self) -> u32 {
+        let segments = self.wal_bytes_max / self.wal_segment_bytes;
+        u32::try_from(segments / 8).unwrap_or(u32::MAX).max(PIN_SEGMENTS_MIN)
     }
 
     /// openraft's configuration, as measured in the notes: pre-vote on, no restored leadership (an epoch must not

@@ -29,7 +29,7 @@ const BATCH_ENTRIES: usize = 1024;
 /// A batch is closed when its entries have this many bytes.
 const BATCH_BYTES: usize = 4 << 20;
 /// Snapshots kept of each group.
-const SNAPSHOTS_KEPT: usize = 2;
+pub(super) const SNAPSHOTS_KEPT: usize = 2;
 /// How many tombstones are read at once to run their effects.
 const TOMBSTONES: usize = 1024;
 
@@ -112,6 +112,12 @@ impl Machine {
     /// Index of the newest snapshot.
     pub fn snapshot_index(&self) -> Option<u64> {
         index(&self.current.lock())
+    }
+
+    /// Index of the older of the snapshots that are kept; none if there are not two. Blocks.
+    pub fn older_snapshot_index(&self) -> io::Result<Option<u64>> {
+        let kept = self.snapshots.list(self.group.id()).map_err(io::Error::other)?;
+        Ok(kept.get(SNAPSHOTS_KEPT - 1).and_then(|found| found.head.mark.index()))
     }
 
     /// Counts entries that were applied by an earlier process.

@@ -79,6 +79,7 @@ fn wal_config(config: &Config, node: NodeId) -> WalConfig {
         total_bytes_max: config.wal_bytes_max,
         entry_bytes_max: config.entry_bytes_max(),
         groups_max: config.groups_max(),
+        pin_segments: config.pin_segments(),
         reserve_bytes: (config.wal_segment_bytes / 64).min(1 << 20),
         vote_order: Some(codec::compare_votes),
         on_fatal: Arc::new(move |error| on_fatal(&format!("the write-ahead log failed: {error}"))),

@@ -2,6 +2,10 @@
 //!
 //! One snapshot is built at a time. A log is purged only up to the *older* of the two snapshots that are kept, so the
 //! newest may turn out damaged and nothing is lost.
+//!
+//! Segments of the write-ahead log go oldest first, so a group that wrote much once and then fell silent would hold back all
+//! that the others write. When too many segments are in use, the log names such groups, and they take two snapshots at
+//! once, of the same position if nothing happens in them any more.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use super::Config;
+use super::machine::SNAPSHOTS_KEPT;
 use super::replica::Replica;
 use super::shards::Hosted;
 
@@ -41,7 +46,47 @@ pub(super) async fn run(hosted: Arc<Hosted>, mut stop: watch::Receiver<bool>) {
                 _ = stop.wait_for(|stop| *stop) => return,
             }
         }
+        tokio::select! {
+            () = relieve(&hosted) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
     }
+}
+
+/// Frees the oldest segment of a crowded log from the groups that keep it, those with the most bytes there first.
+async fn relieve(hosted: &Hosted) {
+    let mut pins = hosted.wal().pins();
+    pins.sort_by_key(|pin| std::cmp::Reverse(pin.bytes));
+    for pin in pins {
+        let Some(replica) = hosted.replica(pin.group.0) else { continue };
+        match let_go(&replica, pin.upto).await {
+            Ok(()) => tracing::debug!(group = pin.group.0, bytes = pin.bytes, "a group let go of the oldest segment"),
+            Err(error) => tracing::warn!(group = pin.group.0, %error, "a group keeps the oldest segment of the log"),
+        }
+    }
+}
+
+/// Snapshots a group until its log can be purged up to an entry, and purges it.
+async fn let_go(replica: &Arc<Replica>, upto: u64) -> Result<(), String> {
+    if replica.group.mark().index() < Some(upto) {
+        return Err(format!("entry {upto} is not applied yet"));
+    }
+    for _ in 0..SNAPSHOTS_KEPT {
+        if older_snapshot(replica).await? >= Some(upto) {
+            break;
+        }
+        build(replica).await?;
+    }
+    match older_snapshot(replica).await? {
+        Some(older) if older >= upto => purge(replica, older).await,
+        Some(_) | None => Err("its snapshots do not last".to_owned()),
+    }
+}
+
+async fn older_snapshot(replica: &Arc<Replica>) -> Result<Option<u64>, String> {
+    let machine = replica.machine.clone();
+    let index = spawn_blocking(move || machine.older_snapshot_index()).await.map_err(|error| error.to_string())?;
+    index.map_err(|error| error.to_string())
 }
 
 async fn look_after(replica: &Arc<Replica>, config: &Config) -> Result<(), String> {
@@ -69,16 +114,25 @@ fn reclaim(replica: &Replica) -> Result<(), String> {
     Ok(())
 }
 
-/// Builds a snapshot, tells openraft of it, and purges the log up to the one before.
+/// Builds a snapshot and purges the log up to the one before.
 async fn snapshot(replica: &Arc<Replica>, before: Option<u64>) -> Result<(), String> {
+    build(replica).await?;
+    match before {
+        Some(before) => purge(replica, before).await,
+        None => Ok(()),
+    }
+}
+
+/// Builds a snapshot and tells openraft of it.
+async fn build(replica: &Arc<Replica>) -> Result<(), String> {
     let machine = replica.machine.clone();
     let prepared = spawn_blocking(move || machine.prepare()).await.map_err(|error| error.to_string())?;
     let index = prepared.map_err(|error| error.to_string())?.head.mark.index();
     replica.raft.trigger().snapshot().await.map_err(|error| error.to_string())?;
     let known = replica.raft.wait(Some(TOLD)).metrics(|now| now.snapshot.index() >= index, "a snapshot").await;
-    known.map_err(|error| error.to_string())?;
-    if let Some(before) = before {
-        replica.raft.trigger().purge_log(before).await.map_err(|error| error.to_string())?;
-    }
-    Ok(())
+    known.map(|_| ()).map_err(|error| error.to_string())
+}
+
+async fn purge(replica: &Arc<Replica>, upto: u64) -> Result<(), String> {
+    replica.raft.trigger().purge_log(upto).await.map_err(|error| error.to_string())
 }

@@ -7,6 +7,7 @@ pub(crate) mod net;
 mod fleet;
 mod replication;
 mod power;
+mod pressure;
 mod registry;
 mod replay;
 mod restart;

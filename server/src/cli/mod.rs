@@ -9,6 +9,7 @@ mod dev;
 mod file;
 mod logs;
 mod output;
+mod serve;
 
 use std::{future::Future, process::ExitCode};
 
@@ -20,6 +21,7 @@ pub use self::{
     cluster::{AddArgs, ClusterArgs, InitArgs, JoinArgs},
     dev::DevArgs,
     logs::{LogArgs, LogFormat},
+    serve::ServeArgs,
 };
 
 /// Exit code of a command that was refused or failed.
@@ -30,6 +32,7 @@ Examples:
   lethe dev                                   serve the project in this directory on port 8787
   lethe dev examples/counter --port 8080      serve another one on another port
   lethe actor call Room lobby say '[\"hi\"]'    call a method of an actor
+  lethe serve --config lethe.toml             run a node of a cluster
   lethe cluster status                        look at the cluster
 
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage. stdout is data, stderr is talk.";
@@ -55,6 +58,10 @@ pub enum Command {
     /// Reads wrangler.jsonc, wrangler.json or wrangler.toml in DIR, serves the worker over HTTP and its actors over
     /// gRPC. A changed file deploys a new version; requests in flight finish on the version they began with.
     Dev(DevArgs),
+    /// Run a node of a cluster.
+    ///
+    /// Its data directory is made once, by `lethe cluster init` or `lethe cluster join`.
+    Serve(ServeArgs),
     /// Make a cluster, add nodes to it, look at it and change it.
     Cluster(ClusterArgs),
     /// Call, destroy, list and show actors of a running node.
@@ -67,6 +74,8 @@ pub enum Command {
 pub enum Task {
     /// `lethe dev`
     Dev(DevArgs),
+    /// `lethe serve`
+    Serve(ServeArgs),
     /// `lethe cluster init`
     Init(InitArgs),
     /// `lethe cluster add`
@@ -85,7 +94,7 @@ where
     let as_json = match &cli.command {
         Command::Actor(args) => args.json(),
         Command::Cluster(args) => args.json(),
-        Command::Dev(_) => false,
+        Command::Dev(_) | Command::Serve(_) => false,
     };
     let done = cli.logs.init().and_then(|()| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -93,6 +102,7 @@ where
         runtime.block_on(async {
             match cli.command {
                 Command::Dev(args) => act(Task::Dev(args)).await,
+                Command::Serve(args) => act(Task::Serve(args)).await,
                 Command::Cluster(args) => args.run(act, &mut std::io::stdout()).await,
                 Command::Actor(args) => args.run(&mut std::io::stdout()).await,
             }

@@ -6,7 +6,10 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::rooms::{Addresses, Config, Node};
+use super::{
+    data,
+    rooms::{Addresses, Config, Node},
+};
 use crate::{
     cli::DevArgs,
     deploy::{Project, WatchError, Watcher},
@@ -28,7 +31,8 @@ pub(super) async fn dev(args: DevArgs) -> Result<()> {
     }
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let node = Node::start(config, &project).await?;
+    let identity = data::identity_or_first(&config.data_dir, config.shard.groups)?;
+    let node = Node::start(config, identity, Some(&project)).await?;
     let mut watcher = match args.no_watch {
         true => None,
         false => Some(Watcher::start(&project.root, args.data_dir.as_deref())?),
@@ -64,7 +68,7 @@ async fn changed(watcher: &mut Option<Watcher>) -> Result<(), WatchError> {
 
 /// The single line that says where everything is, on stdout.
 fn announce(name: &str, addresses: &Addresses, json: bool) -> Result<()> {
-    let Addresses { http, grpc } = addresses;
+    let Addresses { http, grpc, .. } = addresses;
     let mut stdout = std::io::stdout().lock();
     if json {
         writeln!(stdout, "{}", serde_json::json!({ "worker": name, "http": http, "grpc": grpc }))

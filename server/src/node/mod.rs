@@ -1,15 +1,19 @@
 //! The node: makes it, builds its rooms bottom-up, reloads what they serve, and stops them top-down.
 
 mod birth;
+mod data;
 mod dev;
 mod directory;
 mod durable;
 mod files;
 mod form;
+mod guard;
 mod join_file;
+mod nothing;
 mod operator;
 mod reload;
 mod rooms;
+mod serve;
 
 use anyhow::Result;
 
@@ -21,6 +25,7 @@ pub use rooms::{Config, Node};
 pub async fn run(task: Task) -> Result<()> {
     match task {
         Task::Dev(args) => dev::dev(args).await,
+        Task::Serve(args) => serve::serve(args).await,
         Task::Init(args) => form::init(&args),
         Task::Add(args) => form::add(&args),
         Task::Join(args) => form::join(&args),

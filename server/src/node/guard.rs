@@ -1,0 +1,63 @@
+//! The guard at the node's faces: nothing new is started by a node that may not know the newest deploy.
+//!
+//! HTTP requests get a 503, calls are refused as not done. What is under way goes on: Raft fences what it writes.
+
+use std::time::Instant;
+
+use futures::future::BoxFuture;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use lethe_runtime::{
+    body::{self, Body},
+    host::{ActorCall, ActorReply, CallError},
+};
+
+use super::operator::unavailable;
+use crate::{
+    actor::{ActorRef, Call},
+    cluster::Cluster,
+    gateway::{Peer, Serve},
+};
+
+/// Stands before `inner` and lets requests in while the node's knowledge of the cluster is fresh.
+#[derive(Clone)]
+pub(super) struct Guarded<T> {
+    inner: T,
+    cluster: Cluster,
+}
+
+impl<T> Guarded<T> {
+    pub fn new(inner: T, cluster: Cluster) -> Self {
+        Self { inner, cluster }
+    }
+}
+
+impl<T: Serve> Serve for Guarded<T> {
+    fn serve(&self, request: Request<Body>, peer: Peer) -> BoxFuture<'static, Response<Body>> {
+        match self.cluster.is_fresh() {
+            Ok(()) => self.inner.serve(request, peer),
+            Err(stale) => Box::pin(async move { not_now(&stale.to_string()) }),
+        }
+    }
+}
+
+impl<T: Call> Call for Guarded<T> {
+    fn call(
+        &self,
+        to: ActorRef,
+        call: ActorCall,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Result<ActorReply, CallError>> {
+        match self.cluster.is_fresh() {
+            Ok(()) => self.inner.call(to, call, deadline),
+            Err(stale) => Box::pin(async move { Err(unavailable(&stale.to_string())) }),
+        }
+    }
+}
+
+fn not_now(reason: &str) -> Response<Body> {
+    let mut response = Response::new(body::full(format!("503 Service Unavailable: {reason}\n")));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}

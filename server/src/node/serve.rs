@@ -1,0 +1,116 @@
+//! `lethe serve`: one node of a cluster, until SIGTERM or Ctrl-C.
+
+use std::io::Write;
+
+use anyhow::{Context, Result, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{
+    birth::{Birth, By},
+    rooms::{Config, Member, Node},
+};
+use crate::{
+    cli::{
+        ServeArgs,
+        config::{Settings, host_name},
+    },
+    cluster::Begin,
+    peer::{self, TlsFiles},
+    shard::Identity,
+    store::vfs::StdVfs,
+};
+
+/// Runs `lethe serve`; returns when it was stopped and everything in flight is done.
+pub(super) async fn serve(args: ServeArgs) -> Result<()> {
+    let settings = args.settings()?;
+    if args.print_config {
+        std::io::stdout().write_all(settings.print().as_bytes()).context("writing the configuration to stdout")?;
+        return Ok(());
+    }
+    let Some(identity) = Identity::read(&StdVfs, &settings.data_dir)? else {
+        bail!(
+            "{} is no node of a cluster: make it with `lethe cluster init` or `lethe cluster join`",
+            settings.data_dir.display()
+        );
+    };
+    super::files::raise_limit();
+    warn_of_open_doors(&settings);
+    let config = config(&settings, Birth::read(&settings.data_dir)?);
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let starting = Node::start(config, identity, None);
+    let node = tokio::select! {
+        started = starting => started?,
+        () = stopped(&mut interrupt, &mut terminate) => bail!("stopped before it served"),
+    };
+    announce(&identity, &node, args.json)?;
+    tokio::select! {
+        () = stopped(&mut interrupt, &mut terminate) => {}
+        reason = node.fate() => return Err(reason.into()),
+    }
+    tracing::info!("stopping: leadership is handed over and requests in flight finish first");
+    tokio::select! {
+        stopped = node.stop() => stopped,
+        () = stopped(&mut interrupt, &mut terminate) => bail!("told to stop again: stopped without waiting"),
+    }
+}
+
+async fn stopped(interrupt: &mut Signal, terminate: &mut Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// What a node of a cluster is given, from its configuration and from how it came to be.
+fn config(settings: &Settings, birth: Birth) -> Config {
+    let (http, grpc) = (settings.http.listen, settings.grpc.listen);
+    let tls = (!settings.tls_insecure).then(|| TlsFiles::in_dir(&settings.tls_dir()));
+    let begin = match birth.by {
+        By::Init { replication } => Begin::Found { replication },
+        By::Join { addresses } => {
+            let further = addresses.into_iter().filter(|address| !settings.join.contains(address));
+            Begin::Join { addresses: settings.join.iter().cloned().chain(further).collect() }
+        }
+    };
+    let mut config = Config::new(http, grpc, settings.data_dir.clone());
+    config.http = settings.http.clone();
+    config.http.tls = settings.http_tls();
+    config.grpc = settings.grpc.clone();
+    config.shard = settings.shard.clone();
+    config.actors = settings.actors.clone();
+    config.engine = settings.engine.clone();
+    config.egress = settings.egress.clone();
+    config.member = Some(Member {
+        name: settings.name.clone().or(birth.name).unwrap_or_else(host_name),
+        peer: peer::Config::new(settings.peer_listen, tls),
+        begin,
+        http_advertise: settings.http_advertise.clone(),
+        grpc_advertise: settings.grpc_advertise.clone(),
+        peer_advertise: settings.peer_advertise.clone(),
+    });
+    config
+}
+
+/// Says what an operator should know before anybody else finds out.
+fn warn_of_open_doors(settings: &Settings) {
+    if !settings.grpc.listen.ip().is_loopback() {
+        let listen = settings.grpc.listen;
+        tracing::warn!(%listen, "gRPC has no authentication: whoever reaches it can call and destroy every actor");
+    }
+    if settings.tls_insecure {
+        tracing::warn!("tls.insecure: other nodes are believed whatever they say, and everybody can read along");
+    }
+}
+
+/// The single line that says where everything is, on stdout.
+fn announce(identity: &Identity, node: &Node, json: bool) -> Result<()> {
+    let (id, addresses) = (identity.node, node.addresses());
+    let (http, grpc, peer) = (&addresses.http, &addresses.grpc, addresses.peer.as_deref().unwrap_or_default());
+    let mut stdout = std::io::stdout().lock();
+    if json {
+        writeln!(stdout, "{}", serde_json::json!({ "node": id, "http": http, "grpc": grpc, "peer": peer }))
+    } else {
+        writeln!(stdout, "node {id} is ready on {http} (gRPC on {grpc}, peers on {peer})")
+    }
+    .context("writing the ready line to stdout")
+}

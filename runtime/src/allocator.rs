@@ -18,7 +18,7 @@
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
-    ptr,
+    ptr, thread,
     time::{Duration, Instant},
 };
 
@@ -47,8 +47,10 @@ thread_local! {
     static LARGEST: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
+/// Nothing is refused while a panic is under way: its hook may print a stack, which takes much memory, under a lock of the
+/// standard library that a refused request would want again to say so.
 fn refuses(bytes: usize) -> bool {
-    bytes > SMALL_BYTES && LARGEST.try_with(|largest| bytes > largest.get()).unwrap_or(false)
+    bytes > SMALL_BYTES && !thread::panicking() && LARGEST.try_with(|largest| bytes > largest.get()).unwrap_or(false)
 }
 
 // SAFETY: every request is either passed on to the system's allocator as it is, or refused with a null pointer; `realloc`
@@ -149,7 +151,7 @@ pub(crate) fn refuse_nothing<R>(work: impl FnOnce() -> R) -> R {
 
 #[cfg(test)]
 mod tests {
-    use std::panic::{catch_unwind, resume_unwind};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
 
@@ -163,7 +165,7 @@ mod tests {
         refuse_above(4 << 20, || {
             assert!(!can_reserve(8 << 20));
             assert!(can_reserve(4 << 20));
-            assert!(std::thread::spawn(|| can_reserve(8 << 20)).join().expect("no panic"));
+            assert!(thread::spawn(|| can_reserve(8 << 20)).join().expect("no panic"));
             refuse_nothing(|| assert!(can_reserve(8 << 20)));
             assert!(!can_reserve(8 << 20));
         });
@@ -207,10 +209,28 @@ mod tests {
         assert_eq!(bytes, [7; 10]);
     }
 
+    /// Tells, when it is dropped, whether a large request passes.
+    struct Asks<'a>(&'a Cell<Option<bool>>);
+
+    impl Drop for Asks<'_> {
+        fn drop(&mut self) {
+            self.0.set(Some(can_reserve(8 << 20)));
+        }
+    }
+
     #[test]
-    fn a_panic_inside_ends_the_refusals() {
-        // Not `panic!`: its hook may want to print a stack, which takes memory.
-        let caught = catch_unwind(|| refuse_above(4 << 20, || resume_unwind(Box::new(()))));
+    fn a_panic_inside_is_printed_and_unwound_without_refusals_and_ends_them() {
+        let passed = Cell::new(None);
+        refuse_above(4 << 20, || {
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                let _asks = Asks(&passed);
+                panic!("on purpose");
+            }));
+            assert!(caught.is_err());
+            assert!(!can_reserve(8 << 20), "what was caught inside leaves the refusals on");
+        });
+        assert_eq!(passed.get(), Some(true));
+        let caught = catch_unwind(|| refuse_above(4 << 20, || panic!("on purpose")));
         assert!(caught.is_err());
         assert!(can_reserve(8 << 20));
     }

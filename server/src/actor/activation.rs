@@ -76,7 +76,7 @@ pub(super) async fn start(with: &Activation<'_>, me: ActorRef) -> Result<Arc<Liv
 
     let gate = OutputGate::new();
     let records = Records { shard, actor: me.id, incarnation: header.incarnation, sealer };
-    let (storage, queue) = ActorStorage::new(records, names, gate.clone());
+    let (storage, queue) = ActorStorage::new(records, names, gate.clone(), with.config.read_bytes_max);
     let writer = Writer { epoch, activation: header.activation, seq: header.seq };
     tokio::spawn(committer::run(storage.clone(), gate.clone(), writer, queue));
 

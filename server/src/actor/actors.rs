@@ -60,6 +60,8 @@ pub struct Config {
     pub call_timeout: Duration,
     /// Longest wait for this node to lead a shard.
     pub leader_timeout: Duration,
+    /// Most bytes of names and values that one `get` or `list` may give; one that would give more is refused.
+    pub read_bytes_max: usize,
 }
 
 impl Default for Config {
@@ -71,6 +73,7 @@ impl Default for Config {
             drain: Duration::from_secs(30),
             call_timeout: Duration::from_secs(120),
             leader_timeout: Duration::from_secs(10),
+            read_bytes_max: 64 << 20,
         }
     }
 }

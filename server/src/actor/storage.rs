@@ -19,9 +19,6 @@ use crate::{shard::Shard, vault::Sealer};
 /// Most bytes written and not yet committed, per actor; more is refused.
 const UNCOMMITTED_BYTES_MAX: usize = 64 << 20;
 
-/// Most bytes of values one `get` or `list` may give.
-const READ_BYTES_MAX: usize = 64 << 20;
-
 /// Held by every read that may go to disk. A batch is committed only after the reads begun before it, so a read never
 /// sees a value written after it was asked for.
 pub(super) type Reads = Arc<watch::Sender<()>>;
@@ -53,6 +50,7 @@ struct Writes {
 pub(super) struct ActorStorage {
     pub records: Records,
     gate: Arc<OutputGate>,
+    read_bytes_max: usize,
     writes: Mutex<Writes>,
     queue: mpsc::UnboundedSender<Pending>,
     /// Number of the last committed batch.
@@ -65,11 +63,12 @@ impl ActorStorage {
         records: Records,
         names: Vec<String>,
         gate: Arc<OutputGate>,
+        read_bytes_max: usize,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Pending>) {
         let (queue, batches) = mpsc::unbounded_channel();
         let writes = Writes { buffer: Buffer::new(names), reads: new_reads(), uncommitted_bytes: 0 };
         let committed = watch::Sender::new(0);
-        (Arc::new(Self { records, gate, writes: Mutex::new(writes), queue, committed }), batches)
+        (Arc::new(Self { records, gate, read_bytes_max, writes: Mutex::new(writes), queue, committed }), batches)
     }
 
     /// Closes the implicit transaction: what was written since the last cut goes to the committer.
@@ -123,8 +122,8 @@ impl ActorStorage {
                     Found::OnDisk { written } => Some(self.load(&name, written).await?),
                 };
                 bytes += name.len() + value.as_ref().map_or(0, Bytes::len);
-                if bytes > READ_BYTES_MAX {
-                    return Err(too_much());
+                if bytes > self.read_bytes_max {
+                    return Err(too_much(self.read_bytes_max));
                 }
                 values.push((name, value));
             }
@@ -149,8 +148,8 @@ impl ActorStorage {
 
 type ValuesFuture = BoxFuture<'static, Result<Vec<(String, Option<Bytes>)>, StorageError>>;
 
-fn too_much() -> StorageError {
-    let message = format!("one read gives at most {} MiB; ask for less at a time, with `limit`", READ_BYTES_MAX >> 20);
+fn too_much(bytes_max: usize) -> StorageError {
+    let message = format!("one read gives at most {} MiB; ask for less at a time, with `limit`", bytes_max >> 20);
     StorageError { name: "RangeError", message }
 }
 

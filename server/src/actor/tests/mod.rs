@@ -158,7 +158,7 @@ async fn a_value_too_large_for_memory_s_share_comes_back_from_disk() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_is_too_large_is_refused_and_the_actor_lives_on() {
-    let rig = Rig::start(Config::default()).await;
+    let rig = Rig::start(Config { read_bytes_max: 2 << 20, ..Config::default() }).await;
     let fill = async |from: u32, to: u32| {
         for i in from..to {
             rig.call("a", "fill", json!([format!("k{i}"), 130_000])).await.unwrap();
@@ -166,7 +166,7 @@ async fn a_list_that_is_too_large_is_refused_and_the_actor_lives_on() {
     };
     fill(0, 10).await;
     assert_eq!(rig.call("a", "sizeOfAll", json!([])).await.unwrap(), json!(1_300_000));
-    fill(10, 520).await;
+    fill(10, 17).await;
     let refused = rig.call("a", "sizeOfAll", json!([])).await.unwrap_err();
     assert_eq!((refused.kind, refused.error.name.as_str()), (CallErrorKind::Exception, "RangeError"));
     assert_eq!(rig.call("a", "size", json!(["k3"])).await.unwrap(), json!(130_000));

@@ -116,7 +116,7 @@ impl Shard {
     }
 
     /// Why a node cannot be asked to lead, if so.
-    fn can_lead(&self, node: NodeId) -> Result<(), String> {
+    pub(super) fn can_lead(&self, node: NodeId) -> Result<(), String> {
         let metrics = self.replica.raft.metrics();
         let now = metrics.borrow_watched();
         if !now.membership_config.voter_ids().any(|voter| voter == node) {

@@ -5,12 +5,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use super::net::{Net, Way};
 use super::world::{Erased, actor};
 use crate::shard::{
-    Applied, Begin, ClusterId, Command, Config, Deps, Epoch, Identity, NodeId, ProposeError, Shard, Shards, TOPICS,
+    Applied, Begin, ChangeError, ClusterId, Command, Config, Deps, Epoch, Identity, NodeId, ProposeError, Shard,
+    Shards, TOPICS,
 };
 use crate::store::vfs::StdVfs;
 
@@ -27,6 +29,8 @@ pub struct Fleet {
     pub config: Config,
     pub nodes: Vec<Node>,
     cluster: ClusterId,
+    /// Why groups could not go on.
+    deaths: Arc<Mutex<Vec<String>>>,
 }
 
 /// As long as anything may take on a machine that is very busy.
@@ -40,20 +44,23 @@ impl Fleet {
             election_min_ms: 250,
             election_max_ms: 500,
             append_stall_ms: 1000,
+            propose_ms: 2000,
+            read_ms: 2000,
             wal_segment_bytes: 1 << 20,
             wal_bytes_max: 64 << 20,
             command_bytes_max: 128 << 10,
             upkeep_ms: 20,
-            // A test that ends early takes its tasks away from under the shards.
-            on_fatal: Arc::new(|reason| eprintln!("fatal: {reason}")),
             ..Config::new(groups)
         }
     }
 
     /// So many nodes, started, without any group.
-    pub async fn bare(nodes: usize, config: Config) -> Self {
+    pub async fn bare(nodes: usize, mut config: Config) -> Self {
+        let deaths: Arc<Mutex<Vec<String>>> = Arc::default();
+        let told = deaths.clone();
+        config.on_fatal = Arc::new(move |reason| told.lock().push(reason.to_owned()));
         let cluster = ClusterId(uuid::Uuid::from_u128(77));
-        let mut fleet = Self { net: Net::default(), config, nodes: Vec::new(), cluster };
+        let mut fleet = Self { net: Net::default(), config, nodes: Vec::new(), cluster, deaths };
         for _ in 0..nodes {
             fleet.add().await;
         }
@@ -110,16 +117,39 @@ impl Fleet {
                 self.stop(number).await;
             }
         }
+        assert_eq!(*self.deaths.lock(), Vec::<String>::new());
     }
 
     /// Makes a group whose voters are these nodes; `first` begins it.
     pub async fn found(&self, group: u32, first: usize, members: &[usize]) {
-        let shard = self.shards(first).create(group, incarnation(first), Begin::Lead).await.unwrap();
+        self.shards(first).create(group, incarnation(first), Begin::Lead).await.unwrap();
         for member in members.iter().filter(|member| **member != first) {
             self.shards(*member).create(group, incarnation(*member), Begin::Join).await.unwrap();
-            shard.add_learner(self.id(*member), incarnation(*member)).await.unwrap();
+            self.changed(members, group, |shard| async move {
+                shard.add_learner(self.id(*member), incarnation(*member)).await
+            })
+            .await;
         }
-        shard.change_voters(self.ids(members)).await.unwrap();
+        self.changed(members, group, |shard| async move { shard.change_voters(self.ids(members)).await }).await;
+    }
+
+    /// Changes members through whoever leads among these nodes, until it is so: a busy machine may elect somebody else,
+    /// or let the leader doubt itself.
+    pub async fn changed<F: Future<Output = Result<(), ChangeError>>>(
+        &self,
+        numbers: &[usize],
+        group: u32,
+        change: impl Fn(Shard) -> F,
+    ) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let leader = self.leader_among(numbers, group).await;
+            match change(self.shard(leader, group)).await {
+                Ok(()) => return,
+                Err(ChangeError::Refused(why)) => panic!("{why}"),
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+        }
     }
 
     pub fn shards(&self, number: usize) -> &Shards {

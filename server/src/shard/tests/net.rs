@@ -34,6 +34,21 @@ pub enum Way {
     Twice,
 }
 
+/// What becomes of one message of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It arrives.
+    Arrives,
+    /// It arrives with a changed byte.
+    Changed,
+    /// The connection breaks before it.
+    Breaks,
+}
+
+/// Says what becomes of the messages of a topic's streams, counted from 0 in each stream; the first number is that of
+/// the stream.
+pub type Fates = Arc<dyn Fn(u64, u64) -> Fate + Send + Sync>;
+
 /// The network. Clones are the same one.
 #[derive(Clone, Default)]
 pub struct Net {
@@ -46,6 +61,7 @@ struct State {
     nodes: HashMap<NodeId, Present>,
     ways: HashMap<(NodeId, NodeId), Way>,
     calls: HashMap<Topic, u64>,
+    fates: HashMap<Topic, Fates>,
 }
 
 /// A node that is up.
@@ -101,7 +117,12 @@ impl Net {
         self.changed.send_modify(|changes| *changes += 1);
     }
 
-    /// Calls so far about a topic.
+    /// Decides over the messages of all streams of a topic.
+    pub fn decide(&self, topic: Topic, fates: Fates) {
+        self.state.lock().fates.insert(topic, fates);
+    }
+
+    /// Calls and streams so far about a topic.
     pub fn calls(&self, topic: Topic) -> u64 {
         self.state.lock().calls.get(&topic).copied().unwrap_or(0)
     }
@@ -210,13 +231,34 @@ impl Transport for End {
         let (net, from) = (self.net.clone(), self.from);
         async move {
             let route = net.present(from, to, head.topic)?;
-            let there = delayed(net.clone(), (from, to), route.broken(), messages.map(Ok).boxed());
+            let messages = decided(&net, head.topic, messages.map(Ok).boxed());
+            let there = delayed(net.clone(), (from, to), route.broken(), messages);
             let answers = route.handler.stream(from, head, there).await.map_err(Error::Refused)?;
             let answers = answers.map(|answer| answer.map_err(Error::Refused)).boxed();
             Ok(delayed(net, (to, from), route.broken(), answers))
         }
         .boxed()
     }
+}
+
+/// Messages of a stream after their fate was decided.
+fn decided(net: &Net, topic: Topic, messages: Answers<Error>) -> Answers<Error> {
+    let (fates, number) = {
+        let state = net.state.lock();
+        let Some(fates) = state.fates.get(&topic).cloned() else { return messages };
+        (fates, state.calls.get(&topic).map_or(0, |calls| calls - 1))
+    };
+    let deciding = messages.enumerate().map(move |(at, message)| match fates(number, at as u64) {
+        Fate::Arrives => message,
+        Fate::Breaks => Err(lost()),
+        Fate::Changed => message.map(|bytes| {
+            let mut bytes = bytes.to_vec();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            Bytes::from(bytes)
+        }),
+    });
+    deciding.boxed()
 }
 
 /// Messages of a stream as they come out at the other end.

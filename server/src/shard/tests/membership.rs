@@ -1,0 +1,216 @@
+//! Nodes join, leave and come back; leadership is handed over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use openraft::async_runtime::WatchReceiver;
+
+use super::fleet::{Fleet, incarnation, seq, within};
+use super::net::Way;
+use super::world::*;
+use crate::peer::Topic;
+use crate::shard::{Applied, Begin, ChangeError, Error, Members, NodeId, Shard};
+use crate::store::wal::{GroupId, Life};
+
+fn voters(fleet: &Fleet, numbers: &[usize]) -> BTreeMap<NodeId, u64> {
+    numbers.iter().map(|number| (fleet.id(*number), incarnation(*number))).collect()
+}
+
+fn settled(shard: &Shard) -> Option<Members> {
+    Some(shard.members()).filter(|members| !members.joint && !members.pending)
+}
+
+async fn wait_for_voters(fleet: &Fleet, number: usize, group: u32, expected: &BTreeMap<NodeId, u64>) {
+    let shard = fleet.shard(number, group);
+    within("the new voters are known", || {
+        std::future::ready(settled(&shard).is_some_and(|members| members.voters == *expected))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_grows_from_one_node_to_three_and_each_has_everything() {
+    let fleet = Fleet::bare(3, Fleet::config(1)).await;
+    fleet.found(1, 0, &[0]).await;
+    let shard = fleet.shard(0, 1);
+    done(&shard, create(1)).await;
+    done(&shard, write(1, 1, 1, vec![put(1, b"early")])).await;
+    for joins in [1, 2] {
+        fleet.shards(joins).create(1, incarnation(joins), Begin::Join).await.unwrap();
+        shard.add_learner(fleet.id(joins), incarnation(joins)).await.unwrap();
+        let members = settled(&shard).unwrap();
+        assert_eq!(members.learners, voters(&fleet, &[joins]));
+        let last = shard.metrics().last;
+        let caught_up = || shard.progress().is_some_and(|progress| progress[&fleet.id(joins)] >= last);
+        within("the learner has caught up", || std::future::ready(caught_up())).await;
+        shard.change_voters(fleet.ids(&(0..=joins).collect::<Vec<_>>())).await.unwrap();
+    }
+    assert_eq!(shard.members(), Members { voters: voters(&fleet, &[0, 1, 2]), ..Members::default() });
+    // Asking for what is so changes nothing.
+    shard.change_voters(fleet.ids(&[0, 1, 2])).await.unwrap();
+    shard.add_learner(fleet.id(1), incarnation(1)).await.unwrap();
+    fleet.agree(&[0, 1, 2], 1).await;
+    assert_eq!(value(&fleet.shard(2, 1), 1, 1).await.as_deref(), Some(&b"early"[..]));
+    drop(shard);
+    fleet.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_replaced_steps_down_and_comes_back_as_another_life() {
+    let fleet = Fleet::new(3, Fleet::config(1)).await;
+    fleet.surely(&[0, 1, 2], 1, create(1)).await;
+    let old = fleet.leader(1).await;
+    let others: Vec<usize> = (0..3).filter(|number| *number != old).collect();
+    fleet.shard(old, 1).change_voters(fleet.ids(&others)).await.unwrap();
+    let next = fleet.leader_among(&others, 1).await;
+    wait_for_voters(&fleet, next, 1, &voters(&fleet, &others)).await;
+    fleet.shards(old).remove(1).await.unwrap();
+    assert!(fleet.shards(old).group(1).is_none());
+    fleet.shards(old).remove(1).await.unwrap();
+    fleet.surely(&others, 1, activation(1, None)).await;
+
+    let again = fleet.shards(old).create(1, incarnation(old), Begin::Join).await;
+    assert!(matches!(again, Err(Error::Refused(_))), "the same life does not come back");
+    fleet.shards(old).create(1, 10, Begin::Join).await.unwrap();
+    let lead = fleet.shard(fleet.leader_among(&others, 1).await, 1);
+    lead.add_learner(fleet.id(old), 10).await.unwrap();
+    let other_life = lead.add_learner(fleet.id(old), 11).await;
+    assert!(matches!(other_life, Err(ChangeError::Refused(_))), "{other_life:?}");
+    lead.change_voters(fleet.ids(&[0, 1, 2])).await.unwrap();
+    assert_eq!(lead.members().voters[&fleet.id(old)], 10);
+    fleet.agree(&[0, 1, 2], 1).await;
+    drop(lead);
+    fleet.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_was_removed_is_not_brought_back_by_late_messages_nor_by_a_restart() {
+    let mut fleet = Fleet::new(3, Fleet::config(1)).await;
+    fleet.surely(&[0, 1, 2], 1, create(1)).await;
+    let leader = fleet.leader(1).await;
+    let leaves = (leader + 1) % 3;
+    let stay: Vec<usize> = (0..3).filter(|number| *number != leaves).collect();
+    for number in &stay {
+        fleet.net.set(fleet.id(*number), fleet.id(leaves), Way::Held);
+    }
+    let lead = fleet.shard(fleet.leader_among(&stay, 1).await, 1);
+    lead.change_voters(fleet.ids(&stay)).await.unwrap();
+    drop(lead);
+    fleet.shards(leaves).remove(1).await.unwrap();
+    let messages = fleet.net.calls(Topic::PreVote) + fleet.net.calls(Topic::Heartbeats);
+    fleet.net.heal();
+    within("late messages came", || {
+        std::future::ready(fleet.net.calls(Topic::PreVote) + fleet.net.calls(Topic::Heartbeats) > messages)
+    })
+    .await;
+    assert!(fleet.shards(leaves).group(1).is_none());
+    let life = |fleet: &Fleet| fleet.shards(leaves).hosted.wal.groups().get(&GroupId(1)).copied();
+    assert_eq!(life(&fleet), Some(Life::Destroyed(incarnation(leaves))));
+    fleet.stop(leaves).await;
+    fleet.start(leaves).await;
+    assert!(fleet.shards(leaves).group(1).is_none());
+    assert_eq!(life(&fleet), Some(Life::Destroyed(incarnation(leaves))));
+    fleet.agree(&stay, 1).await;
+    fleet.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_replaced_while_it_was_down_neither_votes_nor_leads_with_its_old_disk() {
+    let mut fleet = Fleet::new(3, Fleet::config(1)).await;
+    let new = fleet.add().await;
+    fleet.surely(&[0, 1, 2], 1, create(1)).await;
+    let old = (fleet.leader(1).await + 1) % 3;
+    let stay: Vec<usize> = (0..3).filter(|number| *number != old).collect();
+    let group: Vec<usize> = stay.iter().copied().chain([new]).collect();
+    fleet.stop(old).await;
+    fleet.shards(new).create(1, incarnation(new), Begin::Join).await.unwrap();
+    let lead = fleet.shard(fleet.leader_among(&stay, 1).await, 1);
+    lead.add_learner(fleet.id(new), incarnation(new)).await.unwrap();
+    lead.change_voters(fleet.ids(&group)).await.unwrap();
+    drop(lead);
+    let asked = fleet.net.calls(Topic::PreVote);
+    fleet.start(old).await;
+    // It still believes that it is a voter, and asks for votes over and over.
+    within("it asked often", || std::future::ready(fleet.net.calls(Topic::PreVote) > asked + 6)).await;
+    for seq in 1..=20 {
+        fleet.surely(&group, 1, write(1, 1, seq, vec![])).await;
+    }
+    for number in &group {
+        let shard = fleet.shard(*number, 1);
+        let voted = shard.replica.raft.metrics().borrow_watched().vote.leader_id.node_id;
+        assert_ne!(voted, fleet.id(old));
+        assert!(!shard.members().voters.contains_key(&fleet.id(old)));
+    }
+    assert_eq!(*fleet.shard(old, 1).leadership().borrow(), None);
+    fleet.agree(&group, 1).await;
+    fleet.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_is_handed_around_while_writes_go_on_and_no_acknowledged_one_is_lost() {
+    let fleet = Arc::new(Fleet::new(3, Fleet::config(1)).await);
+    fleet.surely(&[0, 1, 2], 1, create(1)).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (writing, stopping) = (fleet.clone(), stop.clone());
+    let writer = tokio::spawn(async move {
+        let mut seq = 0;
+        while !stopping.load(Ordering::Relaxed) {
+            seq += 1;
+            let again = Applied::Rejected(crate::shard::Rejection::StaleSequence(seq));
+            let outcome =
+                writing.surely(&[0, 1, 2], 1, write(1, 1, seq, vec![put(seq as u8, &seq.to_le_bytes())])).await;
+            assert!(outcome == Applied::Written || outcome == again, "{seq}: {outcome:?}");
+        }
+        seq
+    });
+    for _ in 0..5 {
+        let from = fleet.leader(1).await;
+        let to = (from + 1) % 3;
+        within("leadership is handed over", || async {
+            // A machine that is busy may elect somebody else in between, and then this is refused.
+            let handed = fleet.shard(from, 1).transfer(fleet.id(to)).await;
+            handed.is_ok() || fleet.leader(1).await != from
+        })
+        .await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let written = writer.await.unwrap();
+    fleet.agree(&[0, 1, 2], 1).await;
+    assert_eq!(seq(&fleet.shard(0, 1), 1).await, Some(written));
+    Arc::into_inner(fleet).unwrap().stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_is_not_handed_to_who_cannot_lead() {
+    let mut fleet = Fleet::new(3, Fleet::config(1)).await;
+    let learner = fleet.add().await;
+    fleet.shards(learner).create(1, incarnation(learner), Begin::Join).await.unwrap();
+    let leader = fleet.leader(1).await;
+    let shard = fleet.shard(leader, 1);
+    shard.add_learner(fleet.id(learner), incarnation(learner)).await.unwrap();
+    let refused = shard.transfer(fleet.id(learner)).await;
+    assert!(matches!(&refused, Err(ChangeError::Refused(_))), "{refused:?}");
+    assert_eq!(shard.transfer(fleet.id(leader)).await, Ok(()));
+    let down = (leader + 1) % 3;
+    fleet.stop(down).await;
+    let up: Vec<usize> = fleet.up().into_iter().filter(|number| *number != learner).collect();
+    within("the node that is down is out of touch", || async {
+        let lead = fleet.shard(fleet.leader_among(&up, 1).await, 1);
+        lead.can_lead(fleet.id(down)).is_err_and(|why| why.ends_with("not in touch"))
+    })
+    .await;
+    drop(shard);
+    let leader = fleet.leader_among(&up, 1).await;
+    let shard = fleet.shard(leader, 1);
+    let refused = shard.transfer(fleet.id(down)).await;
+    assert!(matches!(&refused, Err(ChangeError::Refused(_) | ChangeError::NotLeader { .. })), "{refused:?}");
+    fleet.surely(&up, 1, create(1)).await;
+    let outsider = fleet.shard(learner, 1);
+    let elsewhere = outsider.transfer(fleet.id(leader)).await;
+    assert!(matches!(elsewhere, Err(ChangeError::NotLeader { .. })), "{elsewhere:?}");
+    let elsewhere = outsider.change_voters(BTreeSet::from([fleet.id(leader)])).await;
+    assert!(matches!(elsewhere, Err(ChangeError::NotLeader { .. })), "{elsewhere:?}");
+    drop((shard, outsider));
+    fleet.stop_all().await;
+}

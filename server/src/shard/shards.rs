@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::future::join_all;
+use futures::{StreamExt, TryStreamExt, stream};
 use lethe_proto::{ActorId, ClusterId};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -34,6 +36,8 @@ use crate::store::wal::Wal;
 /// The group that holds the cluster's own data.
 pub const SYSTEM_GROUP: u32 = 0;
 
+/// Replicas that are opened at once when a node starts.
+const OPENING_MAX: usize = 8;
 const SNAPSHOTS_DIR: &str = "snapshots";
 
 /// How a replica begins.
@@ -47,7 +51,7 @@ pub enum Begin {
 
 /// All replicas of this node.
 pub struct Shards {
-    hosted: Arc<Hosted>,
+    pub(super) hosted: Arc<Hosted>,
     upkeep: JoinHandle<()>,
 }
 
@@ -56,7 +60,7 @@ pub(super) struct Hosted {
     identity: Identity,
     pub vfs: Arc<dyn Vfs>,
     data_dir: PathBuf,
-    wal: Wal,
+    pub wal: Wal,
     shared: Shared,
     roster: Mutex<Roster>,
     slots: Mutex<BTreeMap<u32, Slot>>,
@@ -190,10 +194,13 @@ impl Shards {
         hosted.tasks.wait().await;
         upkeep.await.map_err(failed)?;
         let slots = std::mem::take(&mut *hosted.slots.lock());
-        for slot in slots.into_values() {
-            let Slot::Open { replica, watching } = slot else { continue };
-            replica.raft.shutdown().await.map_err(failed)?;
-            watching.await.map_err(failed)?;
+        let closing = slots.into_values().map(|slot| async move {
+            let Slot::Open { replica, watching } = slot else { return Ok(()) };
+            replica.raft.shutdown().await?;
+            watching.await
+        });
+        for closed in join_all(closing).await {
+            closed.map_err(failed)?;
         }
         hosted.shared.links.idle().await;
         blocking(move || {
@@ -241,14 +248,16 @@ impl Hosted {
 
     async fn open_all(self: &Arc<Self>) -> Result<(), Error> {
         let entries = self.roster.lock().entries().clone();
-        let mut opened = Vec::new();
+        let mut here = Vec::new();
         for (group, Entry { stage, incarnation }) in entries {
             match stage {
-                Stage::Here => opened.push(self.open(group, incarnation).await?),
+                Stage::Here => here.push((group, incarnation)),
                 Stage::Going => self.wipe(group, incarnation).await?,
                 Stage::Gone => {}
             }
         }
+        let opening = here.into_iter().map(|(group, incarnation)| self.open(group, incarnation));
+        let opened: Vec<_> = stream::iter(opening).buffered(OPENING_MAX).try_collect().await?;
         let mut alone = Vec::new();
         for replica in opened {
             if replica.lead_alone(self.shared.node).await? {

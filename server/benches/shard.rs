@@ -1,22 +1,35 @@
-//! Commits through a whole shard: propose, group commit with a real `fdatasync`, apply, answer.
+//! Commits through whole shards: propose, replicate, group commit with a real `fdatasync`, apply, answer.
 //!
 //! ```text
 //! cargo bench -p lethe-server --bench shard            in the system's temporary directory
 //! LETHE_BENCH_DIR=/data cargo bench ... --bench shard  on the disk of your choice
+//! cargo bench ... --bench shard -- 3 64 512            only three nodes, 64 groups, 512 proposers
 //! ```
 //!
-//! Every proposer owns an actor and has one write in flight: one record of 256 bytes, overwritten in turn over 64
-//! names. One line per setting; latencies are of single proposals. Reads are ReadIndex confirmations.
+//! All nodes are in this process and hand each other messages without a socket; each has its own log, state and
+//! directory. Every proposer owns an actor and has one write in flight: one record of 256 bytes, overwritten in turn
+//! over 64 names. One line per setting; latencies are of single proposals, CPU is that of the process for one commit.
+//! Reads are ReadIndex confirmations.
 
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::BoxStream;
 use lethe_proto::ActorId;
-use lethe_server::shard::{Alone, Applied, Command, Config, Create, Deps, Epoch, RecordOp, Shard, Shards};
+use lethe_server::peer::{Answers, Error, Handler, Head, Topic, Transport};
+use lethe_server::shard::{
+    Applied, Begin, ClusterId, Command, Config, Create, Deps, Epoch, Identity, NodeId, RecordOp, Shard, Shards,
+};
 use lethe_server::store::RecordId;
 use lethe_server::store::vfs::StdVfs;
+use parking_lot::Mutex;
+use tempfile::TempDir;
 use uuid::Uuid;
 
 const WARM: Duration = Duration::from_millis(500);
@@ -25,55 +38,184 @@ const VALUE_BYTES: usize = 256;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    println!("groups proposers  commits/s   p50 us   p99 us  commits/sync | reads/s   p50 us   p99 us");
-    for groups in [1, 4] {
-        for proposers in [1, 16, 256] {
-            runtime.block_on(setting(groups, proposers));
+    let only: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
+    println!(
+        "nodes groups proposers  commits/s   p50 us   p99 us  cpu us  commits/sync  appends/commit | \
+         reads/s   p50 us   p99 us  beats/message | idle cpu %"
+    );
+    if let [nodes, groups, proposers] = only[..] {
+        return runtime.block_on(setting(nodes, groups as u32, proposers));
+    }
+    for (nodes, groups) in [(1, 1), (1, 4), (3, 1), (3, 64)] {
+        for proposers in [1, 64, 512] {
+            runtime.block_on(setting(nodes, groups, proposers));
         }
     }
 }
 
-async fn setting(groups: u32, proposers: usize) {
-    let temp = match std::env::var_os("LETHE_BENCH_DIR") {
-        Some(dir) => tempfile::tempdir_in(PathBuf::from(dir)),
-        None => tempfile::tempdir(),
-    };
-    let temp = temp.expect("a directory");
-    let shards = start(groups, temp.path()).await;
-    let writers = spread(proposers, |n| write_loop(shards.shard(actor(n)).unwrap(), n, WARM)).await;
+async fn setting(nodes: usize, groups: u32, proposers: usize) {
+    let world = World::start(nodes, groups).await;
+    let writers = spread(proposers, |n| write_loop(world.shard(n), n, WARM)).await;
     let next: Vec<u64> = writers.iter().map(|(_, seq)| *seq).collect();
-    let before = shards.wal_stats();
+    let (syncs, appends, cpu) = (world.syncs(), world.net.appends.load(Ordering::Relaxed), cpu_seconds());
     let begin = Instant::now();
-    let done = spread(proposers, |n| continue_loop(shards.shard(actor(n)).unwrap(), n, next[n], RUN)).await;
+    let done = spread(proposers, |n| continue_loop(world.shard(n), n, next[n], RUN)).await;
     let seconds = begin.elapsed().as_secs_f64();
-    let syncs = shards.wal_stats().syncs - before.syncs;
+    let (syncs, cpu) = (world.syncs() - syncs, cpu_seconds() - cpu);
+    let appends = world.net.appends.load(Ordering::Relaxed) - appends;
     let writes = Latencies::of(done.into_iter().flat_map(|(times, _)| times));
-    let reads = spread(proposers, |n| read_loop(shards.shard(actor(n)).unwrap(), RUN)).await;
+    let beats = world.net.beats();
+    let reads = spread(proposers, |n| read_loop(world.shard(n), RUN)).await;
+    let beats = (world.net.beats().0 - beats.0, world.net.beats().1 - beats.1);
     let reads = Latencies::of(reads.into_iter().flatten());
+    let idle = (cpu_seconds(), Instant::now());
+    tokio::time::sleep(RUN).await;
+    let idle = (cpu_seconds() - idle.0) / idle.1.elapsed().as_secs_f64() * 100.0;
     println!(
-        "{groups:6} {proposers:9} {:10.0} {:8} {:8} {:13.1} | {:7.0} {:8} {:8}",
+        "{nodes:5} {groups:6} {proposers:9} {:10.0} {:8} {:8} {:7.0} {:13.1} {:15.2} | {:7.0} {:8} {:8} {:14.1} | {idle:10.1}",
         writes.count as f64 / seconds,
         writes.p50,
         writes.p99,
-        writes.count as f64 / syncs as f64,
+        cpu * 1e6 / writes.count as f64,
+        writes.count as f64 * nodes as f64 / syncs as f64,
+        appends as f64 / writes.count as f64,
         reads.count as f64 / RUN.as_secs_f64(),
         reads.p50,
         reads.p99,
+        beats.1 as f64 / beats.0.max(1) as f64,
     );
-    shards.shutdown().await.expect("a clean stop");
+    world.stop().await;
 }
 
-async fn start(groups: u32, dir: &Path) -> Shards {
-    let deps = Deps {
-        vfs: Arc::new(StdVfs),
-        data_dir: dir.to_owned(),
-        state_dir: dir.join("state"),
-        effects: Arc::new(()),
-        transport: Arc::new(Alone),
-    };
-    let shards = Shards::start(Config::new(groups), deps).await.expect("a node");
-    shards.create_all().await.expect("groups");
-    shards
+/// Some nodes and the groups they all vote in; leaders are spread evenly.
+struct World {
+    net: Arc<Net>,
+    nodes: Vec<(Shards, TempDir)>,
+    groups: u32,
+}
+
+impl World {
+    async fn start(nodes: usize, groups: u32) -> Self {
+        let net = Arc::new(Net::default());
+        let mut world = Self { net: net.clone(), nodes: Vec::new(), groups };
+        for number in 0..nodes {
+            let dir = match std::env::var_os("LETHE_BENCH_DIR") {
+                Some(dir) => tempfile::tempdir_in(PathBuf::from(dir)),
+                None => tempfile::tempdir(),
+            };
+            let dir = dir.expect("a directory");
+            let id = NodeId::from(1 + number as u64);
+            Identity::new(ClusterId(Uuid::nil()), id, groups).found(&StdVfs, dir.path()).expect("an identity");
+            let deps = Deps {
+                vfs: Arc::new(StdVfs),
+                data_dir: dir.path().to_owned(),
+                state_dir: dir.path().join("state"),
+                effects: Arc::new(()),
+                transport: Arc::new(End { net: net.clone(), from: id }),
+            };
+            let shards = Shards::start(Config::new(groups), deps).await.expect("a node");
+            net.nodes.lock().insert(id, shards.handler());
+            world.nodes.push((shards, dir));
+        }
+        for group in 1..=groups {
+            world.found(group).await;
+        }
+        world
+    }
+
+    async fn found(&self, group: u32) {
+        let first = group as usize % self.nodes.len();
+        let shard = self.nodes[first].0.create(group, 1, Begin::Lead).await.expect("a leader");
+        for (number, (shards, _)) in self.nodes.iter().enumerate().filter(|(number, _)| *number != first) {
+            shards.create(group, 1, Begin::Join).await.expect("a replica");
+            shard.add_learner(NodeId::from(1 + number as u64), 1).await.expect("a learner");
+        }
+        let voters: BTreeSet<NodeId> = self.nodes.iter().map(|(shards, _)| shards.node()).collect();
+        shard.change_voters(voters).await.expect("voters");
+    }
+
+    /// The leader's shard of a proposer's actor.
+    fn shard(&self, proposer: usize) -> Shard {
+        let group = 1 + proposer as u32 % self.groups;
+        let shards = self.nodes.iter().filter_map(|(shards, _)| shards.group(group));
+        shards.into_iter().find(|shard| shard.leadership().borrow().is_some()).expect("a leader")
+    }
+
+    fn syncs(&self) -> u64 {
+        self.nodes.iter().map(|(shards, _)| shards.wal_stats().syncs).sum()
+    }
+
+    async fn stop(self) {
+        for (shards, _) in self.nodes {
+            self.net.nodes.lock().remove(&shards.node());
+            shards.shutdown().await.expect("a clean stop");
+        }
+    }
+}
+
+/// Hands messages from node to node.
+#[derive(Default)]
+struct Net {
+    nodes: Mutex<HashMap<NodeId, Arc<dyn Handler>>>,
+    appends: AtomicU64,
+    beats: AtomicU64,
+    beat_bytes: AtomicU64,
+}
+
+struct End {
+    net: Arc<Net>,
+    from: NodeId,
+}
+
+impl Net {
+    /// Messages of heartbeats, and heartbeats in them, give or take: one takes about so many bytes.
+    fn beats(&self) -> (u64, u64) {
+        const BEAT_BYTES: u64 = 75;
+        (self.beats.load(Ordering::Relaxed), self.beat_bytes.load(Ordering::Relaxed) / BEAT_BYTES)
+    }
+
+    fn find(&self, to: NodeId) -> Result<Arc<dyn Handler>, Error> {
+        self.nodes.lock().get(&to).cloned().ok_or_else(|| Error::Unreachable("it is down".to_owned()))
+    }
+}
+
+impl Transport for End {
+    fn call(&self, to: NodeId, head: Head, message: Bytes, _: Instant) -> BoxFuture<'static, Result<Bytes, Error>> {
+        if head.topic == Topic::Heartbeats {
+            self.net.beats.fetch_add(1, Ordering::Relaxed);
+            self.net.beat_bytes.fetch_add(message.len() as u64, Ordering::Relaxed);
+        }
+        let (net, from) = (self.net.clone(), self.from);
+        async move { net.find(to)?.call(from, head, message).await.map_err(Error::Refused) }.boxed()
+    }
+
+    fn stream(
+        &self,
+        to: NodeId,
+        head: Head,
+        messages: BoxStream<'static, Bytes>,
+    ) -> BoxFuture<'static, Result<Answers<Error>, Error>> {
+        let (net, from) = (self.net.clone(), self.from);
+        async move {
+            let counting = net.clone();
+            let messages = messages.map(move |message| {
+                counting.appends.fetch_add(1, Ordering::Relaxed);
+                Ok(message)
+            });
+            let answers = net.find(to)?.stream(from, head, messages.boxed()).await.map_err(Error::Refused)?;
+            Ok(answers.map(|answer| answer.map_err(Error::Refused)).boxed())
+        }
+        .boxed()
+    }
+}
+
+/// CPU time of this process so far.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name in parentheses may hold anything; user and system time are the 12th and 13th words behind it.
+    let words: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let ticks = |at: usize| words.get(at).and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / 100.0
 }
 
 /// Runs one task per proposer and gathers what they return.
@@ -129,11 +271,9 @@ async fn read_loop(shard: Shard, time: Duration) -> Vec<Duration> {
     times
 }
 
-/// Actors are spread evenly over the slots.
 fn actor(n: usize) -> ActorId {
     let mut id = [0; 32];
-    id[..2].copy_from_slice(&((n as u16).wrapping_mul(0x9e37)).to_be_bytes());
-    id[2..10].copy_from_slice(&(n as u64).to_be_bytes());
+    id[..8].copy_from_slice(&(n as u64).to_be_bytes());
     ActorId(id)
 }
 

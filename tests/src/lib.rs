@@ -5,6 +5,7 @@
 //!                                        └─ Disk      a file system of its own, power that can be cut
 //! ```
 
+mod clock;
 mod cluster;
 pub mod damage;
 mod disk;
@@ -17,6 +18,7 @@ mod project;
 mod server;
 mod space;
 
+pub use clock::{Clock, now_ms, try_clock};
 pub use cluster::{Cluster, HEALTHY_MAX, Node, Setup, leaders};
 pub use disk::{Disk, try_cut};
 pub use http::{Reply, get, open, send};

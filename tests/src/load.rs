@@ -29,7 +29,8 @@ const CALL_MAX: Duration = Duration::from_secs(5);
 const AFTER_ERROR: Duration = Duration::from_millis(20);
 const NAMESPACE: &str = "Counter";
 
-/// The project that is called: `GET /NAME` reads a counter, `POST /NAME` adds one.
+/// The project that is called: `GET /NAME` reads a counter, `POST /NAME` adds one; `GET /clock` tells the
+/// time.
 const INDEX_JS: &str = "
 import { DurableObject } from 'cloudflare:workers';
 export class Counter extends DurableObject {
@@ -38,6 +39,7 @@ export class Counter extends DurableObject {
 }
 export default {
   async fetch(request, env) {
+    if (request.url.endsWith('/clock')) return new Response(String(Date.now()));
     const stub = env.COUNTER.getByName(new URL(request.url).pathname.slice(1));
     return new Response(String(request.method === 'POST' ? await stub.add() : await stub.value()));
   },

@@ -12,6 +12,7 @@
 mod node;
 mod status;
 
+use node::Equipment;
 pub use node::Node;
 pub use status::{HEALTHY_MAX, leaders};
 
@@ -26,7 +27,7 @@ use anyhow::{Context, Result, ensure};
 use lethe_client::{Client, ClusterStatus};
 use tempfile::TempDir;
 
-use crate::{Disk, Loopback, Network, Place, lethe, run};
+use crate::{Clock, Disk, Loopback, Network, Place, lethe, run};
 
 /// How a cluster is made.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct Setup {
     pub network: bool,
     /// Each node's data is on a disk image of its own, whose power can be cut. Needs root.
     pub disks: bool,
+    /// Each node gets a wall clock of its own, that can be made to jump. Needs Debian's `faketime`.
+    pub clocks: bool,
     /// Further sections of each node's `lethe.toml`.
     pub settings: String,
     /// The `lethe` binary; by default the one that cargo built beside the tests.
@@ -57,6 +60,7 @@ impl Default for Setup {
             replication: 3,
             network: false,
             disks: false,
+            clocks: false,
             settings: String::new(),
             binary: None,
             dir: None,
@@ -116,7 +120,8 @@ impl Cluster {
             mounts: disk.as_ref().map(Disk::space),
         };
         let join = self.nodes.iter().map(Node::peer).collect::<Vec<_>>();
-        let node = Node::new(&self.binary, &dir, name, address, place, disk);
+        let clock = if self.setup.clocks { Some(Clock::create(dir.join("clock"))?) } else { None };
+        let node = Node::new(&self.binary, &dir, name, address, Equipment { place, disk, clock });
         node.configure(&join, &self.setup.settings)?;
         if let Some(first) = self.nodes.first() {
             let file = dir.join("join-file");

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{Disk, Place, Process, run};
+use crate::{Clock, Disk, Place, Process, run};
 
 const HTTP_PORT: u16 = 8787;
 const GRPC_PORT: u16 = 7070;
@@ -31,22 +31,21 @@ pub struct Node {
     binary: PathBuf,
     dir: PathBuf,
     address: Ipv4Addr,
-    place: Place,
     process: Option<Process>,
-    /// Its disk, if it has one of its own. Dropped after the process.
-    disk: Option<Disk>,
+    /// Dropped after the process.
+    equipment: Equipment,
+}
+
+/// What a node has for itself.
+pub(super) struct Equipment {
+    pub place: Place,
+    pub disk: Option<Disk>,
+    pub clock: Option<Clock>,
 }
 
 impl Node {
-    pub(super) fn new(
-        binary: &Path,
-        dir: &Path,
-        name: String,
-        address: Ipv4Addr,
-        place: Place,
-        disk: Option<Disk>,
-    ) -> Self {
-        Self { name, binary: binary.into(), dir: dir.into(), address, place, process: None, disk }
+    pub(super) fn new(binary: &Path, dir: &Path, name: String, address: Ipv4Addr, equipment: Equipment) -> Self {
+        Self { name, binary: binary.into(), dir: dir.into(), address, process: None, equipment }
     }
 
     /// Writes its `lethe.toml`.
@@ -69,7 +68,7 @@ impl Node {
 
     /// Its data directory, as seen from here.
     pub fn data(&self) -> PathBuf {
-        let disk = self.disk.as_ref().map_or_else(|| self.dir.join(MOUNT), Disk::outside);
+        let disk = self.equipment.disk.as_ref().map_or_else(|| self.dir.join(MOUNT), Disk::outside);
         disk.join(Path::new(DATA).strip_prefix(MOUNT).expect("the data is on the disk"))
     }
 
@@ -78,7 +77,15 @@ impl Node {
     /// # Panics
     /// If the cluster was set up without disks.
     pub fn disk(&mut self) -> &mut Disk {
-        self.disk.as_mut().expect("this cluster was set up with disks")
+        self.equipment.disk.as_mut().expect("this cluster was set up with disks")
+    }
+
+    /// Its wall clock.
+    ///
+    /// # Panics
+    /// If the cluster was set up without clocks.
+    pub fn clock(&self) -> &Clock {
+        self.equipment.clock.as_ref().expect("this cluster was set up with clocks")
     }
 
     /// `http://ADDRESS:PORT` of the gateway.
@@ -98,7 +105,8 @@ impl Node {
 
     /// Runs a command of `lethe` where this node runs.
     pub fn lethe(&self, args: &[&str]) -> Result<String> {
-        run(self.place.command(&self.binary).args(args), "").with_context(|| format!("lethe {}", args.join(" ")))
+        run(self.equipment.place.command(&self.binary).args(args), "")
+            .with_context(|| format!("lethe {}", args.join(" ")))
     }
 
     /// Starts the process and waits until it says that it is ready.
@@ -113,9 +121,12 @@ impl Node {
     /// If it runs already.
     pub fn launch(&mut self) -> Result<()> {
         assert!(self.process.is_none(), "{} runs already", self.name);
-        let mut command = self.place.command(&self.binary);
+        let mut command = self.equipment.place.command(&self.binary);
         command.args(["serve", "--json", "--config"]).arg(self.config()).env("TMPDIR", &self.dir);
         command.env("RUST_BACKTRACE", "0");
+        if let Some(clock) = &self.equipment.clock {
+            clock.give(&mut command);
+        }
         self.process = Some(Process::start(command, &self.dir.join("log"))?);
         Ok(())
     }

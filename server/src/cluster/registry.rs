@@ -27,7 +27,9 @@ const RETRY_MAX_MS: u64 = 200;
 const PAGE_NAMES: usize = 1024;
 /// Times that a read of several pages is begun again because the registry changed meanwhile.
 const READS_MAX: usize = 1000;
-/// What is said then.
+/// What is said where nobody is known to lead.
+const NO_LEADER: &str = "the system group has no leader";
+/// What is said when a read is given up.
 const BUSY: &str = "the registry changes too fast to be read";
 /// Writes from this size on do not stand before what is urgent, in bytes.
 const LARGE_BYTES: usize = 64 << 10;
@@ -96,7 +98,7 @@ impl Registry {
     /// revision it was done; this node may not have that one yet.
     pub async fn write(&self, expect: Vec<Expect>, ops: Vec<RegistryOp>) -> Result<u64, WriteError> {
         let deadline = Instant::now() + ms(self.config.write_ms);
-        let (mut pause, mut unknown) = (RETRY_MIN_MS, None);
+        let (mut pause, mut unknown) = (Pause::default(), None);
         loop {
             let told = self.ask(Ask::Write { expect: expect.clone(), ops: ops.clone() }, deadline).await;
             let reason = match told {
@@ -104,28 +106,29 @@ impl Registry {
                 Told::Conflict(name) if unknown.is_none() => return Err(WriteError::Conflict(name)),
                 Told::Conflict(name) => return self.resolve(&ops, name, deadline).await,
                 Told::Refused(reason) => return Err(WriteError::Refused(reason)),
-                Told::NotLeader(_) => "it has no leader".to_owned(),
+                Told::NotLeader(_) => NO_LEADER.to_owned(),
                 Told::NotNow(reason) => reason,
                 Told::Unknown(reason) => unknown.insert(reason).clone(),
             };
-            let wait = Duration::from_millis(rand::rng().random_range(pause / 2..=pause));
-            if Instant::now() + wait >= deadline {
+            if !pause.before(deadline).await {
                 return Err(unknown.map_or(WriteError::NotDone(reason), WriteError::Unknown));
             }
-            tokio::time::sleep(wait).await;
-            pause = (2 * pause).min(RETRY_MAX_MS);
         }
     }
 
     /// Waits until this node has everything that was written before the call. Says the newest revision then.
     pub async fn confirm(&self, deadline: Instant) -> Result<u64, WriteError> {
         let not_done = |reason: &str| WriteError::NotDone(reason.to_owned());
-        let revision = match self.ask(Ask::Confirm, deadline).await {
-            Told::Revision(revision) => revision,
-            Told::Conflict(reason) | Told::Refused(reason) | Told::NotNow(reason) | Told::Unknown(reason) => {
+        let mut pause = Pause::default();
+        let revision = loop {
+            let reason = match self.ask(Ask::Confirm, deadline).await {
+                Told::Revision(revision) => break revision,
+                Told::Conflict(reason) | Told::Refused(reason) | Told::NotNow(reason) | Told::Unknown(reason) => reason,
+                Told::NotLeader(_) => NO_LEADER.to_owned(),
+            };
+            if !pause.before(deadline).await {
                 return Err(WriteError::NotDone(reason));
             }
-            Told::NotLeader(_) => return Err(not_done("it has no leader")),
         };
         let mut changed = self.changed().map_err(|error| WriteError::NotDone(error.to_string()))?;
         let have = tokio::time::timeout_at(deadline.into(), changed.wait_for(|here| *here >= revision));
@@ -225,6 +228,30 @@ impl Registry {
 
     pub(super) fn system(&self) -> Result<Shard, Error> {
         self.shards.group(SYSTEM).ok_or(Error::Stopped)
+    }
+}
+
+/// The pause before something is tried again: longer each time, and never quite the same.
+struct Pause {
+    next_ms: u64,
+}
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self { next_ms: RETRY_MIN_MS }
+    }
+}
+
+impl Pause {
+    /// Waits. False at once if there would be no time left after it.
+    async fn before(&mut self, deadline: Instant) -> bool {
+        let wait = Duration::from_millis(rand::rng().random_range(self.next_ms / 2..=self.next_ms));
+        self.next_ms = (2 * self.next_ms).min(RETRY_MAX_MS);
+        if Instant::now() + wait >= deadline {
+            return false;
+        }
+        tokio::time::sleep(wait).await;
+        true
     }
 }
 

@@ -1,0 +1,170 @@
+//! The life of a cluster: it forms, grows, loses nodes, is cut apart and starts again.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::fleet::{Fleet, PATIENCE, node};
+use crate::cluster::{Error, SYSTEM, State, WriteError};
+use crate::shard::tests::net::Way;
+use crate::shard::{Expect, RegistryOp};
+
+const GROUPS: u32 = 6;
+
+fn put(name: &'static str, value: &'static str) -> Vec<RegistryOp> {
+    vec![RegistryOp::Put { key: name.into(), value: value.into() }]
+}
+
+fn absent(name: &'static str) -> Vec<Expect> {
+    vec![Expect { key: name.into(), revision: None }]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_form_a_cluster_and_with_six_each_holds_half_of_the_groups() {
+    let mut fleet = Fleet::new(3, GROUPS).await;
+    fleet.settled(&[0, 1, 2]).await;
+    let written = fleet.cluster(2).registry().write(absent("deploy/x"), put("deploy/x", "1")).await.unwrap();
+    for _ in 3..6 {
+        fleet.add().await;
+    }
+    fleet.settled(&[0, 1, 2, 3, 4, 5]).await;
+    for number in 0..6 {
+        fleet.cluster(number).ready().await.unwrap();
+        assert_eq!(fleet.shards(number).all().len(), 1 + GROUPS as usize / 2, "node {number}");
+        let found = fleet.cluster(number).registry().get("deploy/x").await.unwrap();
+        assert_eq!(found, Some((written, Bytes::from("1"))));
+    }
+    fleet.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draining_node_gives_all_leadership_away_and_gets_it_back() {
+    let fleet = Fleet::new(3, GROUPS).await;
+    fleet.settled(&[0, 1, 2]).await;
+    let drained = fleet.nodes[1].id;
+    fleet.cluster(2).drain(drained).await.unwrap();
+    for number in 0..3 {
+        let leads = || {
+            let status = fleet.cluster(number).status()?;
+            let node = node(&status, drained);
+            (node.leaders > 0 || node.replicas != 1 + GROUPS).then(|| format!("{node:?}"))
+        };
+        fleet.until("drained", leads).await;
+    }
+    fleet.cluster(0).undrain(drained).await.unwrap();
+    fleet.settled(&[0, 1, 2]).await;
+    fleet.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_node_that_is_removed_is_replaced_and_never_comes_back() {
+    let mut fleet = Fleet::new(4, GROUPS).await;
+    fleet.settled(&[0, 1, 2, 3]).await;
+    let dead = fleet.nodes[3].id;
+    fleet.stop(3).await;
+    fleet.cluster(1).remove(dead).await.unwrap();
+    fleet.settled(&[0, 1, 2]).await;
+    let state = |number: usize| node(&fleet.cluster(number).status().unwrap(), dead).member.state;
+    for number in 0..3 {
+        fleet.until("removed", || (state(number) != State::Removed).then(|| format!("{:?}", state(number)))).await;
+    }
+    assert!(matches!(fleet.cluster(0).undrain(dead).await, Err(Error::NotNow(_))));
+
+    fleet.start(3).await;
+    let fate = tokio::time::timeout(PATIENCE, fleet.cluster(3).fate()).await.expect("it is told");
+    assert!(matches!(fate, Error::Unwelcome(_)), "{fate}");
+    fleet.settled(&[0, 1, 2]).await;
+    fleet.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_node_that_is_removed_hands_everything_over_first() {
+    let fleet = Fleet::new(4, GROUPS).await;
+    fleet.settled(&[0, 1, 2, 3]).await;
+    let leaving = fleet.nodes[0].id;
+    fleet.cluster(0).remove(leaving).await.unwrap();
+    let fate = tokio::time::timeout(PATIENCE, fleet.cluster(0).fate()).await.expect("it is told");
+    assert!(matches!(fate, Error::Unwelcome(_)), "{fate}");
+    fleet.settled(&[1, 2, 3]).await;
+    fleet.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_was_wholly_down_comes_back_as_it_was() {
+    let mut fleet = Fleet::new(3, GROUPS).await;
+    fleet.settled(&[0, 1, 2]).await;
+    let placed = |fleet: &Fleet| {
+        let map = fleet.cluster(0).map().borrow().clone().unwrap();
+        map.groups.values().map(|record| record.value.replicas.clone()).collect::<Vec<_>>()
+    };
+    let before = placed(&fleet);
+    for number in 0..3 {
+        fleet.stop(number).await;
+    }
+    for number in 0..3 {
+        fleet.start(number).await;
+    }
+    fleet.settled(&[0, 1, 2]).await;
+    assert_eq!(placed(&fleet), before);
+    fleet.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_leader_that_is_cut_off_is_not_fresh_and_the_others_go_on() {
+    let fleet = Fleet::new(3, GROUPS).await;
+    fleet.settled(&[0, 1, 2]).await;
+    let alone = fleet.leader(SYSTEM, &[0, 1, 2]).unwrap();
+    let others: Vec<usize> = (0..3).filter(|number| *number != alone).collect();
+    fleet.isolate(alone, Way::Cut);
+    fleet.until("stale", || fleet.cluster(alone).is_fresh().is_ok().then(|| "it is fresh".to_owned())).await;
+    let refused = fleet.cluster(alone).registry().write(absent("deploy/y"), put("deploy/y", "alone")).await;
+    assert!(matches!(refused, Err(WriteError::NotDone(_) | WriteError::Unknown(_))), "{refused:?}");
+
+    let registry = fleet.cluster(others[0]).registry();
+    let deadline = Instant::now() + PATIENCE;
+    let written = loop {
+        match registry.write(absent("deploy/x"), put("deploy/x", "1")).await {
+            Ok(revision) => break revision,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+    };
+    // Who is cut off has not acted on it: the acknowledgement waits until its lease is surely over.
+    fleet.cluster(others[0]).everywhere(written).await;
+    assert!(fleet.cluster(alone).is_fresh().is_err());
+    for other in &others {
+        fleet.until("fresh", || fleet.cluster(*other).is_fresh().err().map(|stale| stale.to_string())).await;
+    }
+    fleet.net.heal();
+    fleet.until("fresh", || fleet.cluster(alone).is_fresh().err().map(|stale| stale.to_string())).await;
+    let seen = fleet.cluster(alone).registry().confirm(Instant::now() + Duration::from_secs(60)).await.unwrap();
+    assert!(seen >= written);
+    assert!(fleet.cluster(alone).registry().get("deploy/x").await.unwrap().is_some());
+    fleet.settled(&[0, 1, 2]).await;
+    fleet.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_gives_its_groups_to_others_first() {
+    let mut fleet = Fleet::new(3, GROUPS).await;
+    fleet.settled(&[0, 1, 2]).await;
+    fleet.cluster(2).step_down(Instant::now() + PATIENCE).await;
+    let leads = fleet.shards(2).all().iter().filter(|shard| shard.leadership().borrow().is_some()).count();
+    assert_eq!(leads, 0);
+    fleet.stop(2).await;
+    fleet.start(2).await;
+    fleet.settled(&[0, 1, 2]).await;
+    fleet.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_moves_the_leadership_of_a_group() {
+    let fleet = Fleet::new(3, GROUPS).await;
+    fleet.settled(&[0, 1, 2]).await;
+    let from = fleet.leader(1, &[0, 1, 2]).unwrap();
+    let to = (from + 1) % 3;
+    fleet.cluster(from).transfer(1, fleet.nodes[to].id).await.unwrap();
+    let led = || (fleet.leader(1, &[0, 1, 2]) != Some(to)).then(|| "another one leads".to_owned());
+    fleet.until("moved", led).await;
+    fleet.settled(&[0, 1, 2]).await;
+    fleet.stop_all().await;
+}

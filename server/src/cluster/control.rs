@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::cluster::Inner;
 use super::config::ms;
 use super::govern::{Change, govern};
+use super::handle::Inner;
 use super::map::Map;
 use super::message::{Confirmed, Report};
 use super::steps::{Here, Leads, Step, View, replicas, steps};

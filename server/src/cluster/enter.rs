@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use lethe_proto::NodeId;
 
-use super::cluster::Inner;
 use super::config::{Announce, Begin, ms};
 use super::error::{Error, WriteError};
 use super::govern::Change;
+use super::handle::Inner;
 use super::map::{Map, Record, SYSTEM};
 use super::message::{Join, Joined, decode, encode};
 use super::plan::SYSTEM_INCARNATION;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::cluster::Inner;
 use super::config::ms;
+use super::handle::Inner;
 use super::lease::Follower;
 use super::map::{Map, SYSTEM};
 use super::record::State;

@@ -8,7 +8,7 @@
 //! ```
 
 mod addresses;
-mod cluster;
+mod answers;
 mod config;
 mod contacts;
 mod control;
@@ -17,7 +17,7 @@ mod error;
 mod even;
 mod follow;
 mod govern;
-mod handler;
+mod handle;
 pub mod keys;
 mod lease;
 mod map;
@@ -30,9 +30,9 @@ mod renew;
 mod status;
 mod steps;
 
-pub use cluster::{Cluster, Home};
 pub use config::{Addresses, Announce, Begin, Config, Deps, HandOver, KeyState};
 pub use error::{Error, Stale, WriteError};
+pub use handle::{Cluster, Home};
 pub use keys::Keys;
 pub use lease::Follower;
 pub use map::{Map, Record, SYSTEM, Unreadable};

@@ -9,8 +9,8 @@ use lethe_proto::NodeId;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::cluster::Inner;
 use super::config::ms;
+use super::handle::Inner;
 use super::map::SYSTEM;
 use super::message::{GroupReport, Lead, Report, decode, encode};
 use crate::peer::{self, Head, Lane, Refusal, Topic};

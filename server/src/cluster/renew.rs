@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use tokio::time::MissedTickBehavior;
 
-use super::cluster::Inner;
 use super::config::ms;
 use super::error::WriteError;
+use super::handle::Inner;
 
 /// Confirms the registry until the room is stopped.
 pub(super) async fn run(inner: Arc<Inner>) {

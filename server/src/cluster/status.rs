@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use lethe_proto::{ClusterId, NodeId};
 
-use super::cluster::{Cluster, Inner};
 use super::config::ms;
 use super::error::{Error, WriteError};
 use super::govern::Change;
+use super::handle::{Cluster, Inner};
 use super::map::Map;
 use super::message::Report;
 use super::record::{self, Member, Placement, State};

@@ -183,7 +183,7 @@ impl Group<'_> {
             return Some(Step::RemoveLearner { group: self.group, node });
         }
         let voters: BTreeSet<NodeId> = self.members.voters.keys().filter(|voter| **voter != node).copied().collect();
-        (!voters.is_empty()).then(|| Step::ChangeVoters { group: self.group, voters, keep: false })
+        (!voters.is_empty()).then_some(Step::ChangeVoters { group: self.group, voters, keep: false })
     }
 
     /// Everybody who should be a member: those placed, and for the system group all nodes.

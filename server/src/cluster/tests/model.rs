@@ -284,9 +284,7 @@ impl Model {
             10 => self.beliefs.retain(|(at, _), _| *at != node),
             _ => self.operate(node),
         }
-        if !self.replicas.contains_key(&(node, SYSTEM)) {
-            self.replicas.insert((node, SYSTEM), SYSTEM_INCARNATION);
-        }
+        self.replicas.entry((node, SYSTEM)).or_insert(SYSTEM_INCARNATION);
     }
 
     /// An operator adds a node, drains one, takes one out, or takes that back.

@@ -7,8 +7,8 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use lethe_proto::NodeId;
 
-use super::cluster::Inner;
 use super::enter::enlist;
+use super::handle::Inner;
 use super::message::{Ask, Join, Joined, Report, decode, encode};
 use crate::peer::{self, Handler, Head, Refusal, Topic};
 

@@ -22,7 +22,7 @@ use super::map::Map;
 use super::message::Confirmed;
 use super::record::State;
 use super::registry::Registry;
-use super::{control, enter, follow, handler, pulse, renew};
+use super::{answers, control, enter, follow, pulse, renew};
 use crate::peer::{self, Topic, Transport};
 use crate::shard::{Epoch, Shard, Shards};
 
@@ -113,7 +113,7 @@ impl Cluster {
 
     /// Takes messages of other nodes about these topics.
     pub fn handlers(&self) -> Vec<(Topic, Arc<dyn peer::Handler>)> {
-        let handler: Arc<dyn peer::Handler> = Arc::new(handler::Answers::new(&self.inner));
+        let handler: Arc<dyn peer::Handler> = Arc::new(answers::Answers::new(&self.inner));
         [Topic::Join, Topic::Status, Topic::Registry].map(|topic| (topic, handler.clone())).to_vec()
     }
 

@@ -30,11 +30,12 @@ impl World {
         fs::write(dir.join("lethe.toml"), text).unwrap();
     }
 
-    /// Runs `lethe cluster VERB --config ...` on a machine: exit code, stdout, stderr.
+    /// Runs `lethe cluster VERB --config ...`, or `lethe serve`, on a machine: exit code, stdout, stderr.
     fn run(&self, machine: &str, verb: &str, args: &[&str]) -> (i32, String, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_lethe"))
             .current_dir(self.0.path())
-            .args(["cluster", verb, "--config"])
+            .args(if verb == "serve" { &[][..] } else { &["cluster"] })
+            .args([verb, "--config"])
             .arg(self.dir(machine).join("lethe.toml"))
             .args(args)
             .env_remove("LETHE_LOG")
@@ -192,4 +193,41 @@ fn a_plain_text_cluster_is_said_to_be_one_on_both_sides() {
         files(&world.dir("c").join("data")).iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
         ["birth.json", "node"]
     );
+}
+
+#[test]
+fn the_effective_configuration_can_be_printed_and_is_a_configuration() {
+    let world = World::new();
+    world.machine("a", "10.0.0.1:7071", "[raft]\nheartbeat_ms = 123\n");
+    let (code, printed, _) = world.run("a", "serve", &["--print-config"]);
+    assert_eq!(code, 0);
+    let data = world.dir("a").join("data");
+    for line in ["heartbeat_ms = 123", "election_min_ms = 600", &format!("data_dir = \"{}\"", data.display())] {
+        assert!(printed.lines().any(|printed| printed == line), "{line}: {printed}");
+    }
+    fs::write(world.dir("a").join("lethe.toml"), &printed).unwrap();
+    assert_eq!(world.run("a", "serve", &["--print-config"]), (0, printed, String::new()));
+    assert!(!data.exists(), "printing makes nothing");
+}
+
+#[test]
+fn a_node_is_not_served_before_it_is_made_nor_with_another_ones_certificate() {
+    let world = World::new();
+    world.machine(
+        "a",
+        "127.0.0.1:7071",
+        "listen = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n[grpc]\nlisten = \"127.0.0.1:0\"\n",
+    );
+    let refused = world.refused("a", "serve", &[]);
+    assert!(refused.contains("is no node of a cluster: make it with `lethe cluster init` or"), "{refused}");
+    world.done("a", "init", &[]);
+    world.machine("b", "127.0.0.1:7072", "");
+    world.done("b", "init", &[]);
+    for file in ["ca.pem", "node.pem", "node-key.pem"] {
+        fs::copy(world.dir("b").join("data/tls").join(file), world.dir("a").join("data/tls").join(file)).unwrap();
+    }
+    let refused = world.refused("a", "serve", &[]);
+    assert!(refused.contains("node.pem") && refused.contains("this is node"), "{refused}");
+    fs::remove_file(world.dir("a").join("data/birth.json")).unwrap();
+    assert!(world.refused("a", "serve", &[]).contains("cannot read"));
 }

@@ -33,12 +33,13 @@ pub(super) async fn open(
     dir: &Path,
     identity: Identity,
     mut config: shard::Config,
+    key_config: keys::Config,
     transport: Arc<dyn Transport>,
 ) -> Result<Data> {
     let vfs: Arc<dyn Vfs> = Arc::new(StdVfs);
     let (keys_dir, keys_vfs, table) = (dir.join("keys"), vfs.clone(), TableConfig::new(identity.node.0));
     let opened = tokio::task::spawn_blocking(move || Vault::open(keys_vfs, &keys_dir, table));
-    let keys = Keys::new(opened.await?.context("opening the key table")?, keys::Config::default());
+    let keys = Keys::new(opened.await?.context("opening the key table")?, key_config);
     let (data_dir, state_dir) = (dir.to_owned(), dir.join("state"));
     let deps = shard::Deps { vfs, data_dir, state_dir, effects: keys.effects(), transport };
     config.groups = identity.groups;

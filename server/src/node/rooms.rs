@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     actor::{self, Actors, Call},
-    cluster::{self, Announce, Begin, Cluster, Keys},
+    cluster::{self, Announce, Begin, Cluster, Keys, keys},
     deploy::{Deployments, Project},
     egress::{self, Fetcher},
     gateway::{self, Gateway},
@@ -56,6 +56,8 @@ pub struct Config {
     pub shard: shard::Config,
     /// Periods and limits of the cluster.
     pub cluster: cluster::Config,
+    /// Data keys of actors.
+    pub keys: keys::Config,
     /// Bounds of actors.
     pub actors: actor::Config,
     /// Sizes of the JavaScript engine.
@@ -119,6 +121,7 @@ impl Config {
             data_dir,
             shard: shard::Config::new(1),
             cluster: cluster::Config::default(),
+            keys: keys::Config::default(),
             actors: actor::Config::default(),
             engine: engine::Config::default(),
             egress: egress::Config::default(),
@@ -181,7 +184,8 @@ impl Node {
             Some(peers) => Arc::new(peers.clone()),
             None => Arc::new(shard::Alone),
         };
-        let Data { keys, shards } = data::open(&config.data_dir, identity, config.shard, transport.clone()).await?;
+        let Data { keys, shards } =
+            data::open(&config.data_dir, identity, config.shard, config.keys, transport.clone()).await?;
         let nodes: Arc<dyn cluster::Addresses> = match peers {
             Some(peers) => Arc::new(peers),
             None => Arc::new(()),

@@ -77,12 +77,14 @@ fn config(settings: &Settings, birth: Birth) -> Config {
     config.http.tls = settings.http_tls();
     config.grpc = settings.grpc.clone();
     config.shard = settings.shard.clone();
+    config.cluster = settings.cluster.clone();
+    config.keys = settings.keys.clone();
     config.actors = settings.actors.clone();
     config.engine = settings.engine.clone();
     config.egress = settings.egress.clone();
     config.member = Some(Member {
         name: settings.name.clone().or(birth.name).unwrap_or_else(host_name),
-        peer: peer::Config::new(settings.peer_listen, tls),
+        peer: peer::Config { listen: settings.peer_listen, tls, limits: settings.peer.clone() },
         begin,
         http_advertise: settings.http_advertise.clone(),
         grpc_advertise: settings.grpc_advertise.clone(),

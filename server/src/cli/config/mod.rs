@@ -1,13 +1,13 @@
 //! `lethe.toml`: what one node of a cluster is told.
 //!
 //! ```text
-//! Settings::load(path) ── parse ── keys: the one table of all keys ── help, example, --print-config
+//! Settings::load(path) ── parse ── the one table of all keys ── help, example, --print-config
 //! ```
 //!
-//! Each key stands once in `keys.rs` with its documentation, range and place in [`Settings`]. What is not in the file has
+//! Each key stands once in `table.rs` with its documentation, range and place in [`Settings`]. What is not in the file has
 //! the default that the room it belongs to chose. A key nobody knows is an error, never ignored.
 
-mod keys;
+mod table;
 mod parse;
 mod print;
 #[cfg(test)]
@@ -21,7 +21,11 @@ use std::{
 
 use lethe_runtime::engine;
 
-use crate::{actor, egress, gateway, grpc, shard};
+use crate::{
+    actor,
+    cluster::{self, keys},
+    egress, gateway, grpc, peer, shard,
+};
 
 pub use parse::is_name;
 pub use print::{example, help};
@@ -58,6 +62,12 @@ pub struct Settings {
     pub peer_listen: SocketAddr,
     /// `host:port` at which other nodes reach this one, if it is not where it listens.
     pub peer_advertise: Option<String>,
+    /// Bounds of the port for other nodes.
+    pub peer: peer::Limits,
+    /// Periods and limits of the cluster.
+    pub cluster: cluster::Config,
+    /// Data keys of actors.
+    pub keys: keys::Config,
     /// The node's certificates.
     pub tls_dir: Option<PathBuf>,
     /// Speak plain text with other nodes.
@@ -123,6 +133,9 @@ impl Default for Settings {
             grpc_advertise: None,
             peer_listen: everywhere(PEER_PORT),
             peer_advertise: None,
+            peer: peer::Limits::default(),
+            cluster: cluster::Config::default(),
+            keys: keys::Config::default(),
             tls_dir: None,
             tls_insecure: false,
             shard: shard::Config::new(1),

@@ -13,7 +13,7 @@ use toml::{
 
 use super::{
     Error, Position, Settings,
-    keys::{self, Key, SECTIONS, Slot},
+    table::{self, Key, SECTIONS, Slot},
 };
 use crate::deploy::closest;
 
@@ -57,12 +57,12 @@ impl Settings {
     /// Reads `text`, the content of `file`. Relative paths are relative to `dir`.
     pub fn parse(file: &str, text: &str, dir: &Path) -> Result<Self, Error> {
         let file = File { name: file, text, dir };
-        let table = DeTable::parse(text).map_err(|error| {
+        let parsed = DeTable::parse(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             file.error(at, format!("not valid TOML: {}", error.message().replace('\n', "; ")))
         })?;
         let mut settings = Self::default();
-        for (key, value) in table.into_inner() {
+        for (key, value) in parsed.into_inner() {
             let (at, name) = (key.span().start, key.into_inner());
             let is_section = SECTIONS.iter().any(|(section, _)| !section.is_empty() && *section == name);
             match (is_section, value.into_inner()) {
@@ -89,7 +89,7 @@ impl Settings {
         (at, name): (usize, &str),
         value: DeValue<'_>,
     ) -> Result<(), Error> {
-        let Some(key) = keys::all().find(|key| key.section == section && key.name == name) else {
+        let Some(key) = table::all().find(|key| key.section == section && key.name == name) else {
             return Err(file.error(at, unknown(section, name)));
         };
         let path = key.path();
@@ -104,27 +104,33 @@ impl Settings {
         let wrong = |key: &str, message: &str| Err(file.error(place(file.text, key), message));
         let raft = &self.shard;
         if self.http_cert.is_some() && self.http_key.is_none() {
-            return wrong("tls_cert", "`http.tls_cert` is given without `http.tls_key`");
+            return wrong("http.tls_cert", "`http.tls_cert` is given without `http.tls_key`");
         }
         if self.http_key.is_some() && self.http_cert.is_none() {
-            return wrong("tls_key", "`http.tls_key` is given without `http.tls_cert`");
+            return wrong("http.tls_key", "`http.tls_key` is given without `http.tls_cert`");
         }
         if raft.election_min_ms < 2 * raft.heartbeat_ms {
-            return wrong("election_min_ms", "`raft.election_min_ms` must be at least twice `raft.heartbeat_ms`");
+            return wrong("raft.election_min_ms", "`raft.election_min_ms` must be at least twice `raft.heartbeat_ms`");
         }
         if raft.election_max_ms <= raft.election_min_ms {
-            return wrong("election_max_ms", "`raft.election_max_ms` must be above `raft.election_min_ms`");
+            return wrong("raft.election_max_ms", "`raft.election_max_ms` must be above `raft.election_min_ms`");
+        }
+        if self.cluster.silent_ms < 2 * self.cluster.pulse_ms {
+            return wrong("cluster.silent_ms", "`cluster.silent_ms` must be at least twice `cluster.pulse_ms`");
+        }
+        if self.cluster.dead_ms < self.cluster.silent_ms {
+            return wrong("cluster.dead_ms", "`cluster.dead_ms` must not be below `cluster.silent_ms`");
         }
         if self.http.limits.url_bytes_max > self.http.limits.header_bytes_max {
-            return wrong("url_bytes_max", "`http.url_bytes_max` must not be above `http.header_bytes_max`");
+            return wrong("http.url_bytes_max", "`http.url_bytes_max` must not be above `http.header_bytes_max`");
         }
         if raft.wal_bytes_max < 4 * raft.wal_segment_bytes {
-            return wrong("bytes_max", "`log.bytes_max` must hold at least four segments (`log.segment_bytes`)");
+            return wrong("log.bytes_max", "`log.bytes_max` must hold at least four segments (`log.segment_bytes`)");
         }
         if self.peer_listen.ip().is_unspecified() && self.peer_advertise.is_none() {
             let text = "`peer.advertise` is missing: other nodes cannot reach an address like 0.0.0.0; \
                         give host:port, or listen on one address";
-            return wrong("listen", text);
+            return wrong("peer.listen", text);
         }
         Ok(())
     }
@@ -140,30 +146,36 @@ impl Key {
 /// Says that nobody knows a key, and which one was probably meant.
 fn unknown(section: &str, name: &str) -> String {
     let path = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
-    let mut known: Vec<&str> = keys::all().filter(|key| key.section == section).map(|key| key.name).collect();
+    let mut known: Vec<&str> = table::all().filter(|key| key.section == section).map(|key| key.name).collect();
     if section.is_empty() {
         known.extend(SECTIONS.iter().map(|(section, _)| *section).filter(|section| !section.is_empty()));
     }
     if let Some(meant) = closest(name, &known) {
         return format!("unknown key `{path}` (did you mean `{meant}`?)");
     }
-    match keys::all().find(|key| key.name == name) {
+    match table::all().find(|key| key.name == name) {
         Some(elsewhere) => format!("unknown key `{path}` (did you mean `{}`?)", elsewhere.path()),
         None => format!("unknown key `{path}`"),
     }
 }
 
-/// Where a key stands in the text, for messages about several keys; the beginning if it does not.
+/// Where `section.name` stands in the text, for messages about several keys: else its section, else the beginning.
 fn place(text: &str, key: &str) -> usize {
-    let mut at = 0;
+    let (section, name) = key.split_once('.').unwrap_or(("", key));
+    let (mut at, mut inside, mut best) = (0, section.is_empty(), 0);
     for line in text.split_inclusive('\n') {
-        let rest = line.trim_start().strip_prefix(key);
+        let trimmed = line.trim();
+        if trimmed.starts_with('[') {
+            inside = trimmed.trim_matches(['[', ']']).trim() == section;
+            best = if inside { at } else { best };
+        }
+        let rest = trimmed.strip_prefix(name).filter(|_| inside);
         if rest.is_some_and(|rest| rest.trim_start().starts_with('=')) {
             return at;
         }
         at += line.len();
     }
-    0
+    best
 }
 
 /// Puts a value in its place, or says what was expected.

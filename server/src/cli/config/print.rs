@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{
     Settings,
-    keys::{self, Key, SECTIONS, Slot},
+    table::{self, Key, SECTIONS, Slot},
 };
 
 /// Widest line of the help.
@@ -19,7 +19,7 @@ impl Settings {
         let mut out = String::new();
         for (section, about) in SECTIONS {
             header(&mut out, section, about);
-            for key in keys::all().filter(|key| key.section == section) {
+            for key in table::all().filter(|key| key.section == section) {
                 if let Some(value) = show((key.slot)(&mut settings)) {
                     line(&mut out, format_args!("{} = {value}", key.name));
                 }
@@ -35,7 +35,7 @@ pub fn example() -> String {
     let mut out = String::new();
     for (section, about) in SECTIONS {
         header(&mut out, section, about);
-        for key in keys::all().filter(|key| key.section == section) {
+        for key in table::all().filter(|key| key.section == section) {
             let value = sample(key, &mut settings);
             line(&mut out, format_args!("# {}", key.doc));
             line(&mut out, format_args!("{value}"));
@@ -47,7 +47,7 @@ pub fn example() -> String {
 /// All keys for `lethe serve --help`: path and meaning.
 pub fn help() -> String {
     let mut out = String::from("Keys of the configuration file (docs/lethe.toml has them all with their defaults):\n");
-    for key in keys::all() {
+    for key in table::all() {
         let path = key.path();
         if PATH_CHARS + 3 + key.doc.chars().count() <= HELP_CHARS_MAX {
             line(&mut out, format_args!("  {path:<PATH_CHARS$} {}", key.doc));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Settings, example, help,
-    keys::{self, Slot},
+    table::{self, Slot},
 };
 
 const MINIMAL: &str = "[peer]\nadvertise = \"10.0.0.1:7071\"\n";
@@ -35,22 +35,22 @@ fn every_key_can_be_set_and_the_effective_file_reads_back_the_same() {
         .collect();
     let settings = parse(&text).unwrap();
     let printed = settings.print();
-    for key in keys::all() {
+    for key in table::all() {
         let lines = printed.lines().filter(|line| line.starts_with(&format!("{} = ", key.name))).count();
-        let expected = keys::all().filter(|other| other.name == key.name).count();
+        let expected = table::all().filter(|other| other.name == key.name).count();
         assert_eq!(lines, expected, "{}", key.path());
     }
     assert_eq!(parse(&printed).unwrap().print(), printed);
 }
 
 fn is_assignment(line: &str) -> bool {
-    line.split_once(" = ").is_some_and(|(name, _)| keys::all().any(|key| key.name == name))
+    line.split_once(" = ").is_some_and(|(name, _)| table::all().any(|key| key.name == name))
 }
 
 #[test]
 fn every_number_of_the_file_reaches_its_own_place() {
     let mut default = Settings { peer_advertise: Some("h:1".into()), ..Settings::default() };
-    for key in keys::all() {
+    for key in table::all() {
         let number = match (key.slot)(&mut default) {
             Slot::U32(number) => u64::from(*number),
             Slot::U64(number) => *number,
@@ -62,7 +62,12 @@ fn every_number_of_the_file_reaches_its_own_place() {
         let (section, name) = (key.section, key.name);
         // What several keys say together allows one of these.
         let changed = [number + 1, number - 1].into_iter().find_map(|value| {
-            parse(&format!("[{section}]\n{name} = {value}\n{MINIMAL}").replace("10.0.0.1:7071", "h:1")).ok()
+            let line = format!("{name} = {value}\n");
+            let text = match section {
+                "peer" => format!("{MINIMAL}{line}"),
+                _ => format!("[{section}]\n{line}{MINIMAL}"),
+            };
+            parse(&text.replace("10.0.0.1:7071", "h:1")).ok()
         });
         let changed = changed.unwrap_or_else(|| panic!("{} cannot be changed", key.path())).print();
         let before = default.print();
@@ -86,7 +91,7 @@ fn the_committed_example_is_the_one_the_table_makes() {
 #[test]
 fn the_help_names_every_key_and_fits_a_terminal() {
     let help = help();
-    for key in keys::all() {
+    for key in table::all() {
         assert!(help.contains(&format!("  {}", key.path())) && help.contains(key.doc), "{}", key.path());
     }
     let long: Vec<_> = help.lines().filter(|line| line.chars().count() > 100).collect();
@@ -125,10 +130,17 @@ fn what_is_wrong_is_told_with_its_line_and_a_hint() {
         ("[raft]\nheartbeat_ms = 1.5", "`raft.heartbeat_ms` must be a whole number from 10 to 60000, not 1.5"),
         ("[raft]\n\nelection_min_ms = 300", "lethe.toml:3: `raft.election_min_ms` must be at least twice"),
         ("[raft]\nelection_max_ms = 600", "lethe.toml:2: `raft.election_max_ms` must be above"),
+        ("[cluster]\nsilent_ms = 500", "lethe.toml:2: `cluster.silent_ms` must be at least twice `cluster.pulse_ms`"),
+        ("[cluster]\ndead_ms = 2999", "lethe.toml:2: `cluster.dead_ms` must not be below `cluster.silent_ms`"),
         ("[http]\ntls_cert = \"c\"", "lethe.toml:2: `http.tls_cert` is given without `http.tls_key`"),
         ("[http]\ntls_key = \"c\"", "lethe.toml:2: `http.tls_key` is given without `http.tls_cert`"),
         ("name = \"a\"\nname = \"b\"", "lethe.toml:2: not valid TOML: duplicate key"),
         ("name = ", "lethe.toml:1: not valid TOML: "),
+        (
+            "[http]\nlisten = \"0.0.0.0:1\"\n[peer]\n\nlisten = \"0.0.0.0:2\"",
+            "lethe.toml:5: `peer.advertise` is missing",
+        ),
+        ("name = \"n1\"\n[peer]", "lethe.toml:2: `peer.advertise` is missing"),
         ("name = \"n1\"", "`peer.advertise` is missing: other nodes cannot reach an address like 0.0.0.0"),
     ];
     for (text, expected) in table {

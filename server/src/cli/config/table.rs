@@ -40,12 +40,14 @@ pub(super) struct Key {
 }
 
 /// What each section is about, in the order of the file.
-pub(super) const SECTIONS: [(&str, &str); 11] = [
+pub(super) const SECTIONS: [(&str, &str); 13] = [
     ("", "One node of a Lethe cluster. Relative paths are relative to this file's directory."),
     ("http", "The HTTP face: where browsers and programs reach the Worker."),
     ("grpc", "The gRPC face: actors for programs, and the cluster for operators. It has no authentication."),
     ("peer", "The port for other nodes."),
     ("tls", "Certificates between nodes: ca.pem, node.pem and node-key.pem, made by `lethe cluster`."),
+    ("cluster", "Who leads what, and when. The same on all nodes, if possible."),
+    ("keys", "Data keys of actors."),
     ("raft", "Replication."),
     ("log", "The write-ahead log, one for all groups of the node."),
     ("state", "The state store. It can always be rebuilt from snapshots and the log."),
@@ -79,7 +81,7 @@ const fn number(
 
 /// All keys, section by section.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
-    [PLACE, HTTP, GRPC, PEER, RAFT, STORAGE, ACTORS, EGRESS].into_iter().flatten()
+    [PLACE, HTTP, GRPC, PEER, CLUSTER, RAFT, STORAGE, ACTORS, EGRESS].into_iter().flatten()
 }
 
 const PLACE: &[Key] = &[
@@ -169,12 +171,65 @@ const PEER: &[Key] = &[
     key("peer", "advertise", "host:port at which other nodes reach this one. Default: where it listens.", |s| {
         Slot::MaybeHost(&mut s.peer_advertise)
     }),
+    number("peer", "connections_max", (8, MANY), "Connections that come in; one more is closed at once.", |s| {
+        Slot::Usize(&mut s.peer.connections_max)
+    }),
+    number("peer", "calls_max", (64, MANY), "Messages of all nodes under way; one more is refused.", |s| {
+        Slot::Usize(&mut s.peer.calls_max)
+    }),
+    number("peer", "connect_timeout_ms", (10, 60_000), "A connection must be made, TLS included, within this.", |s| {
+        Slot::U64(&mut s.peer.connect_timeout_ms)
+    }),
+    number(
+        "peer",
+        "keepalive_interval_ms",
+        (10, 60_000),
+        "A connection is asked for a sign of life this often.",
+        |s| Slot::U64(&mut s.peer.keepalive_interval_ms),
+    ),
+    number("peer", "keepalive_timeout_ms", (10, 60_000), "And taken for broken without one within this.", |s| {
+        Slot::U64(&mut s.peer.keepalive_timeout_ms)
+    }),
+    number("peer", "drain_timeout_ms", (0, HOUR_MS), "How long a stopping node waits for messages under way.", |s| {
+        Slot::U64(&mut s.peer.drain_timeout_ms)
+    }),
     key("tls", "dir", "Directory of the certificates. Default: `tls` in data_dir.", |s| {
         Slot::MaybePath(&mut s.tls_dir)
     }),
     key("tls", "insecure", "Plain text between nodes: only for trials, and then on every node.", |s| {
         Slot::Flag(&mut s.tls_insecure)
     }),
+];
+
+const CLUSTER: &[Key] = &[
+    number("cluster", "pulse_ms", (10, 60_000), "How often nodes tell each other how they are.", |s| {
+        Slot::U64(&mut s.cluster.pulse_ms)
+    }),
+    number("cluster", "silent_ms", (20, HOUR_MS), "A node not heard for so long counts as unreachable.", |s| {
+        Slot::U64(&mut s.cluster.silent_ms)
+    }),
+    number("cluster", "dead_ms", (20, 24 * HOUR_MS), "A node not heard for so long gets no new replicas.", |s| {
+        Slot::U64(&mut s.cluster.dead_ms)
+    }),
+    number("cluster", "recovered_ms", (0, HOUR_MS), "A node that came back leads again after so long.", |s| {
+        Slot::U64(&mut s.cluster.recovered_ms)
+    }),
+    number("cluster", "moves_max", (1, 512), "Groups that move at a time only to even things out.", |s| {
+        Slot::Usize(&mut s.cluster.moves_max)
+    }),
+    number("cluster", "repairs_max", (1, 512), "Groups that get missing replicas at a time.", |s| {
+        Slot::Usize(&mut s.cluster.repairs_max)
+    }),
+    number("cluster", "transfers_max", (1, 512), "Leaders that are handed over at a time.", |s| {
+        Slot::Usize(&mut s.cluster.transfers_max)
+    }),
+    number(
+        "keys",
+        "rotate_ms",
+        (10_000, 24 * HOUR_MS),
+        "Age of a node's key pair. Erased keys are gone after two.",
+        |s| Slot::Ms(&mut s.keys.rotate),
+    ),
 ];
 
 const RAFT: &[Key] = &[

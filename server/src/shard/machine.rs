@@ -95,6 +95,11 @@ impl Machine {
         &self.group
     }
 
+    /// Where its snapshots are.
+    pub fn snapshots(&self) -> &snapshot::Dir {
+        &self.snapshots
+    }
+
     /// Holds off `close` while the state is used; an error if it is closed. Blocks.
     pub fn hold_open(&self) -> io::Result<RwLockReadGuard<'_, bool>> {
         let closed = self.closed.read();
@@ -218,7 +223,12 @@ impl Machine {
     /// Replaces the state by a snapshot. Blocks.
     fn install(&self, meta: &SnapshotMeta, file: &SnapshotFile) -> io::Result<()> {
         let _open = self.hold_open()?;
-        let found = self.snapshots.adopt(&*file.vfs, &file.found.path).map_err(io::Error::other)?;
+        // One that was received here was checked before openraft heard of it.
+        let found = match self.snapshots.is_received(&file.found.path) {
+            true => self.snapshots.adopt_received(&file.found),
+            false => self.snapshots.adopt(&*file.vfs, &file.found.path),
+        };
+        let found = found.map_err(io::Error::other)?;
         if snapshot_meta(&found.head)? != *meta || found.head.group != self.group.id() {
             return Err(io::Error::other("the snapshot is of another position or group than announced"));
         }

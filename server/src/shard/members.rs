@@ -149,7 +149,7 @@ impl Shard {
     async fn change(&self, change: ChangeMembers<NodeId, Peer>, keep: bool) -> Result<(), ChangeError> {
         let raft = self.replica.raft.clone();
         let Ok(turn) = self.replica.change.clone().try_acquire_owned() else { return Err(ChangeError::Pending) };
-        let changing = tokio::spawn(async move {
+        let changing = self.replica.tasks.spawn(async move {
             let _turn = turn;
             raft.change_membership(change, keep).await
         });

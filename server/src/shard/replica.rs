@@ -9,6 +9,7 @@ use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio_util::task::TaskTracker;
 
 use super::config::OnFatal;
 use super::limits::Limits;
@@ -43,6 +44,8 @@ pub(super) struct Replica {
     pub change_wait: Duration,
     /// One change of members at a time.
     pub change: Arc<Semaphore>,
+    /// Tasks of all replicas, which end when these have stopped.
+    pub tasks: TaskTracker,
     /// How old a follower's last answer may be for it to be asked to lead.
     pub contact_max: Duration,
     /// Record sets that wait to be reclaimed, as of the last upkeep.
@@ -90,6 +93,7 @@ impl Replica {
             propose_wait: Duration::from_millis(shared.config.propose_ms),
             change_wait: Duration::from_millis(shared.config.change_ms),
             change: Arc::new(Semaphore::new(1)),
+            tasks: shared.links.tasks().clone(),
             contact_max: Duration::from_millis(shared.config.election_min_ms),
             reclaim_backlog: AtomicUsize::new(0),
         };

@@ -241,11 +241,6 @@ impl Hosted {
         &self.shared.config
     }
 
-    /// Where snapshots are.
-    pub fn snapshots_dir(&self) -> PathBuf {
-        self.data_dir.join(SNAPSHOTS_DIR)
-    }
-
     async fn open_all(self: &Arc<Self>) -> Result<(), Error> {
         let entries = self.roster.lock().entries().clone();
         let mut here = Vec::new();

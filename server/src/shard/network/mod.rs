@@ -90,6 +90,11 @@ impl Links {
         })
     }
 
+    /// Tasks that end when all groups have stopped.
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
     /// Waits until nothing is under way any more, when all groups have stopped.
     pub async fn idle(&self) {
         self.tasks.close();

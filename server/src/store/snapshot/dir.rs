@@ -110,6 +110,10 @@ impl Dir {
         self.vfs.clone()
     }
 
+    pub(super) fn root(&self) -> &Path {
+        &self.path
+    }
+
     pub(super) fn path(&self, head: &Head) -> PathBuf {
         self.path.join(format!("{}.snapshot", name(head)))
     }

@@ -22,7 +22,7 @@ mod writer;
 pub use dir::{Dir, Found};
 pub use format::Head;
 pub use reader::Reader;
-pub use transfer::{Incoming, Outgoing};
+pub use transfer::{Checked, Incoming, Outgoing};
 pub use writer::Writer;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! Nothing that arrives is trusted: it goes into a file of its own, bounded in bytes, and only `finish` makes it a snapshot,
 //! after everything in it was checked as if it were about to be loaded. A transfer that breaks off leaves nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,7 +27,7 @@ pub struct Outgoing {
     bytes: u64,
 }
 
-/// A snapshot being received. Dropping it without `finish` removes what came.
+/// A snapshot being received. Dropping it before it was adopted removes what came.
 pub struct Incoming {
     dir: Dir,
     group: u32,
@@ -35,10 +35,35 @@ pub struct Incoming {
     file: Arc<dyn File>,
     offset: u64,
     bytes_max: u64,
-    finished: bool,
+}
+
+/// A received snapshot that is whole, and not yet one of ours. Dropping it before it was adopted removes it.
+pub struct Checked {
+    incoming: Incoming,
+    found: Found,
+}
+
+impl Checked {
+    /// What it is, and where it is until it is adopted.
+    pub fn found(&self) -> &Found {
+        &self.found
+    }
 }
 
 impl Dir {
+    /// Makes a received snapshot that was checked one of this directory, durably. Blocks.
+    pub fn adopt_received(&self, checked: &Found) -> Result<Found, Error> {
+        let path = self.path(&checked.head);
+        self.vfs().rename(&checked.path, &path).map_err(io("rename", &checked.path))?;
+        self.sync()?;
+        Ok(Found { path, ..checked.clone() })
+    }
+
+    /// Whether a path is that of a snapshot that is being received here.
+    pub fn is_received(&self, path: &Path) -> bool {
+        path.parent() == Some(self.root()) && path.extension().is_some_and(|end| end == "tmp")
+    }
+
     /// Begins to read a snapshot for another node. Blocks.
     pub fn send(&self, found: &Found) -> Result<Outgoing, Error> {
         let file = self.vfs().open(&found.path).map_err(io("open", &found.path))?;
@@ -49,7 +74,7 @@ impl Dir {
     pub fn receive(&self, group: u32, bytes_max: u64) -> Result<Incoming, Error> {
         let temp = self.incoming_path(group);
         let file = self.vfs().create(&temp).map_err(io("make", &temp))?;
-        Ok(Incoming { dir: self.clone(), group, temp, file, offset: 0, bytes_max, finished: false })
+        Ok(Incoming { dir: self.clone(), group, temp, file, offset: 0, bytes_max })
     }
 }
 
@@ -89,7 +114,14 @@ impl Incoming {
     }
 
     /// Checks everything that came and makes it a snapshot of this directory, durably. Blocks.
-    pub fn finish(mut self) -> Result<Found, Error> {
+    pub fn finish(self) -> Result<Found, Error> {
+        let checked = self.check()?;
+        checked.incoming.dir.adopt_received(checked.found())
+    }
+
+    /// Checks everything that came. It has no name of its own before `adopt_received`, so a crash in between leaves
+    /// nothing. Blocks.
+    pub fn check(self) -> Result<Checked, Error> {
         if self.offset < FOOT_BYTES as u64 {
             return Err(self.damaged("it is cut short"));
         }
@@ -107,11 +139,8 @@ impl Incoming {
         }
         let head = reader.head().clone();
         audit.finish(&head.mark).map_err(|what| self.damaged(what))?;
-        let path = self.dir.path(&head);
-        self.dir.vfs().rename(&self.temp, &path).map_err(io("rename", &self.temp))?;
-        self.finished = true;
-        self.dir.sync()?;
-        Ok(Found { path, head, bytes: self.offset })
+        let found = Found { path: self.temp.clone(), head, bytes: self.offset };
+        Ok(Checked { incoming: self, found })
     }
 
     fn damaged(&self, what: impl Into<String>) -> Error {
@@ -121,9 +150,9 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        if !self.finished
-            && let Err(error) = self.dir.vfs().remove(&self.temp)
-        {
+        let vfs = self.dir.vfs();
+        let left = vfs.exists(&self.temp).unwrap_or(true);
+        if left && let Err(error) = vfs.remove(&self.temp) {
             tracing::warn!(path = %self.temp.display(), %error, "an unfinished snapshot could not be removed");
         }
     }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use lethe_proto::ActorId;
+use lethe_proto::{ActorId, NodeId};
 use lethe_runtime::{
     engine::ActorStart,
     host::{CallError, Outcome},
@@ -20,17 +20,20 @@ use super::{
     actors::{Config, Deps},
     committer::{self, Writer},
     error,
+    home::{Home, Homes},
     host::{ActorHost, DestroySelf, Proof},
     live::Live,
     logs::Logs,
     output_gate::OutputGate,
     outside::Outside,
+    place::Failed,
+    release::Releases,
     storage::{ActorStorage, Records, StorageHandle},
 };
 use crate::{
     clock,
     deploy::Version,
-    shard::{Applied, Command, Create, Epoch, ProposeError, Rejection, Shard, Shards},
+    shard::{Applied, Command, Create, Epoch, NotDone, ProposeError, ReadError, Rejection, Shard},
     store::{Header, HeaderOrTombstone, RecordId},
     vault::{self, NewKey, Owner, Sealer, Vault},
 };
@@ -42,33 +45,57 @@ const ACTOR_NAME: RecordId = RecordId([0; 16]);
 pub(super) struct Activation<'a> {
     pub config: &'a Config,
     pub deps: &'a Deps,
+    pub releases: &'a Releases,
     pub destroy: DestroySelf,
 }
 
-/// The leadership to act in: waits until this node leads the shard, and until everything acknowledged is applied here.
-pub(super) async fn lead(shard: &Shard, timeout: Duration) -> Result<Epoch, CallError> {
-    let refused = |message: String| error::unavailable(message, Outcome::NotDone);
-    let mut leadership = shard.leadership();
-    let leads = tokio::time::timeout(timeout, leadership.wait_for(Option::is_some)).await;
-    leads
-        .map_err(|_| refused("this node does not lead the actor's shard".into()))?
-        .map_err(|_| refused("the shard stopped".into()))?;
-    shard.read_index().await.map_err(|reason| refused(reason.to_string()))
+/// The leadership to act in, once everything acknowledged is applied here. Waits at most `timeout` while nobody is
+/// known to lead; another leader is told at once.
+pub(super) async fn lead(deps: &Deps, shard: &Shard, timeout: Duration) -> Result<Epoch, Failed> {
+    let refused = |message: String| Failed::Call(error::unavailable(message, Outcome::NotDone));
+    match tokio::time::timeout(timeout, leads(deps.homes.node(), shard)).await {
+        Ok(Some(())) => {}
+        Ok(None) => return Err(Failed::NotLeader { leader: *shard.leader().borrow() }),
+        Err(_) => return Err(Failed::NotLeader { leader: None }),
+    }
+    shard.read_index().await.map_err(|reason| match reason {
+        ReadError::NotLeader { leader } => Failed::NotLeader { leader },
+        ReadError::Overloaded | ReadError::Timeout | ReadError::Stopped(_) => refused(reason.to_string()),
+    })
+}
+
+/// Waits until this node leads the shard; none as soon as another one does.
+async fn leads(me: NodeId, shard: &Shard) -> Option<()> {
+    let (mut leadership, mut leader) = (shard.leadership(), shard.leader());
+    loop {
+        if leadership.borrow_and_update().is_some() {
+            return Some(());
+        }
+        let known = *leader.borrow_and_update();
+        if known.is_some_and(|known| known != me) {
+            return None;
+        }
+        tokio::select! {
+            changed = leadership.changed() => changed.ok()?,
+            changed = leader.changed() => changed.ok()?,
+        }
+    }
 }
 
 /// The shard of an actor, if this node has a replica of it.
-pub(super) fn home(shards: &Shards, actor: ActorId) -> Result<Shard, CallError> {
-    let refused = || error::unavailable("this node has no replica of the actor's shard", Outcome::NotDone);
-    shards.shard(actor).ok_or_else(refused)
+pub(super) fn home(homes: &dyn Homes, actor: ActorId) -> Result<Shard, Failed> {
+    let Home { here, leader, .. } = homes.home(actor);
+    here.ok_or(Failed::NotLeader { leader })
 }
 
 /// Starts an instance of `me`.
-pub(super) async fn start(with: &Activation<'_>, me: ActorRef) -> Result<Arc<Live>, CallError> {
+pub(super) async fn start(with: &Activation<'_>, me: ActorRef) -> Result<Arc<Live>, Failed> {
     let version = with.deps.deployments.current();
     let class_name = version.class_of(&me.namespace).map_err(|reason| error::invalid_target(reason.to_string()))?;
     let class_name = class_name.to_owned();
-    let shard = home(&with.deps.shards, me.id)?;
-    let epoch = lead(&shard, with.config.leader_timeout).await?;
+    let shard = home(&*with.deps.homes, me.id)?;
+    with.releases.refuse(shard.id())?;
+    let epoch = lead(with.deps, &shard, with.config.leader_timeout).await?;
     let (header, sealer) = activate(with, &shard, epoch, &me).await?;
     let proof = Proof { shard: shard.clone(), epoch };
     let name = me.name.clone().or_else(|| opened_name(&header, &sealer));
@@ -112,10 +139,10 @@ async fn activate(
     shard: &Shard,
     epoch: Epoch,
     me: &ActorRef,
-) -> Result<(Header, Sealer), CallError> {
+) -> Result<(Header, Sealer), Failed> {
     let known = shard.header(me.id).await.map_err(|reason| error::internal(reason.to_string(), Outcome::NotDone))?;
     let (create, key) = match known {
-        Some(HeaderOrTombstone::Tombstone(_)) => return Err(error::destroyed(Outcome::NotDone)),
+        Some(HeaderOrTombstone::Tombstone(_)) => return Err(error::destroyed(Outcome::NotDone).into()),
         Some(HeaderOrTombstone::Header(header)) => {
             (None, Key::Old(open_key(with, shard, me, header.incarnation).await?))
         }
@@ -125,15 +152,17 @@ async fn activate(
         }
     };
     let command = Command::Activate { actor: me.id, namespace: me.namespace.clone(), create };
-    match shard.propose(epoch, command).await {
-        Ok(Applied::Activated(header)) => Ok((header, key.kept(with).await?)),
-        Ok(Applied::Rejected(Rejection::Destroyed)) => Err(error::destroyed(Outcome::NotDone)),
-        Ok(Applied::Rejected(reason @ Rejection::OtherNamespace(_))) => Err(error::invalid_target(reason.to_string())),
-        Ok(other) => Err(error::unavailable(format!("the actor could not be activated: {other:?}"), Outcome::NotDone)),
-        Err(ProposeError::NotDone(reason)) => Err(error::unavailable(reason.to_string(), Outcome::NotDone)),
+    let failed = match shard.propose(epoch, command).await {
+        Ok(Applied::Activated(header)) => return Ok((header, key.kept(with).await?)),
+        Ok(Applied::Rejected(Rejection::Destroyed)) => error::destroyed(Outcome::NotDone),
+        Ok(Applied::Rejected(reason @ Rejection::OtherNamespace(_))) => error::invalid_target(reason.to_string()),
+        Ok(other) => error::unavailable(format!("the actor could not be activated: {other:?}"), Outcome::NotDone),
+        Err(ProposeError::NotDone(NotDone::NotLeader { leader })) => return Err(Failed::NotLeader { leader }),
+        Err(ProposeError::NotDone(reason)) => error::unavailable(reason.to_string(), Outcome::NotDone),
         // The caller's own call surely did not run; a creation that did happen is found by the next start.
-        Err(ProposeError::Unknown(reason)) => Err(error::unavailable(reason, Outcome::NotDone)),
-    }
+        Err(ProposeError::Unknown(reason)) => error::unavailable(reason, Outcome::NotDone),
+    };
+    Err(failed.into())
 }
 
 /// The key of an actor that is being activated.

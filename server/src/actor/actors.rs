@@ -9,7 +9,7 @@
 //! ```
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
@@ -24,20 +24,24 @@ use lethe_runtime::{
     host::{ActorCall, ActorReply, CallError, CallErrorKind, Outcome},
 };
 use parking_lot::Mutex;
-use tokio_util::task::TaskTracker;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
 use super::{
-    ActorRef, Call,
+    ActorRef, Call, Failed, Homes, Place,
     activation::{self, Activation},
     error,
     live::{Live, Refused},
+    release::Releases,
 };
 use crate::{
     clock,
     cluster::Keys,
     deploy::Deployments,
     egress::Fetcher,
-    shard::{Applied, Command, ProposeError, Shards},
+    shard::{Applied, Command, NotDone, ProposeError},
     store::{DestroyReason, Header},
     vault::Owner,
 };
@@ -58,7 +62,7 @@ pub struct Config {
     pub drain: Duration,
     /// Longest wait of a Worker or actor for another actor's reply.
     pub call_timeout: Duration,
-    /// Longest wait for this node to lead a shard.
+    /// Longest wait for a group that has no leader that this node knows.
     pub leader_timeout: Duration,
     /// Most bytes of names and values that one `get` or `list` may give; one that would give more is refused.
     pub read_bytes_max: usize,
@@ -72,7 +76,7 @@ impl Default for Config {
             idle: Duration::from_secs(10),
             drain: Duration::from_secs(30),
             call_timeout: Duration::from_secs(120),
-            leader_timeout: Duration::from_secs(10),
+            leader_timeout: Duration::from_millis(500),
             read_bytes_max: 64 << 20,
         }
     }
@@ -83,7 +87,7 @@ pub struct Deps {
     /// Runs their JavaScript.
     pub engine: Engine,
     /// Where their writes go.
-    pub shards: Arc<Shards>,
+    pub homes: Arc<dyn Homes>,
     /// Their keys.
     pub keys: Keys,
     /// Their code.
@@ -94,44 +98,53 @@ pub struct Deps {
     pub call: Weak<dyn Call>,
 }
 
-type Start = Shared<BoxFuture<'static, Result<Arc<Live>, CallError>>>;
+type Start = Shared<BoxFuture<'static, Result<Arc<Live>, Failed>>>;
 
 /// What is known of an id that is in use. `serial` tells one use from the next.
-struct Slot {
-    serial: u64,
-    start: Start,
+pub(super) struct Slot {
+    pub serial: u64,
+    pub start: Start,
 }
 
 #[derive(Default)]
-struct Slots {
-    by_id: HashMap<ActorId, Slot>,
+pub(super) struct Slots {
+    pub by_id: HashMap<ActorId, Slot>,
+    /// Groups whose leadership is watched, because actors of theirs live here.
+    pub watched: HashSet<u32>,
     serial: u64,
     stopping: bool,
 }
 
-struct Inner {
+pub(super) struct Inner {
     config: Config,
     deps: Deps,
-    slots: Mutex<Slots>,
-    tasks: TaskTracker,
+    pub(super) slots: Mutex<Slots>,
+    pub(super) releases: Arc<Releases>,
+    pub(super) tasks: TaskTracker,
+    /// Cancelled with the last handle.
+    pub(super) gone: CancellationToken,
+    _ends: DropGuard,
 }
 
 /// Handle of a node's actors.
 #[derive(Clone)]
 pub struct Actors {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 impl Actors {
     /// Starts with no actor in memory. Idle actors are looked for in the background until the last handle is dropped.
     pub fn start(config: Config, deps: Deps) -> Self {
-        let inner = Arc::new(Inner { config, deps, slots: Mutex::default(), tasks: TaskTracker::new() });
+        let gone = CancellationToken::new();
+        let _ends = gone.clone().drop_guard();
+        let (slots, releases, tasks) = (Mutex::default(), Arc::default(), TaskTracker::new());
+        let inner = Arc::new(Inner { config, deps, slots, releases, tasks, gone, _ends });
         inner.tasks.spawn(sweep(Arc::downgrade(&inner)));
         Self { inner }
     }
 
-    /// Calls an actor that this node hosts, starting it if need be.
-    pub async fn call(&self, to: ActorRef, call: ActorCall, deadline: Instant) -> Result<ActorReply, CallError> {
+    /// Calls an actor of a group that this node leads, starting it if need be.
+    pub async fn call(&self, to: ActorRef, call: ActorCall, deadline: Instant) -> Result<ActorReply, Failed> {
         if let ActorCall::Destroy = call {
             let destroy = self.destroy(to, DestroyReason::Caller);
             let done = tokio::time::timeout_at(deadline.into(), destroy).await.map_err(|_| error::deadline())?;
@@ -139,27 +152,29 @@ impl Actors {
         }
         let entered = loop {
             let live = tokio::time::timeout_at(deadline.into(), self.find(&to)?);
-            let live = live.await.map_err(|_| CallError { outcome: Outcome::NotDone, ..error::deadline() })??;
+            let late = |_| CallError { outcome: Outcome::NotDone, ..error::deadline() };
+            let live = live.await.map_err(late)??;
             match live.enter() {
                 Ok(entered) => break entered,
-                Err(Refused::Full(reason)) => return Err(reason),
+                Err(Refused::Full(reason)) => return Err(reason.into()),
                 Err(Refused::Closed) => tokio::task::yield_now().await,
             }
         };
-        tokio::time::timeout_at(deadline.into(), entered.call(call)).await.map_err(|_| error::deadline())?
+        let replied = tokio::time::timeout_at(deadline.into(), entered.call(call)).await;
+        Ok(replied.map_err(|_| error::deadline())??)
     }
 
     /// Destroys an actor: once this returns, nothing it stored can be read, and every later call is refused. Calls that
     /// are in it get `ActorDestroyed`. Destroying it again does nothing.
-    pub async fn destroy(&self, target: ActorRef, reason: DestroyReason) -> Result<(), CallError> {
+    pub async fn destroy(&self, target: ActorRef, reason: DestroyReason) -> Result<(), Failed> {
         let ending = {
             let mut slots = self.inner.slots.lock();
             self.replace(&mut slots, target.id, |inner, old| async move { end(&inner, old, target, reason).await })
         };
         match ending.await {
-            Err(reason) if reason.kind == CallErrorKind::Destroyed => Ok(()),
+            Err(Failed::Call(reason)) if reason.kind == CallErrorKind::Destroyed => Ok(()),
             Err(reason) => Err(reason),
-            Ok(_) => Err(error::internal("a destroyed actor started", Outcome::Unknown)),
+            Ok(_) => Err(error::internal("a destroyed actor started", Outcome::Unknown).into()),
         }
     }
 
@@ -195,7 +210,7 @@ impl Actors {
     }
 
     /// The instance to call: the live one, or a new one.
-    fn find(&self, to: &ActorRef) -> Result<Start, CallError> {
+    fn find(&self, to: &ActorRef) -> Result<Start, Failed> {
         let inner = &self.inner;
         let current = inner.deps.deployments.current().id();
         let mut slots = inner.slots.lock();
@@ -209,11 +224,11 @@ impl Actors {
             return Ok(slot.start.clone());
         }
         if slots.stopping {
-            return Err(error::unavailable("the node is stopping", Outcome::NotDone));
+            return Err(error::unavailable("the node is stopping", Outcome::NotDone).into());
         }
         if known.is_none() && slots.by_id.len() >= inner.config.live_max {
             let message = format!("{} actors are live on this node, which is its limit", inner.config.live_max);
-            return Err(error::overloaded(message));
+            return Err(error::overloaded(message).into());
         }
         let to = to.clone();
         Ok(self.replace(&mut slots, to.id, |inner, old| async move { restart(&inner, old, to).await }))
@@ -222,7 +237,7 @@ impl Actors {
     /// Puts a new use of `id` in the place of the old one. What it waits for runs on even if no caller waits any more.
     fn replace<F>(&self, slots: &mut Slots, id: ActorId, begin: impl FnOnce(Arc<Inner>, Option<Start>) -> F) -> Start
     where
-        F: Future<Output = Result<Arc<Live>, CallError>> + Send + 'static,
+        F: Future<Output = Result<Arc<Live>, Failed>> + Send + 'static,
     {
         slots.serial += 1;
         let serial = slots.serial;
@@ -230,7 +245,7 @@ impl Actors {
         let work = begin(self.inner.clone(), old);
         let inner = self.inner.clone();
         let task = self.inner.tasks.spawn(async move { inner.settle(id, serial, work.await) });
-        let failed = |_| Err(error::internal("starting the actor failed", Outcome::Unknown));
+        let failed = |_| Err(error::internal("starting the actor failed", Outcome::Unknown).into());
         let start = task.map(move |joined| joined.unwrap_or_else(failed)).boxed().shared();
         slots.by_id.insert(id, Slot { serial, start: start.clone() });
         start
@@ -238,8 +253,14 @@ impl Actors {
 }
 
 impl Inner {
-    /// The end of a start: it stays only if it succeeded and nothing has taken its place.
-    fn settle(&self, id: ActorId, serial: u64, result: Result<Arc<Live>, CallError>) -> Result<Arc<Live>, CallError> {
+    /// The end of a start: it stays only if it succeeded, nothing has taken its place, and this node may still host it.
+    fn settle(
+        self: &Arc<Self>,
+        id: ActorId,
+        serial: u64,
+        result: Result<Arc<Live>, Failed>,
+    ) -> Result<Arc<Live>, Failed> {
+        let result = result.and_then(|live| self.admit(live));
         let mut slots = self.slots.lock();
         let in_place = slots.by_id.get(&id).is_some_and(|slot| slot.serial == serial);
         if in_place && result.is_err() {
@@ -251,10 +272,25 @@ impl Inner {
         }
         let reason = error::unavailable("the actor ended while it started; call again", Outcome::NotDone);
         live.end(reason.clone());
-        Err(reason)
+        Err(reason.into())
     }
 
-    fn forget(&self, id: ActorId, serial: u64) {
+    /// Ends an instance whose group was lost or released while it started.
+    fn admit(self: &Arc<Self>, live: Arc<Live>) -> Result<Arc<Live>, Failed> {
+        let shard = &live.proof.shard;
+        // Watched before it is looked at, so that no change is missed in between.
+        self.watch(shard);
+        let lost = *shard.leadership().borrow() != Some(live.proof.epoch);
+        let leader = *shard.leader().borrow();
+        let refused = if lost { Err(Failed::NotLeader { leader }) } else { self.releases.refuse(shard.id()) };
+        refused.map_err(|failed| {
+            live.end(failed.clone().into());
+            failed
+        })?;
+        Ok(live)
+    }
+
+    pub(super) fn forget(&self, id: ActorId, serial: u64) {
         let mut slots = self.slots.lock();
         if slots.by_id.get(&id).is_some_and(|slot| slot.serial == serial) {
             slots.by_id.remove(&id);
@@ -267,16 +303,16 @@ impl Inner {
             let inner = weak.upgrade();
             async move {
                 let inner = inner.ok_or_else(|| error::unavailable("the node is stopping", Outcome::NotDone))?;
-                Actors { inner }.destroy(me, DestroyReason::Itself).await
+                Ok(Actors { inner }.destroy(me, DestroyReason::Itself).await?)
             }
             .boxed()
         };
-        Activation { config: &self.config, deps: &self.deps, destroy: Arc::new(destroy) }
+        Activation { config: &self.config, deps: &self.deps, releases: &self.releases, destroy: Arc::new(destroy) }
     }
 }
 
 /// Starts an instance after the old one, if there is one, has ended.
-async fn restart(inner: &Arc<Inner>, old: Option<Start>, to: ActorRef) -> Result<Arc<Live>, CallError> {
+async fn restart(inner: &Arc<Inner>, old: Option<Start>, to: ActorRef) -> Result<Arc<Live>, Failed> {
     if let Some(old) = old
         && let Ok(live) = old.await
     {
@@ -293,7 +329,7 @@ async fn end(
     old: Option<Start>,
     target: ActorRef,
     reason: DestroyReason,
-) -> Result<Arc<Live>, CallError> {
+) -> Result<Arc<Live>, Failed> {
     destroy(inner, target, reason).await?;
     // A start still under way ends itself when it finds its place taken; one that is through is here at once.
     if let Some(old) = old
@@ -301,41 +337,47 @@ async fn end(
     {
         live.end(error::destroyed(Outcome::Unknown));
     }
-    Err(error::destroyed(Outcome::NotDone))
+    Err(error::destroyed(Outcome::NotDone).into())
 }
 
 /// Proposes the destruction and waits until it is applied.
-async fn destroy(inner: &Arc<Inner>, target: ActorRef, reason: DestroyReason) -> Result<(), CallError> {
-    let shard = activation::home(&inner.deps.shards, target.id)?;
-    let epoch = activation::lead(&shard, inner.config.leader_timeout).await?;
+async fn destroy(inner: &Arc<Inner>, target: ActorRef, reason: DestroyReason) -> Result<(), Failed> {
+    let shard = activation::home(&*inner.deps.homes, target.id)?;
+    inner.releases.refuse(shard.id())?;
+    let epoch = activation::lead(&inner.deps, &shard, inner.config.leader_timeout).await?;
     let command = Command::Destroy { actor: target.id, expected: None, destroyed_at_ms: clock::now_ms(), reason };
-    match shard.propose(epoch, command).await {
-        Ok(Applied::Destroyed { .. }) => Ok(()),
-        Ok(other) => Err(error::internal(format!("destroy was answered with {other:?}"), Outcome::NotDone)),
-        Err(ProposeError::NotDone(reason)) => Err(error::unavailable(reason.to_string(), Outcome::NotDone)),
-        Err(ProposeError::Unknown(reason)) => Err(error::unavailable(reason, Outcome::Unknown)),
-    }
+    let failed = match shard.propose(epoch, command).await {
+        Ok(Applied::Destroyed { .. }) => return Ok(()),
+        Ok(other) => error::internal(format!("destroy was answered with {other:?}"), Outcome::NotDone),
+        Err(ProposeError::NotDone(NotDone::NotLeader { leader })) => return Err(Failed::NotLeader { leader }),
+        Err(ProposeError::NotDone(reason)) => error::unavailable(reason.to_string(), Outcome::NotDone),
+        Err(ProposeError::Unknown(reason)) => error::unavailable(reason, Outcome::Unknown),
+    };
+    Err(failed.into())
 }
 
-/// Looks for instances that are over, idle, or deposed, until the node's actors are dropped.
+/// Looks for instances that are over or idle, until the node's actors are dropped.
 async fn sweep(inner: Weak<Inner>) {
     loop {
         let Some(idle) = inner.upgrade().map(|inner| inner.config.idle) else { return };
         tokio::time::sleep((idle / 4).clamp(Duration::from_millis(10), Duration::from_secs(1))).await;
         let Some(inner) = inner.upgrade() else { return };
-        let live: Vec<(ActorId, u64, Arc<Live>)> = {
-            let slots = inner.slots.lock();
-            let live = |slot: &Slot| slot.start.peek().and_then(|start| start.as_ref().ok().cloned());
-            slots.by_id.iter().filter_map(|(id, slot)| Some((*id, slot.serial, live(slot)?))).collect()
-        };
-        for (id, serial, live) in live {
-            let leads = *live.proof.shard.leadership().borrow() == Some(live.proof.epoch);
-            if !leads {
-                live.end(error::unavailable("this node no longer leads the actor's shard", Outcome::Unknown));
-            }
+        for (id, serial, live) in inner.live() {
             if live.is_over() || live.close_if_idle(idle) {
                 inner.forget(id, serial);
             }
         }
+    }
+}
+
+impl Place for Actors {
+    fn attempt(
+        &self,
+        to: ActorRef,
+        call: ActorCall,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Result<ActorReply, Failed>> {
+        let actors = self.clone();
+        Box::pin(async move { actors.call(to, call, deadline).await })
     }
 }

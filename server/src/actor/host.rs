@@ -18,7 +18,7 @@ use super::{
     outside::Outside,
     storage::{ActorStorage, StorageHandle},
 };
-use crate::shard::{Epoch, Shard};
+use crate::shard::{Epoch, ReadError, Shard};
 
 /// Ends an actor for good, on behalf of the actor itself.
 pub(super) type DestroySelf = Arc<dyn Fn(ActorRef) -> BoxFuture<'static, Result<(), CallError>> + Send + Sync>;
@@ -32,12 +32,28 @@ pub(super) struct Proof {
 
 impl Proof {
     /// Confirms that this node still leads in the instance's epoch. Started after what it proves things about.
-    pub async fn confirm(&self) -> Result<(), CallError> {
+    pub async fn confirm(&self) -> Result<(), Unproven> {
         match self.shard.read_index().await {
             Ok(epoch) if epoch == self.epoch => Ok(()),
-            Ok(_) => Err(error::unavailable("the shard has a new leadership; call again", Outcome::Unknown)),
-            Err(reason) => Err(error::unavailable(reason.to_string(), Outcome::Unknown)),
+            Ok(_) => Err(Unproven::Deposed("the shard has a new leadership".to_owned())),
+            Err(reason @ ReadError::NotLeader { .. }) => Err(Unproven::Deposed(reason.to_string())),
+            Err(reason) => Err(Unproven::Unclear(reason.to_string())),
         }
+    }
+}
+
+/// The leadership could not be confirmed.
+pub(super) enum Unproven {
+    /// It is over, or no quorum knows of it: the instance has no future.
+    Deposed(String),
+    /// It may be confirmed another time.
+    Unclear(String),
+}
+
+impl From<Unproven> for CallError {
+    fn from(unproven: Unproven) -> Self {
+        let (Unproven::Deposed(why) | Unproven::Unclear(why)) = unproven;
+        error::unavailable(why, Outcome::Unknown)
     }
 }
 
@@ -50,7 +66,7 @@ pub(super) struct ActorHost {
     pub storage: StorageHandle,
     pub logs: Logs,
     pub destroy: DestroySelf,
-    /// How many calls and requests this instance has sent out.
+    /// How many calls and requests this instance has sent out, or is about to.
     pub sent: Arc<AtomicU64>,
 }
 
@@ -59,16 +75,22 @@ impl ActorHost {
     fn release(&self) -> impl Future<Output = Result<(), CallError>> + Send + 'static {
         let (gate, proof, sent) = (self.gate.clone(), self.proof.clone(), self.sent.clone());
         async move {
-            gate.wait_all().await?;
-            proof.confirm().await?;
-            sent.fetch_add(1, Ordering::Relaxed);
-            Ok(())
+            count(&gate, &sent).await?;
+            Ok(proof.confirm().await?)
         }
     }
 
     fn storage_shared(&self) -> &Arc<ActorStorage> {
         &self.storage.0
     }
+}
+
+/// Waits at the gate and counts what leaves. Counted before it leaves, and not let out if the gate broke meanwhile: who
+/// finds the gate broken and then reads the count knows of everything that leaves.
+async fn count(gate: &OutputGate, sent: &AtomicU64) -> Result<(), CallError> {
+    gate.wait_all().await?;
+    sent.fetch_add(1, Ordering::SeqCst);
+    gate.broken().map_or(Ok(()), Err)
 }
 
 impl Host for ActorHost {
@@ -106,8 +128,9 @@ impl Host for ActorHost {
 
     fn destroy_self(&self) -> BoxFuture<'static, Result<(), CallError>> {
         let (gate, destroy, me) = (self.gate.clone(), self.destroy.clone(), self.me.clone());
+        let sent = self.sent.clone();
         Box::pin(async move {
-            gate.wait_all().await?;
+            count(&gate, &sent).await?;
             destroy(me).await
         })
     }

@@ -1,6 +1,7 @@
 //! A live actor: its isolate, its gates, and the bound on calls that are in it.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -18,12 +19,19 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{error, host::Proof, output_gate::OutputGate, storage::ActorStorage};
+use super::{
+    error,
+    host::{Proof, Unproven},
+    output_gate::OutputGate,
+    storage::ActorStorage,
+};
 
 /// Calls and open response bodies in an instance, and whether it takes more.
 struct Activity {
     closed: bool,
-    active: usize,
+    /// When each began, by its number.
+    active: BTreeMap<u64, Instant>,
+    entered: u64,
     idle_since: Instant,
 }
 
@@ -42,7 +50,10 @@ pub(super) struct Live {
 }
 
 /// Keeps an instance from being evicted.
-pub(super) struct Entered(Arc<Live>);
+pub(super) struct Entered {
+    live: Arc<Live>,
+    number: u64,
+}
 
 /// Why a call could not enter.
 pub(super) enum Refused {
@@ -62,7 +73,8 @@ impl Live {
         sent: Arc<AtomicU64>,
         calls_max: usize,
     ) -> Arc<Self> {
-        let activity = Mutex::new(Activity { closed: false, active: 0, idle_since: Instant::now() });
+        let activity =
+            Mutex::new(Activity { closed: false, active: BTreeMap::new(), entered: 0, idle_since: Instant::now() });
         let active = watch::Sender::new(0);
         Arc::new(Self { version, proof, gate, storage, instance, sent, activity, active, calls_max })
     }
@@ -73,13 +85,15 @@ impl Live {
         if activity.closed || self.gate.broken().is_some() {
             return Err(Refused::Closed);
         }
-        if activity.active >= self.calls_max {
+        if activity.active.len() >= self.calls_max {
             let message = format!("the actor's mailbox is full: {} calls are in it", self.calls_max);
             return Err(Refused::Full(error::overloaded(message)));
         }
-        activity.active += 1;
-        self.active.send_replace(activity.active);
-        Ok(Entered(self.clone()))
+        activity.entered += 1;
+        let number = activity.entered;
+        activity.active.insert(number, Instant::now());
+        self.active.send_replace(activity.active.len());
+        Ok(Entered { live: self.clone(), number })
     }
 
     /// Takes no more calls from now on.
@@ -90,7 +104,7 @@ impl Live {
     /// Takes no more calls if it has been doing nothing for `idle`; says whether it closed.
     pub fn close_if_idle(&self, idle: Duration) -> bool {
         let mut activity = self.activity.lock();
-        let quiet = activity.active == 0 && activity.idle_since.elapsed() >= idle;
+        let quiet = activity.active.is_empty() && activity.idle_since.elapsed() >= idle;
         if quiet && self.instance.is_idle() && self.storage.is_settled() {
             activity.closed = true;
         }
@@ -100,6 +114,11 @@ impl Live {
     /// Whether calls can no longer enter, for whatever reason.
     pub fn is_over(&self) -> bool {
         self.activity.lock().closed || self.gate.broken().is_some() || self.instance.broken().is_some()
+    }
+
+    /// When the oldest of the calls that are in it began.
+    pub fn oldest_call(&self) -> Option<Instant> {
+        self.activity.lock().active.values().next().copied()
     }
 
     /// Waits until no call is in it and every write is committed, or until `grace` is over.
@@ -130,10 +149,10 @@ impl Drop for Live {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let mut activity = self.0.activity.lock();
-        activity.active -= 1;
+        let mut activity = self.live.activity.lock();
+        activity.active.remove(&self.number);
         activity.idle_since = Instant::now();
-        self.0.active.send_replace(activity.active);
+        self.live.active.send_replace(activity.active.len());
     }
 }
 
@@ -141,9 +160,10 @@ impl Entered {
     /// Runs one call. What it gives back may be released: the writes it rests on are committed, or, if there are none,
     /// this node was confirmed to lead after the call arrived.
     pub async fn call(self, call: ActorCall) -> Result<ActorReply, CallError> {
-        let live = self.0.clone();
-        let effects = || (live.gate.released(), live.sent.load(Ordering::Relaxed));
-        let (arrival, before) = (live.gate.mark(), effects());
+        let live = self.live.clone();
+        let effects = || (live.gate.released(), live.sent.load(Ordering::SeqCst));
+        let begun = || (live.storage.last_written(), live.sent.load(Ordering::SeqCst));
+        let (arrival, before, begun_before) = (live.gate.mark(), effects(), begun());
         let (result, proven) = live.run(call).await;
         let said = live.gate.mark();
         let released = async {
@@ -152,20 +172,37 @@ impl Entered {
                 // A commit under the instance's epoch proves the leadership as well as a read index does.
                 return Ok(());
             }
-            match proven {
+            let proven = match proven {
                 Some(proven) => proven,
                 None => live.proof.confirm().await,
-            }
+            };
+            proven.map_err(|unproven| {
+                let deposed = matches!(unproven, Unproven::Deposed(_));
+                let reason = CallError::from(unproven);
+                if deposed {
+                    live.end(reason.clone());
+                }
+                reason
+            })
         };
-        if let Err(mut reason) = released.await {
+        let released = match released.await {
+            // An instance that was ended meanwhile (destroyed, deposed) says nothing more.
+            Ok(()) => live.gate.broken().map_or(Ok(()), Err),
+            Err(reason) => Err(reason),
+        };
+        if let Err(mut reason) = released {
             if reason.outcome == Outcome::NotDone && effects() != before {
                 // Other effects of this call may stand.
                 reason.outcome = Outcome::Unknown;
+            } else if reason.kind == CallErrorKind::Unavailable
+                && live.gate.broken().is_some()
+                && begun() == begun_before
+            {
+                // Nothing was written or sent since it came, and from an instance that has ended nothing follows.
+                reason.outcome = Outcome::NotDone;
             }
             return Err(reason);
         }
-        // An instance that was ended meanwhile (destroyed, deposed) says nothing more.
-        live.gate.broken().map_or(Ok(()), Err)?;
         match result? {
             ActorReply::Response(response) => Ok(ActorReply::Response(response.map(|body| gated(body, self)))),
             reply => Ok(reply),
@@ -175,7 +212,7 @@ impl Entered {
 
 impl Live {
     /// Runs the call and confirms the leadership at the same time.
-    async fn run(&self, call: ActorCall) -> (Result<ActorReply, CallError>, Option<Result<(), CallError>>) {
+    async fn run(&self, call: ActorCall) -> (Result<ActorReply, CallError>, Option<Result<(), Unproven>>) {
         let run = self.dispatch(call);
         let proof = self.proof.confirm();
         tokio::pin!(run, proof);
@@ -211,7 +248,7 @@ impl Live {
 fn gated(body: Body, entered: Entered) -> Body {
     let frames = futures::stream::unfold((body, entered), |(mut body, entered)| async move {
         let frame = body.frame().await?;
-        let live = &entered.0;
+        let live = &entered.live;
         let frame = match live.gate.wait(live.gate.mark()).await {
             Ok(()) => frame,
             Err(reason) => Err(Box::new(reason) as _),

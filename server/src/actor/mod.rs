@@ -6,15 +6,22 @@ mod buffer;
 mod call;
 mod committer;
 pub(crate) mod error;
+mod home;
 mod host;
 mod live;
 mod logs;
 pub(crate) mod outside;
 mod output_gate;
+mod place;
+mod release;
 mod storage;
+mod watch;
 
 #[cfg(test)]
 mod tests;
 
 pub use actors::{Actors, Config, Deps};
 pub use call::{ActorRef, Call};
+pub use home::{Home, Homes};
+pub use place::{Failed, Place};
+pub use release::Released;

@@ -90,6 +90,11 @@ impl ActorStorage {
         self.committed.send_replace(number);
     }
 
+    /// Number of the last batch that has a write in it, cut or not. It grows when something is written in a later turn.
+    pub fn last_written(&self) -> u64 {
+        self.writes.lock().buffer.last_written()
+    }
+
     /// Whether nothing waits to be committed, confirmed or not.
     pub fn is_settled(&self) -> bool {
         let writes = self.writes.lock();

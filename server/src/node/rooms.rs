@@ -208,13 +208,14 @@ impl Node {
         let router = Arc::new_cyclic(|router: &Weak<Router>| {
             let deps = actor::Deps {
                 engine: engine.clone(),
-                shards: shards.clone(),
+                homes: shards.clone(),
                 keys: keys.clone(),
                 deployments: deployments.clone(),
                 fetcher: fetcher.clone(),
                 call: router.clone(),
             };
-            Router::new(actors.insert(Actors::start(config.actors, deps)).clone())
+            let actors = actors.insert(Actors::start(config.actors, deps)).clone();
+            Router::new(Arc::new(actors), shards.clone(), Arc::new(()))
         });
         let actors = actors.context("the router is made with them")?;
         let directory = NodeDirectory::new(deployments.clone(), shards.clone(), actors.clone());

@@ -1,5 +1,16 @@
-//! Actor id to live actor: in this process, or over gRPC on the node that leads its shard.
+//! Actor id to live actor: in this process, or on the node that leads its group.
+//!
+//! ```text
+//! call ── Homes: which group, who leads it? ── here ──> Actors
+//!            ▲                                └─ there ─> Places: the node's `Actors` service
+//!            └── not the leader, or surely nothing done: the hint, then the other replicas, then a pause
+//! ```
 
+mod again;
+mod pause;
 mod router;
 
-pub use router::Router;
+#[cfg(test)]
+mod tests;
+
+pub use router::{Places, Router};

@@ -1,25 +1,57 @@
-//! The router: the node's one implementation of `Call`. Every caller, local or remote, goes through it.
+//! The router: the node's one implementation of `Call`. Every call that begins on this node goes through it.
 //!
-//! A node that is its own cluster leads every shard, so every actor is here. Other nodes are not known yet; an actor
-//! whose shard this node does not lead is refused by the actor room, and the caller is told that nothing was done.
+//! It finds the node that leads the actor's group, follows the hints of those that do not, and tries again what surely
+//! did nothing, within the caller's one deadline. Calls that come from other nodes go to `Actors` at once: nothing is
+//! passed on twice.
 
-use std::time::Instant;
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::future::BoxFuture;
+use lethe_proto::NodeId;
 use lethe_runtime::host::{ActorCall, ActorReply, CallError};
+use parking_lot::Mutex;
 
-use crate::actor::{ActorRef, Actors, Call};
+use super::{again::Again, pause::Pause};
+use crate::actor::{ActorRef, Call, Failed, Home, Homes, Place};
 
-/// Calls actors wherever they live.
+/// Less time than this is not worth another attempt.
+const ATTEMPT_MIN: Duration = Duration::from_millis(1);
+
+/// The nodes of the cluster as places to call actors at.
+pub trait Places: Send + Sync + 'static {
+    /// A node; none if nothing is known of it.
+    fn place(&self, node: NodeId) -> Option<Arc<dyn Place>>;
+}
+
+/// A node without others.
+impl Places for () {
+    fn place(&self, _: NodeId) -> Option<Arc<dyn Place>> {
+        None
+    }
+}
+
+/// Calls actors wherever they live. Cheap to clone.
 #[derive(Clone)]
 pub struct Router {
-    actors: Actors,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    here: Arc<dyn Place>,
+    homes: Arc<dyn Homes>,
+    others: Arc<dyn Places>,
+    /// Who answered last for a group. One entry per group at most.
+    leaders: Mutex<HashMap<u32, NodeId>>,
 }
 
 impl Router {
-    /// A router over this node's actors.
-    pub fn new(actors: Actors) -> Self {
-        Self { actors }
+    /// A router over this node's actors and those of other nodes.
+    pub fn new(here: Arc<dyn Place>, homes: Arc<dyn Homes>, others: Arc<dyn Places>) -> Self {
+        Self { inner: Arc::new(Inner { here, homes, others, leaders: Mutex::default() }) }
     }
 }
 
@@ -30,7 +62,88 @@ impl Call for Router {
         call: ActorCall,
         deadline: Instant,
     ) -> BoxFuture<'static, Result<ActorReply, CallError>> {
-        let actors = self.actors.clone();
-        Box::pin(async move { actors.call(to, call, deadline).await })
+        let inner = self.inner.clone();
+        Box::pin(async move { Ok(inner.route(to, call, deadline).await?) })
+    }
+}
+
+/// What one call has learnt so far.
+#[derive(Default)]
+struct Round {
+    /// Who leads, as somebody said last.
+    hint: Option<NodeId>,
+    /// Where it failed since the last pause.
+    failed: Vec<NodeId>,
+}
+
+impl Inner {
+    async fn route(&self, to: ActorRef, call: ActorCall, deadline: Instant) -> Result<ActorReply, Failed> {
+        let (mut again, mut pause, mut round) = (Again::new(call), Pause::new(), Round::default());
+        let mut reason = Failed::NotLeader { leader: None };
+        loop {
+            let home = self.homes.home(to.id);
+            let Some(node) = self.choose(&home, &round) else {
+                let pause = pause.next();
+                if Instant::now() + pause + ATTEMPT_MIN >= deadline {
+                    return Err(reason);
+                }
+                tokio::time::sleep(pause).await;
+                round.failed.clear();
+                continue;
+            };
+            let Some(place) = self.place(node) else {
+                round.failed.push(node);
+                continue;
+            };
+            let Some(call) = again.attempt() else { return Err(reason) };
+            let failed = match place.attempt(to.clone(), call, deadline).await {
+                Ok(reply) => {
+                    self.leaders.lock().insert(home.group, node);
+                    return Ok(reply);
+                }
+                Err(failed) => failed,
+            };
+            if !failed.may_be_tried_again() {
+                return Err(failed);
+            }
+            self.learn(home.group, node, &failed);
+            round.hint = match failed {
+                Failed::NotLeader { leader } => leader,
+                Failed::Call(_) => None,
+            };
+            round.failed.push(node);
+            reason = failed;
+            if Instant::now() + ATTEMPT_MIN >= deadline {
+                return Err(reason);
+            }
+        }
+    }
+
+    /// The node that most likely leads, of those where the call has not failed since the last pause.
+    fn choose(&self, home: &Home, round: &Round) -> Option<NodeId> {
+        let me = self.homes.node();
+        let leads = home.here.as_ref().is_some_and(|shard| shard.leadership().borrow().is_some()).then_some(me);
+        let known = self.leaders.lock().get(&home.group).copied();
+        let first = [leads, round.hint, home.leader, known].into_iter().flatten();
+        let here = home.here.as_ref().map(|_| me);
+        let rest = here.into_iter().chain(home.replicas.iter().copied());
+        first.chain(rest).find(|node| !round.failed.contains(node))
+    }
+
+    fn place(&self, node: NodeId) -> Option<Arc<dyn Place>> {
+        if node == self.homes.node() { Some(self.here.clone()) } else { self.others.place(node) }
+    }
+
+    fn learn(&self, group: u32, node: NodeId, failed: &Failed) {
+        let mut leaders = self.leaders.lock();
+        match failed {
+            Failed::NotLeader { leader: Some(leader) } => {
+                leaders.insert(group, *leader);
+            }
+            Failed::NotLeader { leader: None } | Failed::Call(_) if leaders.get(&group) == Some(&node) => {
+                leaders.remove(&group);
+            }
+            Failed::NotLeader { leader: None } | Failed::Call(_) => {}
+        }
     }
 }

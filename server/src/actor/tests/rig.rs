@@ -48,7 +48,7 @@ struct Local(Actors);
 impl Call for Local {
     fn call(&self, to: ActorRef, call: ActorCall, until: Instant) -> BoxFuture<'static, Result<ActorReply, CallError>> {
         let actors = self.0.clone();
-        Box::pin(async move { actors.call(to, call, until).await })
+        Box::pin(async move { Ok(actors.call(to, call, until).await?) })
     }
 }
 
@@ -103,7 +103,7 @@ impl Rig {
         let call = Arc::new_cyclic(|call: &Weak<Local>| {
             let deps = Deps {
                 engine: engine.clone(),
-                shards: shards.clone(),
+                homes: shards.clone(),
                 keys: keys.clone(),
                 deployments: deployments.clone(),
                 fetcher: Fetcher::new(egress::Config::default()).unwrap(),
@@ -136,7 +136,7 @@ impl Rig {
     }
 
     pub async fn destroy(&self, name: &str) -> Result<(), CallError> {
-        self.actors.destroy(self.actor(name), DestroyReason::Caller).await
+        Ok(self.actors.destroy(self.actor(name), DestroyReason::Caller).await?)
     }
 
     /// Waits until the actors called `mark(text)` this often.

@@ -1,0 +1,91 @@
+//! Handing a group's actors over: they end in an orderly way here before another node leads the group.
+//!
+//! ```text
+//! serve on, until no call has been under way for long ──> take no more ──> a moment for the rest ──> end all
+//! ```
+//!
+//! Calls that come once nothing more is taken are told that this node does not lead, and find the next leader. So a
+//! group is without service only from "take no more" until the next leader has its first actor.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use lethe_runtime::host::Outcome;
+use parking_lot::Mutex;
+
+use super::{Actors, error, live::Live, place::Failed};
+
+/// Calls under way for longer are waited for before the group is without service.
+const LONG: Duration = Duration::from_millis(50);
+/// For this long, at most.
+const LONG_WAIT: Duration = Duration::from_secs(5);
+/// How often to look for calls that take long.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// How long the remaining calls have to end, while the group is without service.
+const LAST_WAIT: Duration = Duration::from_millis(150);
+
+/// Groups whose actors are not to start here, and by how many that is asked for.
+#[derive(Default)]
+pub(super) struct Releases {
+    groups: Mutex<HashMap<u32, usize>>,
+}
+
+impl Releases {
+    /// Refuses a start in a group that is being handed over.
+    pub fn refuse(&self, group: u32) -> Result<(), Failed> {
+        match self.groups.lock().contains_key(&group) {
+            true => Err(Failed::NotLeader { leader: None }),
+            false => Ok(()),
+        }
+    }
+
+    fn begin(self: &Arc<Self>, group: u32) -> Released {
+        *self.groups.lock().entry(group).or_default() += 1;
+        Released { releases: self.clone(), group }
+    }
+}
+
+/// As long as this lives, no actor of the group starts on this node.
+pub struct Released {
+    releases: Arc<Releases>,
+    group: u32,
+}
+
+impl Drop for Released {
+    fn drop(&mut self) {
+        let mut groups = self.releases.groups.lock();
+        if let Some(count) = groups.get_mut(&self.group) {
+            *count -= 1;
+            if *count == 0 {
+                groups.remove(&self.group);
+            }
+        }
+    }
+}
+
+impl Actors {
+    /// Ends all actors of a group: calls under way may finish within a bound, and what they wrote is committed. No
+    /// actor of the group starts here until what this returns is dropped.
+    pub async fn release(&self, group: u32) -> Released {
+        let until = Instant::now() + LONG_WAIT;
+        while Instant::now() < until && self.inner.live_of(group).iter().any(|(_, _, live)| is_long(live)) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        let released = self.inner.releases.begin(group);
+        let ending = self.inner.live_of(group);
+        ending.iter().for_each(|(_, _, live)| live.close());
+        futures::future::join_all(ending.iter().map(|(_, _, live)| live.drain(LAST_WAIT))).await;
+        for (id, serial, live) in ending {
+            live.end(error::unavailable("the actor's group is handed over to another node", Outcome::Unknown));
+            self.inner.forget(id, serial);
+        }
+        released
+    }
+}
+
+fn is_long(live: &Arc<Live>) -> bool {
+    live.oldest_call().is_some_and(|began| began.elapsed() > LONG)
+}

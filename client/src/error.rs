@@ -75,7 +75,12 @@ impl Error {
             v1::Outcome::NotDone => Outcome::NotDone,
             v1::Outcome::Unknown | v1::Outcome::Unspecified => Outcome::Unknown,
         };
-        Self { code: error.code(), outcome, name: error.name, message: error.message, stack: error.stack }
+        let code = match error.code() {
+            // Nodes say this to each other; to a caller it is one more node that cannot help now.
+            Code::NotLeader => Code::Unavailable,
+            code => code,
+        };
+        Self { code, outcome, name: error.name, message: error.message, stack: error.stack }
     }
 
     /// A status that Lethe did not write itself: from the transport, or from something in between.

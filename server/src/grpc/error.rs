@@ -5,12 +5,14 @@
 
 use bytes::Bytes;
 use lethe_proto::{
-    ERROR_TRAILER,
+    ERROR_TRAILER, NodeId,
     v1::{self, ErrorCode},
 };
 use lethe_runtime::host::{CallError, CallErrorKind, JsError, Outcome};
 use prost::Message;
 use tonic::{Code, Status, metadata::MetadataValue};
+
+use crate::{actor::Failed, peer::LinkError};
 
 /// Longest `name` sent, bytes. These three together stay below the 8 KiB of headers that any gRPC client takes.
 const NAME_BYTES_MAX: usize = 128;
@@ -43,7 +45,7 @@ fn kind_of(code: ErrorCode) -> CallErrorKind {
         ErrorCode::ExceededLimit => CallErrorKind::Limit,
         ErrorCode::InvalidTarget | ErrorCode::InvalidId | ErrorCode::NoSuchActor => CallErrorKind::InvalidTarget,
         ErrorCode::Reset => CallErrorKind::Reset,
-        ErrorCode::Unavailable => CallErrorKind::Unavailable,
+        ErrorCode::Unavailable | ErrorCode::NotLeader => CallErrorKind::Unavailable,
         ErrorCode::Deadline => CallErrorKind::Deadline,
         ErrorCode::Internal | ErrorCode::InvalidRequest | ErrorCode::Unspecified => CallErrorKind::Internal,
     }
@@ -57,7 +59,7 @@ fn grpc_of(code: ErrorCode) -> Code {
         ErrorCode::InvalidTarget | ErrorCode::InvalidId | ErrorCode::InvalidRequest => Code::InvalidArgument,
         ErrorCode::NoSuchActor => Code::NotFound,
         ErrorCode::Reset => Code::Aborted,
-        ErrorCode::Unavailable => Code::Unavailable,
+        ErrorCode::Unavailable | ErrorCode::NotLeader => Code::Unavailable,
         ErrorCode::Deadline => Code::DeadlineExceeded,
         ErrorCode::Internal => Code::Internal,
     }
@@ -73,28 +75,41 @@ fn wire_outcome(outcome: Outcome) -> v1::Outcome {
 
 /// The status of a call that failed.
 pub(super) fn status(error: &CallError) -> Status {
-    encode(code_of(error.kind), error.outcome, &error.error)
+    encode(code_of(error.kind), error.outcome, &error.error, String::new())
+}
+
+/// The status of an attempt that failed.
+pub(super) fn failure(failed: &Failed) -> Status {
+    match failed {
+        Failed::Call(error) => status(error),
+        Failed::NotLeader { leader } => {
+            let CallError { error, .. } = failed.clone().into();
+            let leader = leader.map(|node| node.to_string()).unwrap_or_default();
+            encode(ErrorCode::NotLeader, Outcome::NotDone, &error, leader)
+        }
+    }
 }
 
 /// The status of a request that was refused before anything ran.
 pub(super) fn refuse(code: ErrorCode, message: impl Into<String>) -> Status {
     let error = JsError { name: "TypeError".into(), message: message.into(), stack: String::new() };
-    encode(code, Outcome::NotDone, &error)
+    encode(code, Outcome::NotDone, &error, String::new())
 }
 
 /// The status of a call that the server itself ended.
 pub(super) fn ended(kind: CallErrorKind, outcome: Outcome, name: &str, message: &str) -> Status {
     let error = JsError { name: name.into(), message: message.into(), stack: String::new() };
-    encode(code_of(kind), outcome, &error)
+    encode(code_of(kind), outcome, &error, String::new())
 }
 
-fn encode(code: ErrorCode, outcome: Outcome, error: &JsError) -> Status {
+fn encode(code: ErrorCode, outcome: Outcome, error: &JsError, leader: String) -> Status {
     let detail = v1::Error {
         code: code.into(),
         outcome: wire_outcome(outcome).into(),
         name: cut(&error.name, NAME_BYTES_MAX).to_owned(),
         message: cut(&error.message, MESSAGE_BYTES_MAX).to_owned(),
         stack: cut(&error.stack, STACK_BYTES_MAX).to_owned(),
+        leader,
     };
     let line = error.message.lines().next().unwrap_or_default();
     let mut status = Status::new(grpc_of(code), cut(line, STATUS_BYTES_MAX));
@@ -103,7 +118,7 @@ fn encode(code: ErrorCode, outcome: Outcome, error: &JsError) -> Status {
 }
 
 /// What a status from another node means. Without a trailer the call may have been lost on the way.
-pub(super) fn from_status(status: &Status) -> CallError {
+pub(super) fn from_status(status: &Status) -> Failed {
     let trailer = status.metadata().get_bin(ERROR_TRAILER).and_then(|value| value.to_bytes().ok());
     if let Some(detail) = trailer.and_then(|bytes: Bytes| v1::Error::decode(bytes).ok()) {
         let outcome = match detail.outcome() {
@@ -111,9 +126,13 @@ pub(super) fn from_status(status: &Status) -> CallError {
             v1::Outcome::NotDone => Outcome::NotDone,
             v1::Outcome::Unknown | v1::Outcome::Unspecified => Outcome::Unknown,
         };
+        if detail.code() == ErrorCode::NotLeader {
+            let leader = uuid::Uuid::try_parse(&detail.leader).ok().map(NodeId);
+            return Failed::NotLeader { leader };
+        }
         let kind = kind_of(detail.code());
         let error = JsError { name: detail.name, message: detail.message, stack: detail.stack };
-        return CallError { kind, error, outcome };
+        return CallError { kind, error, outcome }.into();
     }
     let (kind, name) = match status.code() {
         _ if causes(status).any(|error| error.is::<tonic::TimeoutExpired>()) => {
@@ -125,13 +144,16 @@ pub(super) fn from_status(status: &Status) -> CallError {
     };
     let outcome = if never_sent(status) { Outcome::NotDone } else { Outcome::Unknown };
     let error = JsError { name: name.into(), message: status.message().to_owned(), stack: String::new() };
-    CallError { kind, error, outcome }
+    CallError { kind, error, outcome }.into()
 }
 
 /// Whether the request surely never reached the wire: there was no connection, or it closed before its turn came.
 fn never_sent(status: &Status) -> bool {
-    causes(status)
-        .any(|error| error.is::<tonic::ConnectError>() || error.downcast_ref().is_some_and(hyper::Error::is_canceled))
+    causes(status).any(|error| {
+        error.is::<tonic::ConnectError>()
+            || error.downcast_ref().is_some_and(hyper::Error::is_canceled)
+            || matches!(error.downcast_ref(), Some(LinkError::NotSent(_)))
+    })
 }
 
 fn causes(status: &Status) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
@@ -164,8 +186,26 @@ mod tests {
             for outcome in [Outcome::Done, Outcome::NotDone, Outcome::Unknown] {
                 let error = JsError { name: "N".into(), message: "m\nn é".into(), stack: "at x".into() };
                 let error = CallError { kind, error, outcome };
-                assert_eq!(from_status(&status(&error)), error);
+                assert_eq!(from_status(&status(&error)), error.into());
             }
+        }
+    }
+
+    #[test]
+    fn a_hint_at_the_leader_survives_the_wire() {
+        for leader in [None, Some(NodeId::from(7))] {
+            let failed = Failed::NotLeader { leader };
+            assert_eq!(from_status(&failure(&failed)), failed);
+        }
+    }
+
+    #[test]
+    fn what_a_link_did_not_send_was_not_done() {
+        let broken =
+            [(LinkError::NotSent("n".into()), Outcome::NotDone), (LinkError::Lost("l".into()), Outcome::Unknown)];
+        for (error, outcome) in broken {
+            let error = CallError::from(from_status(&Status::from_error(Box::new(error))));
+            assert_eq!((error.kind, error.outcome), (CallErrorKind::Unavailable, outcome));
         }
     }
 
@@ -182,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_status_without_a_trailer_leaves_the_outcome_unknown() {
-        let error = from_status(&Status::unavailable("gone"));
+        let error = CallError::from(from_status(&Status::unavailable("gone")));
         assert_eq!((error.kind, error.outcome), (CallErrorKind::Unavailable, Outcome::Unknown));
     }
 }

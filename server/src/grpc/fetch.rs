@@ -1,17 +1,21 @@
 //! HTTP over gRPC messages: a head, then chunks of the body, both ways.
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, BodyStream, StreamBody};
 use lethe_proto::v1::{self, ErrorCode, fetch_request, fetch_response};
 use lethe_runtime::{
     body::{self, Body, BodyError},
     host::{CallErrorKind, Outcome},
 };
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
@@ -77,6 +81,53 @@ fn request_body(parts: Streaming<v1::FetchRequest>) -> Body {
         Err(status) => Err(BodyError::from(format!("the body broke off: {}", status.message()))),
     });
     StreamBody::new(frames).boxed_unsync()
+}
+
+/// A request whose body says when it is first asked for.
+pub(super) fn watched(request: http::Request<Body>) -> (http::Request<Body>, oneshot::Receiver<()>) {
+    let (touch, touched) = oneshot::channel();
+    let request = request.map(|body| Watched { body, touch: Some(touch) }.boxed_unsync());
+    (request, touched)
+}
+
+struct Watched {
+    body: Body,
+    touch: Option<oneshot::Sender<()>>,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(touch) = self.touch.take() {
+            // Nobody waits for it once the call has been answered.
+            touch.send(()).ok();
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The messages of a response that is yet to come.
+pub(super) fn later(
+    id: String,
+    response: impl Future<Output = Result<http::Response<Body>, Status>> + Send + 'static,
+    cut: CancellationToken,
+    place: Arc<OwnedSemaphorePermit>,
+) -> FetchStream {
+    let messages = stream::once(response).flat_map(move |response| match response {
+        Ok(response) => stream(id.clone(), response, cut.clone(), place.clone()),
+        Err(status) => stream::iter([Err(status)]).boxed(),
+    });
+    messages.boxed()
 }
 
 /// The messages of a response. They end early, with an error, when `cut` is cancelled.

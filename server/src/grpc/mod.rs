@@ -17,23 +17,31 @@ mod operator;
 mod remote;
 mod service;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use futures::future::BoxFuture;
+use hyper::body::Incoming;
 use lethe_proto::{
     MESSAGE_BYTES_MAX,
     v1::{actors_server::ActorsServer, cluster_server::ClusterServer},
 };
+use lethe_runtime::host::{ActorCall, ActorReply};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::{body::Body, transport::Server};
 
 use self::{doors::Doors, entry::Entry, service::Service};
-use crate::actor::Call;
+use crate::actor::{ActorRef, Call, Failed, Place};
 
 pub use self::{
     directory::{ActorInfo, ActorState, Directory},
     operator::{Change, Operator},
-    remote::Remote,
+    remote::{Remote, Remotes, Wire},
 };
 
 /// Where to listen, and limits.
@@ -118,9 +126,7 @@ impl Bound {
     pub fn serve(self, calls: Arc<dyn Call>, directory: Arc<dyn Directory>, operator: Arc<dyn Operator>) -> Handle {
         let Self { config, listener, .. } = self;
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
-        let actors = ActorsServer::new(Service { calls, directory, cut: cut.clone() })
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let actors = actors(Arc::new(Everywhere(calls)), directory, cut.clone());
         let cluster = ClusterServer::new(operator::Service { operator, cut: cut.clone() });
         let service = Entry::new(Doors::new(actors, cluster), config.calls_max);
         let server = Server::builder()
@@ -138,6 +144,41 @@ impl Bound {
         });
         let drain_timeout = Duration::from_millis(config.drain_timeout_ms);
         Handle { stop, cut, task, drain_timeout }
+    }
+}
+
+/// The `Actors` service for the peer port ([`crate::peer::Handle::route`]): calls of other nodes, which are made at
+/// `place` and never passed on. At most `calls_max` are under way.
+pub fn for_nodes(
+    place: Arc<dyn Place>,
+    directory: Arc<dyn Directory>,
+    calls_max: usize,
+) -> impl tower_service::Service<http::Request<Incoming>, Response = http::Response<Body>, Error = Infallible, Future: Send>
++ Clone
++ Send
++ Sync {
+    // The peer port ends what is under way itself.
+    Entry::new(actors(place, directory, CancellationToken::new()), calls_max)
+}
+
+fn actors(place: Arc<dyn Place>, directory: Arc<dyn Directory>, cut: CancellationToken) -> ActorsServer<Service> {
+    ActorsServer::new(Service { place, directory, cut })
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// The whole cluster as one place.
+struct Everywhere(Arc<dyn Call>);
+
+impl Place for Everywhere {
+    fn attempt(
+        &self,
+        to: ActorRef,
+        call: ActorCall,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Result<ActorReply, Failed>> {
+        let reply = self.0.call(to, call, deadline);
+        Box::pin(async move { Ok(reply.await?) })
     }
 }
 

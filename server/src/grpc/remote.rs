@@ -5,10 +5,12 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use futures::{
     Stream, StreamExt,
     future::BoxFuture,
@@ -17,7 +19,7 @@ use futures::{
 use http_body::Frame;
 use http_body_util::{BodyExt, BodyStream, StreamBody};
 use lethe_proto::{
-    MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX,
+    MESSAGE_BYTES_MAX, NodeId, PAYLOAD_BYTES_MAX,
     v1::{
         self, actor, actors_client::ActorsClient, call_request::Args, call_response::Result as WireResult,
         fetch_request, fetch_response,
@@ -27,8 +29,10 @@ use lethe_runtime::{
     body::{Body, BodyError},
     host::{ActorCall, ActorReply, CallError, CallErrorKind, JsError, Outcome, Payload},
 };
+use tokio::sync::oneshot;
 use tonic::{
     Request, Status, Streaming,
+    client::GrpcService,
     transport::{Channel, Endpoint},
 };
 
@@ -36,7 +40,11 @@ use super::{
     error::from_status,
     fetch::{split, wire_headers},
 };
-use crate::actor::{ActorRef, Call};
+use crate::{
+    actor::{ActorRef, Call, Failed, Place},
+    peer::{Link, Peers},
+    routing::Places,
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -44,9 +52,31 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection to another node; cheap to clone.
 #[derive(Clone)]
-pub struct Remote {
-    stub: ActorsClient<Channel>,
+pub struct Remote<T = Channel> {
+    stub: ActorsClient<T>,
 }
+
+/// What a call goes over.
+pub trait Wire:
+    GrpcService<tonic::body::Body, Error: Into<BoxError>, ResponseBody = <Self as Wire>::Answer, Future: Send>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+    /// The body of an answer.
+    type Answer: http_body::Body<Data = Bytes, Error: Into<BoxError> + Send> + Send + 'static;
+}
+
+impl Wire for Channel {
+    type Answer = tonic::body::Body;
+}
+
+impl Wire for Link {
+    type Answer = <Link as GrpcService<tonic::body::Body>>::ResponseBody;
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Remote {
     /// A node by its gRPC address, like `http://10.0.0.2:7070`. Connects at the first call, and again when the
@@ -57,20 +87,37 @@ impl Remote {
             .tcp_nodelay(true)
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-        let stub = ActorsClient::new(endpoint.connect_lazy())
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Ok(Self { stub })
+        Ok(Self::over(endpoint.connect_lazy()))
     }
 }
 
-impl Call for Remote {
-    fn call(
+impl<T: Wire> Remote<T> {
+    /// A node at the other end of a connection.
+    pub fn over(wire: T) -> Self {
+        let stub = ActorsClient::new(wire)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        Self { stub }
+    }
+}
+
+/// The other nodes of the cluster, over their peer ports.
+pub struct Remotes(pub Peers);
+
+impl Places for Remotes {
+    fn place(&self, node: NodeId) -> Option<Arc<dyn Place>> {
+        let link = self.0.channel(node).ok()?;
+        Some(Arc::new(Remote::over(link)))
+    }
+}
+
+impl<T: Wire> Place for Remote<T> {
+    fn attempt(
         &self,
         to: ActorRef,
         call: ActorCall,
         deadline: Instant,
-    ) -> BoxFuture<'static, Result<ActorReply, CallError>> {
+    ) -> BoxFuture<'static, Result<ActorReply, Failed>> {
         let stub = self.stub.clone();
         Box::pin(async move {
             let actor =
@@ -84,13 +131,25 @@ impl Call for Remote {
     }
 }
 
-async fn call_method(
-    mut stub: ActorsClient<Channel>,
+impl<T: Wire> Call for Remote<T> {
+    fn call(
+        &self,
+        to: ActorRef,
+        call: ActorCall,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Result<ActorReply, CallError>> {
+        let attempt = self.attempt(to, call, deadline);
+        Box::pin(async move { Ok(attempt.await?) })
+    }
+}
+
+async fn call_method<T: Wire>(
+    mut stub: ActorsClient<T>,
     actor: v1::Actor,
     method: String,
     args: Payload,
     deadline: Instant,
-) -> Result<ActorReply, CallError> {
+) -> Result<ActorReply, Failed> {
     let args = match args {
         Payload::V8(bytes) => Args::V8(bytes),
         Payload::Json(text) => Args::Json(text),
@@ -100,33 +159,33 @@ async fn call_method(
         Args::Json(text) => text.len(),
     };
     if bytes > PAYLOAD_BYTES_MAX {
-        return Err(arguments_too_large(bytes));
+        return Err(arguments_too_large(bytes).into());
     }
     let request = v1::CallRequest { actor: Some(actor), method, args: Some(args) };
     let reply = bounded(deadline, stub.call(timed(request, deadline))).await?;
     match reply.into_inner().result {
         Some(WireResult::V8(bytes)) => Ok(ActorReply::Value(Payload::V8(bytes))),
         Some(WireResult::Json(text)) => Ok(ActorReply::Value(Payload::Json(text))),
-        None => Err(garbled("the answer holds no result")),
+        None => Err(garbled("the answer holds no result").into()),
     }
 }
 
-async fn destroy(
-    mut stub: ActorsClient<Channel>,
+async fn destroy<T: Wire>(
+    mut stub: ActorsClient<T>,
     actor: v1::Actor,
     deadline: Instant,
-) -> Result<ActorReply, CallError> {
+) -> Result<ActorReply, Failed> {
     let request = v1::DestroyRequest { actor: Some(actor) };
     bounded(deadline, stub.destroy(timed(request, deadline))).await?;
     Ok(ActorReply::Destroyed)
 }
 
-async fn fetch(
-    stub: ActorsClient<Channel>,
+async fn fetch<T: Wire>(
+    stub: ActorsClient<T>,
     actor: v1::Actor,
     request: http::Request<Body>,
     deadline: Instant,
-) -> Result<ActorReply, CallError> {
+) -> Result<ActorReply, Failed> {
     let (parts, body) = request.into_parts();
     let head = v1::RequestHead {
         actor: Some(actor),
@@ -134,18 +193,25 @@ async fn fetch(
         url: parts.uri.to_string(),
         headers: wire_headers(&parts.headers),
     };
-    let messages = timed(request_messages(head, body), deadline);
-    let (first, parts) = bounded(deadline, first_message(stub, messages)).await?;
+    let (want, wanted) = oneshot::channel();
+    let messages = timed(request_messages(head, body, wanted), deadline);
+    let (first, parts) = bounded(deadline, first_message(stub, messages, want)).await?;
     let Some(fetch_response::Part::Head(head)) = first.and_then(|message| message.part) else {
-        return Err(garbled("the answer has no head"));
+        return Err(garbled("the answer has no head").into());
     };
-    response(head, parts).map(ActorReply::Response)
+    Ok(ActorReply::Response(response(head, parts)?))
 }
 
 type FirstMessage = (Option<v1::FetchResponse>, Streaming<v1::FetchResponse>);
 
-async fn first_message(mut stub: ActorsClient<Channel>, messages: Request<Messages>) -> Result<FirstMessage, Status> {
+async fn first_message<T: Wire>(
+    mut stub: ActorsClient<T>,
+    messages: Request<Messages>,
+    want: oneshot::Sender<()>,
+) -> Result<FirstMessage, Status> {
     let mut parts = stub.fetch(messages).await?.into_inner();
+    // Nobody waits for it once the body is dropped.
+    want.send(()).ok();
     Ok((parts.message().await?, parts))
 }
 
@@ -161,9 +227,11 @@ impl Stream for Messages {
     }
 }
 
-fn request_messages(head: v1::RequestHead, body: Body) -> Messages {
+/// The head, and the body once it is `wanted`: a call that is refused leaves the body untouched.
+fn request_messages(head: v1::RequestHead, body: Body, wanted: oneshot::Receiver<()>) -> Messages {
     let head = stream::iter([fetch_request::Part::Head(head)]);
-    let chunks = BodyStream::new(body).flat_map(|frame| stream::iter(request_parts(frame)));
+    let body = stream::once(async move { wanted.await.ok().map(|()| body) }).filter_map(std::future::ready);
+    let chunks = body.flat_map(BodyStream::new).flat_map(|frame| stream::iter(request_parts(frame)));
     Messages(head.chain(chunks).map(|part| v1::FetchRequest { part: Some(part) }).boxed())
 }
 
@@ -197,7 +265,7 @@ fn timed<T>(message: T, deadline: Instant) -> Request<T> {
     request
 }
 
-async fn bounded<T>(deadline: Instant, answer: impl Future<Output = Result<T, Status>>) -> Result<T, CallError> {
+async fn bounded<T>(deadline: Instant, answer: impl Future<Output = Result<T, Status>>) -> Result<T, Failed> {
     match tokio::time::timeout_at(deadline.into(), answer).await {
         Ok(answer) => answer.map_err(|status| from_status(&status)),
         Err(_) => {
@@ -206,7 +274,7 @@ async fn bounded<T>(deadline: Instant, answer: impl Future<Output = Result<T, St
                 message: "the actor's node did not answer before the deadline".into(),
                 stack: String::new(),
             };
-            Err(CallError { kind: CallErrorKind::Deadline, error, outcome: Outcome::Unknown })
+            Err(CallError { kind: CallErrorKind::Deadline, error, outcome: Outcome::Unknown }.into())
         }
     }
 }

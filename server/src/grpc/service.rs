@@ -1,4 +1,4 @@
-//! The `Actors` service: decodes a request, hands it to `dyn Call`, encodes what comes back.
+//! The `Actors` service: decodes a request, hands it to `dyn Place`, encodes what comes back.
 
 use std::{future::Future, sync::Arc, time::Instant};
 
@@ -6,18 +6,21 @@ use lethe_proto::{
     PAYLOAD_BYTES_MAX,
     v1::{self, ErrorCode, actor, actors_server::Actors, call_request::Args, call_response::Result as WireResult},
 };
-use lethe_runtime::host::{ActorCall, ActorReply, CallError, CallErrorKind, Outcome, Payload};
+use lethe_runtime::{
+    body::Body,
+    host::{ActorCall, ActorReply, CallErrorKind, Outcome, Payload},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{
     directory::Directory,
     entry::{Entered, bounded, entered},
-    error::{ended, refuse, status},
+    error::{ended, failure, refuse},
     fetch::{self, FetchStream},
 };
 use crate::{
-    actor::{ActorRef, Call},
+    actor::{ActorRef, Failed, Place},
     deploy::{Ids, Namespace},
 };
 
@@ -29,7 +32,7 @@ const LIST_LIMIT_MAX: usize = 1000;
 /// Serves `Actors` over what the rooms below do.
 #[derive(Clone)]
 pub(super) struct Service {
-    pub calls: Arc<dyn Call>,
+    pub place: Arc<dyn Place>,
     pub directory: Arc<dyn Directory>,
     /// Cancelled when the server no longer waits for calls under way.
     pub cut: CancellationToken,
@@ -47,7 +50,7 @@ impl Actors for Service {
         }
         let call = ActorCall::Method { method: request.method, args: arguments(request.args)? };
         let id = to.id.to_string();
-        let (bytes, result) = match self.run(deadline, self.calls.call(to, call, deadline)).await? {
+        let (bytes, result) = match self.run(deadline, self.place.attempt(to, call, deadline)).await? {
             ActorReply::Value(Payload::V8(bytes)) => (bytes.len(), WireResult::V8(bytes)),
             ActorReply::Value(Payload::Json(text)) => (text.len(), WireResult::Json(text)),
             ActorReply::Response(_) | ActorReply::Destroyed => return Err(wrong_reply()),
@@ -70,16 +73,23 @@ impl Actors for Service {
         let to = self.address(head.actor.clone())?;
         let request = fetch::request(head, body)?;
         let id = to.id.to_string();
-        let reply = self.run(deadline, self.calls.call(to, ActorCall::Fetch(request), deadline)).await?;
-        let ActorReply::Response(response) = reply else { return Err(wrong_reply()) };
-        Ok(Response::new(fetch::stream(id, response, self.cut.clone(), place)))
+        let (request, touched) = fetch::watched(request);
+        let service = self.clone();
+        let mut reply = Box::pin(async move { service.response(to, request, deadline).await });
+        tokio::select! {
+            biased;
+            response = &mut reply => Ok(Response::new(fetch::stream(id, response?, self.cut.clone(), place))),
+            // The actor wants the body: the answer's headers go out as a sign, for those who hold their body back until
+            // they know that it is not refused here.
+            Ok(()) = touched => Ok(Response::new(fetch::later(id, reply, self.cut.clone(), place))),
+        }
     }
 
     async fn destroy(&self, request: Request<v1::DestroyRequest>) -> Result<Response<v1::DestroyResponse>, Status> {
         let deadline = entered(&request)?.deadline;
         let to = self.address(request.into_inner().actor)?;
         let id = to.id.to_string();
-        match self.run(deadline, self.calls.call(to, ActorCall::Destroy, deadline)).await? {
+        match self.run(deadline, self.place.attempt(to, ActorCall::Destroy, deadline)).await? {
             ActorReply::Destroyed => Ok(Response::new(v1::DestroyResponse { id })),
             ActorReply::Value(_) | ActorReply::Response(_) => Err(wrong_reply()),
         }
@@ -116,6 +126,18 @@ impl Actors for Service {
 }
 
 impl Service {
+    async fn response(
+        &self,
+        to: ActorRef,
+        request: http::Request<Body>,
+        deadline: Instant,
+    ) -> Result<http::Response<Body>, Status> {
+        match self.run(deadline, self.place.attempt(to, ActorCall::Fetch(request), deadline)).await? {
+            ActorReply::Response(response) => Ok(response),
+            ActorReply::Value(_) | ActorReply::Destroyed => Err(wrong_reply()),
+        }
+    }
+
     fn namespace(&self, text: &str) -> Result<Namespace, Status> {
         self.directory.namespace(text).map_err(|error| refuse(ErrorCode::InvalidTarget, error.to_string()))
     }
@@ -139,8 +161,12 @@ impl Service {
     }
 
     /// Runs a call to its end, its deadline, or the end of the server.
-    async fn run<T>(&self, deadline: Instant, call: impl Future<Output = Result<T, CallError>>) -> Result<T, Status> {
-        self.bounded(deadline, call).await?.map_err(|error| status(&error))
+    async fn run<T, E: Into<Failed>>(
+        &self,
+        deadline: Instant,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Status> {
+        self.bounded(deadline, call).await?.map_err(|error| failure(&error.into()))
     }
 
     async fn bounded<T>(&self, deadline: Instant, work: impl Future<Output = T>) -> Result<T, Status> {

@@ -20,7 +20,7 @@ use super::{
     actors::{Config, Deps},
     committer::{self, Writer},
     error,
-    home::{Home, Homes},
+    home::Homes,
     host::{ActorHost, DestroySelf, Proof},
     live::Live,
     logs::Logs,
@@ -84,8 +84,8 @@ async fn leads(me: NodeId, shard: &Shard) -> Option<()> {
 
 /// The shard of an actor, if this node has a replica of it.
 pub(super) fn home(homes: &dyn Homes, actor: ActorId) -> Result<Shard, Failed> {
-    let Home { here, leader, .. } = homes.home(actor);
-    here.ok_or(Failed::NotLeader { leader })
+    let home = homes.home(actor).ok_or_else(|| error::unavailable("the node is starting", Outcome::NotDone))?;
+    home.here.ok_or(Failed::NotLeader { leader: home.leader })
 }
 
 /// Starts an instance of `me`.

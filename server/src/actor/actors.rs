@@ -186,7 +186,7 @@ impl Actors {
     /// The name an actor's id was made from, if it was told when the actor was created.
     pub async fn name_of(&self, header: &Header) -> Option<String> {
         let owner = Owner { actor: header.actor, incarnation: header.incarnation };
-        let shard = self.inner.deps.shards.shard(header.actor)?;
+        let shard = self.inner.deps.homes.home(header.actor)?.here?;
         let sealer = self.inner.deps.keys.sealer(&shard, owner).await.ok()?;
         activation::opened_name(header, &sealer)
     }

@@ -1,29 +1,38 @@
-//! `Homes`: which group an actor belongs to, and which nodes have it.
+//! `Homes`: which group an actor belongs to, and which nodes have it. The cluster knows it, or a node that is its own.
 
 use lethe_proto::{ActorId, NodeId};
 
-use crate::shard::{Shard, Shards};
+use crate::{
+    cluster::{Cluster, Home},
+    shard::{Shard, Shards},
+};
 
 /// Knows where actors are. What it says of other nodes is a hint.
 pub trait Homes: Send + Sync + 'static {
     /// This node.
     fn node(&self) -> NodeId;
 
-    /// Where an actor is.
-    fn home(&self, actor: ActorId) -> Home;
+    /// Where an actor is; none as long as that is not known.
+    fn home(&self, actor: ActorId) -> Option<Home>;
+
+    /// The nodes that should have a replica of a group.
+    fn replicas(&self, group: u32) -> Vec<NodeId>;
 }
 
-/// Where an actor is.
-#[derive(Clone)]
-pub struct Home {
-    /// Its group.
-    pub group: u32,
-    /// This node's replica of the group.
-    pub here: Option<Shard>,
-    /// Who leads the group, if that is known.
-    pub leader: Option<NodeId>,
-    /// The nodes that should have a replica.
-    pub replicas: Vec<NodeId>,
+impl Homes for Cluster {
+    fn node(&self) -> NodeId {
+        Cluster::node(self)
+    }
+
+    fn home(&self, actor: ActorId) -> Option<Home> {
+        Cluster::home(self, actor).ok()
+    }
+
+    fn replicas(&self, group: u32) -> Vec<NodeId> {
+        let map = self.map().borrow().clone();
+        let replicas = map.as_ref().and_then(|map| map.placement(group)).map(|placement| &placement.replicas[..]);
+        replicas.unwrap_or_default().iter().map(|replica| replica.node).collect()
+    }
 }
 
 /// A node that is its own cluster.
@@ -32,9 +41,13 @@ impl Homes for Shards {
         Shards::node(self)
     }
 
-    fn home(&self, actor: ActorId) -> Home {
+    fn home(&self, actor: ActorId) -> Option<Home> {
         let here = self.shard(actor);
-        let group = here.as_ref().map_or(0, Shard::id);
-        Home { group, here, leader: Some(Shards::node(self)), replicas: vec![Shards::node(self)] }
+        let group = here.as_ref().map(Shard::id)?;
+        Some(Home { group, here, leader: Some(Shards::node(self)) })
+    }
+
+    fn replicas(&self, _: u32) -> Vec<NodeId> {
+        vec![Shards::node(self)]
     }
 }

@@ -22,6 +22,6 @@ mod tests;
 
 pub use actors::{Actors, Config, Deps};
 pub use call::{ActorRef, Call};
-pub use home::{Home, Homes};
+pub use home::Homes;
 pub use place::{Failed, Place};
 pub use release::Released;

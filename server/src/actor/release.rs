@@ -13,10 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::BoxFuture;
 use lethe_runtime::host::Outcome;
 use parking_lot::Mutex;
 
 use super::{Actors, error, live::Live, place::Failed};
+use crate::cluster::HandOver;
 
 /// Calls under way for longer are waited for before the group is without service.
 const LONG: Duration = Duration::from_millis(50);
@@ -83,6 +85,13 @@ impl Actors {
             self.inner.forget(id, serial);
         }
         released
+    }
+}
+
+impl HandOver for Actors {
+    fn release(&self, group: u32) -> BoxFuture<'static, Box<dyn Send>> {
+        let actors = self.clone();
+        Box::pin(async move { Box::new(actors.release(group).await) as Box<dyn Send> })
     }
 }
 

@@ -16,7 +16,10 @@ use lethe_runtime::host::{ActorCall, ActorReply, CallError};
 use parking_lot::Mutex;
 
 use super::{again::Again, pause::Pause};
-use crate::actor::{ActorRef, Call, Failed, Home, Homes, Place};
+use crate::{
+    actor::{ActorRef, Call, Failed, Homes, Place},
+    cluster::Home,
+};
 
 /// Less time than this is not worth another attempt.
 const ATTEMPT_MIN: Duration = Duration::from_millis(1);
@@ -82,7 +85,8 @@ impl Inner {
         let mut reason = Failed::NotLeader { leader: None };
         loop {
             let home = self.homes.home(to.id);
-            let Some(node) = self.choose(&home, &round) else {
+            let next = home.and_then(|home| Some((home.group, self.choose(&home, &round)?)));
+            let Some((group, node)) = next else {
                 let pause = pause.next();
                 if Instant::now() + pause + ATTEMPT_MIN >= deadline {
                     return Err(reason);
@@ -98,7 +102,7 @@ impl Inner {
             let Some(call) = again.attempt() else { return Err(reason) };
             let failed = match place.attempt(to.clone(), call, deadline).await {
                 Ok(reply) => {
-                    self.leaders.lock().insert(home.group, node);
+                    self.leaders.lock().insert(group, node);
                     return Ok(reply);
                 }
                 Err(failed) => failed,
@@ -106,7 +110,7 @@ impl Inner {
             if !failed.may_be_tried_again() {
                 return Err(failed);
             }
-            self.learn(home.group, node, &failed);
+            self.learn(group, node, &failed);
             round.hint = match failed {
                 Failed::NotLeader { leader } => leader,
                 Failed::Call(_) => None,
@@ -126,8 +130,8 @@ impl Inner {
         let known = self.leaders.lock().get(&home.group).copied();
         let first = [leads, round.hint, home.leader, known].into_iter().flatten();
         let here = home.here.as_ref().map(|_| me);
-        let rest = here.into_iter().chain(home.replicas.iter().copied());
-        first.chain(rest).find(|node| !round.failed.contains(node))
+        let untried = |node: &NodeId| !round.failed.contains(node);
+        first.chain(here).find(untried).or_else(|| self.homes.replicas(home.group).into_iter().find(untried))
     }
 
     fn place(&self, node: NodeId) -> Option<Arc<dyn Place>> {

@@ -17,7 +17,10 @@ use lethe_runtime::{
 use parking_lot::Mutex;
 
 use super::{Places, Router};
-use crate::actor::{ActorRef, Call, Failed, Home, Homes, Place};
+use crate::{
+    actor::{ActorRef, Call, Failed, Homes, Place},
+    cluster::Home,
+};
 
 const LATER: Duration = Duration::from_secs(60);
 
@@ -81,8 +84,12 @@ impl Homes for Fixed {
         self.me
     }
 
-    fn home(&self, _: ActorId) -> Home {
-        Home { group: 7, here: None, leader: self.leader, replicas: self.replicas.clone() }
+    fn home(&self, _: ActorId) -> Option<Home> {
+        Some(Home { group: 7, here: None, leader: self.leader })
+    }
+
+    fn replicas(&self, _: u32) -> Vec<NodeId> {
+        self.replicas.clone()
     }
 }
 

@@ -13,7 +13,7 @@ use lethe_runtime::{
 
 use super::operator::unavailable;
 use crate::{
-    actor::{ActorRef, Call},
+    actor::{ActorRef, Call, Failed, Place},
     cluster::Cluster,
     gateway::{Peer, Serve},
 };
@@ -50,6 +50,20 @@ impl<T: Call> Call for Guarded<T> {
         match self.cluster.is_fresh() {
             Ok(()) => self.inner.call(to, call, deadline),
             Err(stale) => Box::pin(async move { Err(unavailable(&stale.to_string())) }),
+        }
+    }
+}
+
+impl<T: Place> Place for Guarded<T> {
+    fn attempt(
+        &self,
+        to: ActorRef,
+        call: ActorCall,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Result<ActorReply, Failed>> {
+        match self.cluster.is_fresh() {
+            Ok(()) => self.inner.attempt(to, call, deadline),
+            Err(stale) => Box::pin(async move { Err(unavailable(&stale.to_string()).into()) }),
         }
     }
 }

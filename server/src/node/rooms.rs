@@ -25,14 +25,14 @@ use super::{
     reload,
 };
 use crate::{
-    actor::{self, Actors, Call},
-    cluster::{self, Announce, Begin, Cluster, Keys, keys},
+    actor::{self, Actors, Call, Homes},
+    cluster::{self, Announce, Begin, Cluster, HandOver, Keys, keys},
     deploy::{Deployments, Project},
     egress::{self, Fetcher},
     gateway::{self, Gateway},
     grpc,
     peer::{self, Me, Transport},
-    routing::Router,
+    routing::{Places, Router},
     shard::{self, Identity, Shards},
     worker::Workers,
 };
@@ -109,6 +109,7 @@ pub struct Node {
     grpc: grpc::Handle,
     /// Everything else holds it weakly.
     router: Arc<Router>,
+    hand_over: Arc<dyn HandOver>,
 }
 
 impl Config {
@@ -170,6 +171,7 @@ impl Node {
     /// cluster. Requests are refused until this returns.
     pub async fn start(config: Config, identity: Identity, project: Option<&Project>) -> Result<Self> {
         let me = Me { cluster: identity.cluster, node: identity.node };
+        let calls_max = config.grpc.calls_max;
         let ports = Ports::bind(config.http, config.grpc, config.member, me).await?;
         let engine = Engine::start(config.engine);
         let first = match project {
@@ -186,9 +188,9 @@ impl Node {
         };
         let Data { keys, shards } =
             data::open(&config.data_dir, identity, config.shard, config.keys, transport.clone()).await?;
-        let nodes: Arc<dyn cluster::Addresses> = match peers {
-            Some(peers) => Arc::new(peers),
-            None => Arc::new(()),
+        let (nodes, others): (Arc<dyn cluster::Addresses>, Arc<dyn Places>) = match peers {
+            Some(peers) => (Arc::new(peers.clone()), Arc::new(grpc::Remotes(peers))),
+            None => (Arc::new(()), Arc::new(())),
         };
         let deps = cluster::Deps {
             shards: shards.clone(),
@@ -204,21 +206,28 @@ impl Node {
         let peer = ports.peer.map(|bound| bound.serve(handlers(&shards, &cluster, &keys)));
 
         let call_timeout = config.actors.call_timeout;
+        let homes: Arc<dyn Homes> = Arc::new(cluster.clone());
         let mut actors = None;
         let router = Arc::new_cyclic(|router: &Weak<Router>| {
             let deps = actor::Deps {
                 engine: engine.clone(),
-                homes: shards.clone(),
+                homes: homes.clone(),
                 keys: keys.clone(),
                 deployments: deployments.clone(),
                 fetcher: fetcher.clone(),
                 call: router.clone(),
             };
             let actors = actors.insert(Actors::start(config.actors, deps)).clone();
-            Router::new(Arc::new(actors), shards.clone(), Arc::new(()))
+            Router::new(Arc::new(actors), homes.clone(), others)
         });
         let actors = actors.context("the router is made with them")?;
+        let hand_over: Arc<dyn HandOver> = Arc::new(actors.clone());
+        cluster.before_hand_over(&hand_over);
         let directory = NodeDirectory::new(deployments.clone(), shards.clone(), actors.clone());
+        if let Some(peer) = &peer {
+            let here = Arc::new(Guarded::new(actors.clone(), cluster.clone()));
+            peer.route(grpc::for_nodes(here, Arc::new(directory.clone()), calls_max));
+        }
         let guarded = Arc::new(Guarded::new((*router).clone(), cluster.clone()));
         let operator = Arc::new(ClusterOperator::new(cluster.clone()));
         let grpc = ports.grpc.serve(guarded, Arc::new(directory), operator);
@@ -233,7 +242,8 @@ impl Node {
         };
         let http = ports.http.serve(Arc::new(Guarded::new(workers, cluster.clone())));
         let addresses = ports.addresses;
-        let node = Self { addresses, engine, deployments, actors, keys, shards, cluster, peer, http, grpc, router };
+        let node =
+            Self { addresses, engine, deployments, actors, keys, shards, cluster, peer, http, grpc, router, hand_over };
         node.ready().await?;
         Ok(node)
     }
@@ -281,7 +291,7 @@ impl Node {
     /// Stops: leadership is handed over while requests are still served, no new requests, those in flight finish, actors
     /// are drained, the peer port closes, and then the log.
     pub async fn stop(self) -> Result<()> {
-        let Self { engine, actors, keys, shards, cluster, peer, http, grpc, router, .. } = self;
+        let Self { engine, actors, keys, shards, cluster, peer, http, grpc, router, hand_over, .. } = self;
         cluster.step_down(Instant::now() + STEP_DOWN_MAX).await;
         tokio::join!(http.drain(), grpc.drain());
         engine.idle().await;
@@ -291,7 +301,7 @@ impl Node {
         if let Some(peer) = peer {
             peer.drain().await;
         }
-        drop((actors, router, cluster, keys));
+        drop((actors, router, hand_over, cluster, keys));
         match Arc::into_inner(shards) {
             Some(shards) => shards.shutdown().await.context("closing the data directory"),
             None => {

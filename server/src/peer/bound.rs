@@ -130,5 +130,8 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.stop.cancel();
         self.shared.cut.cancel();
+        // What takes messages may hold `Peers`.
+        self.shared.handlers.write().clear();
+        *self.shared.further.write() = None;
     }
 }

@@ -19,6 +19,7 @@ mod incoming;
 mod policy;
 mod pools;
 mod resolve;
+pub(crate) mod stall;
 
 #[cfg(test)]
 mod tests;

@@ -1,19 +1,18 @@
 //! A request's body on its way in: counted, bounded in size, and not waited for without end.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use lethe_runtime::body::BodyError;
-use tokio::time::{Instant, Sleep};
 
 use super::refusal::Refusal;
+use crate::egress::stall::Stall;
 
 /// What became of a request's body, for the answer and the access log.
 #[derive(Debug, Default)]
@@ -59,34 +58,19 @@ pub(super) struct RequestBody {
     incoming: Incoming,
     intake: Arc<Intake>,
     bytes_max: u64,
-    stall_timeout: Duration,
-    stall: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
+    stall: Stall,
     failed: bool,
 }
 
 impl RequestBody {
     pub(super) fn new(incoming: Incoming, intake: Arc<Intake>, bytes_max: u64, stall_timeout: Duration) -> Self {
-        Self { incoming, intake, bytes_max, stall_timeout, stall: None, waiting: false, failed: false }
+        Self { incoming, intake, bytes_max, stall: Stall::new(stall_timeout), failed: false }
     }
 
     fn fail<T>(&mut self, fault: u8, text: &'static str) -> Poll<Option<Result<T, BodyError>>> {
         self.failed = true;
         self.intake.fault.store(fault, Ordering::Release);
         Poll::Ready(Some(Err(text.into())))
-    }
-
-    fn poll_stall<T>(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, BodyError>>> {
-        let timeout = self.stall_timeout;
-        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        if !self.waiting {
-            self.waiting = true;
-            stall.as_mut().reset(Instant::now() + timeout);
-        }
-        if stall.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
-        }
-        self.fail(FAULT_STALLED, "the client stopped sending the request's body")
     }
 }
 
@@ -100,10 +84,13 @@ impl http_body::Body for RequestBody {
             return Poll::Ready(None);
         }
         let frame = match Pin::new(&mut this.incoming).poll_frame(cx) {
-            Poll::Pending => return this.poll_stall(cx),
+            Poll::Pending => {
+                ready!(this.stall.poll(cx));
+                return this.fail(FAULT_STALLED, "the client stopped sending the request's body");
+            }
             Poll::Ready(frame) => frame,
         };
-        this.waiting = false;
+        this.stall.over();
         match frame {
             None => {
                 this.intake.ended.store(true, Ordering::Release);

@@ -4,7 +4,7 @@
 const { ops } = lethe;
 const { newIncomingRequest, describeResponse } = lethe.use("fetch");
 const { workerContext, makeEnv, waitUntil } = lethe.use("context");
-const { Promise, TypeError, Uint8Array, String } = globalThis;
+const { Promise, TypeError, Uint8Array } = globalThis;
 const { isArray } = Array;
 const { getPrototypeOf, hasOwn, prototype: objectPrototype } = Object;
 const { apply, construct, get } = Reflect;
@@ -44,32 +44,13 @@ function replyResponse(invocation, response) {
     ops.replyResponse(invocation, status, statusText, headers, body === null || body instanceof Uint8Array ? body : body.rid);
     return;
   }
-  const reader = body.getReader();
-  const rid = ops.bodyOpen();
+  const rid = lethe.use("readable_pump").pump(body, {
+    failed: () => {},
+    unwanted: (error) => error,
+    ended: () => ops.hold(HOLD_STREAM, -1),
+  });
   ops.hold(HOLD_STREAM, 1);
   ops.replyResponse(invocation, status, statusText, headers, rid);
-  pump(reader, rid);
-}
-
-async function pump(reader, rid) {
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      if (!(value instanceof Uint8Array)) throw new TypeError("a response body's chunks must be Uint8Arrays");
-      await ops.bodyWrite(rid, value);
-    }
-    ops.bodyEnd(rid);
-  } catch (error) {
-    ops.bodyFail(rid, String(error));
-    try {
-      await reader.cancel(error);
-    } catch {
-      // The stream is gone either way; its own error handler has seen why.
-    }
-  } finally {
-    ops.hold(HOLD_STREAM, -1);
-  }
 }
 
 // The object whose method `handler` serves the event, made when the export is a class.

@@ -140,6 +140,7 @@ function wireBody(call) {
         call.failed = { reason };
       },
       unwanted: (error) => (call.aborted === null ? error : call.aborted.reason),
+      ended: () => {},
     });
   }
   return content.rid;

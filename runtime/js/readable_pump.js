@@ -7,14 +7,23 @@ const { ops } = lethe;
 
 /**
  * Opens a native body, feeds it from `object` and returns its resource id at once. If the stream fails, the body fails
- * and `failed(reason)` is called; if the taker goes away, the stream is canceled with `unwanted(error)`.
+ * and `failed(reason)` is called; if the taker goes away, the stream is canceled with `unwanted(error)`. However it ends,
+ * `ended()` is called last.
  */
-function pump(object, { failed, unwanted }) {
-  const rid = ops.bodyOpen();
+function pump(object, { failed, unwanted, ended }) {
   const stream = r.stateOf(object);
   const reader = r.acquire(stream);
-  p.markHandled(run(rid, stream, reader, failed, unwanted));
+  const rid = ops.bodyOpen();
+  p.markHandled(runToEnd(rid, stream, reader, failed, unwanted, ended));
   return rid;
+}
+
+async function runToEnd(rid, stream, reader, failed, unwanted, ended) {
+  try {
+    await run(rid, stream, reader, failed, unwanted);
+  } finally {
+    ended();
+  }
 }
 
 async function run(rid, stream, reader, failed, unwanted) {
@@ -23,13 +32,12 @@ async function run(rid, stream, reader, failed, unwanted) {
     try {
       step = await r.readPromise(reader);
       if (!step.done && p.typedArrayTag(step.value) !== "Uint8Array") {
-        const reason = new p.TypeError("A body's stream must give Uint8Array chunks");
-        p.markHandled(r.cancel(stream, reason));
-        throw reason;
+        throw new p.TypeError("A body's stream must give Uint8Array chunks");
       }
     } catch (reason) {
       ops.bodyFail(rid, messageOf(reason));
       failed(reason);
+      await discard(stream, reason);
       return;
     }
     if (step.done) {
@@ -39,9 +47,17 @@ async function run(rid, stream, reader, failed, unwanted) {
     try {
       await ops.bodyWrite(rid, step.value);
     } catch (error) {
-      p.markHandled(r.cancel(stream, unwanted(error)));
+      await discard(stream, unwanted(error));
       return;
     }
+  }
+}
+
+async function discard(stream, reason) {
+  try {
+    await r.cancel(stream, reason);
+  } catch {
+    // The stream is gone either way; its own error handler has seen why.
   }
 }
 

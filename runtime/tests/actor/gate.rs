@@ -2,7 +2,7 @@
 
 use lethe_runtime::{engine::InvocationError, program::Limits};
 
-use crate::{call, host::id_of, spawn, start, with_actors, with_limits};
+use crate::{call, host::id_of, spawn, spawn_until, start, with_actors, with_limits};
 
 /// Read-modify-write with an `await` between, and a second method that prints that it entered.
 const COUNTER: &str = "
@@ -62,10 +62,7 @@ fn with_allow_concurrency_they_do_interleave() {
 #[test]
 fn a_call_that_comes_while_storage_is_awaited_enters_after_the_turn_that_awaited() {
     with_actors(COUNTER, async |world| {
-        world.holds.hold("get");
-        let actor = start(&world).await;
-        let add = spawn(&actor, "add");
-        world.holds.until("get", 1).await;
+        let (actor, add) = spawn_until(&world, "add", "get").await;
         let entered = spawn(&actor, "entered");
         crate::until(|| actor.waiting() == 1, "the call is at the gate").await;
         assert_eq!(world.log(), ["add"]);
@@ -118,10 +115,7 @@ fn a_timer_that_waits_at_the_gate_can_still_be_cleared() {
             nothing() {}
         }";
     with_actors(script, async |world| {
-        world.holds.hold("get");
-        let actor = start(&world).await;
-        let run = spawn(&actor, "run");
-        world.holds.until("get", 1).await;
+        let (actor, run) = spawn_until(&world, "run", "get").await;
         crate::until(|| actor.waiting() == 1, "the timer is at the gate").await;
         world.holds.release("get");
         run.await.expect("no panic").expect("it works");
@@ -138,10 +132,7 @@ fn the_gate_is_open_during_an_outbound_request() {
             entered() { console.log('entered'); }
         }";
     with_actors(script, async |world| {
-        world.holds.hold("outside /x");
-        let actor = start(&world).await;
-        let run = spawn(&actor, "run");
-        world.holds.until("outside /x", 1).await;
+        let (actor, run) = spawn_until(&world, "run", "outside /x").await;
         call(&actor, "entered", "[]").await.expect("it enters while the reply is away");
         world.holds.release("outside /x");
         run.await.expect("no panic").expect("it works");
@@ -173,10 +164,7 @@ fn sync_resolves_when_storage_says_so_and_lets_others_enter_meanwhile() {
             entered() { console.log('entered'); }
         }";
     with_actors(script, async |world| {
-        world.holds.hold("sync");
-        let actor = start(&world).await;
-        let run = spawn(&actor, "run");
-        world.holds.until("sync", 1).await;
+        let (actor, run) = spawn_until(&world, "run", "sync").await;
         call(&actor, "entered", "[]").await.expect("it enters");
         world.holds.release("sync");
         run.await.expect("no panic").expect("it works");
@@ -219,10 +207,7 @@ fn a_turn_that_is_stopped_gives_no_answer_and_closes_no_batch() {
             }
         }";
     with_actors(script, async |world| {
-        world.holds.hold("outside /spinning");
-        let actor = start(&world).await;
-        let run = spawn(&actor, "run");
-        world.holds.until("outside /spinning", 1).await;
+        let (actor, run) = spawn_until(&world, "run", "outside /spinning").await;
         assert_eq!(world.log(), [""; 0], "lines wait for the end of the turn, like answers");
         actor.abort("operator");
         assert_eq!(run.await.expect("no panic"), Err(InvocationError::Aborted("operator".into())));
@@ -239,10 +224,7 @@ fn calls_that_wait_at_the_gate_have_a_cpu_budget_each() {
             work() { const end = Date.now() + 100; while (Date.now() < end); return 'done'; }
         }";
     with_limits(Limits { cpu_ms: 300, ..Limits::default() }, script, async |world| {
-        world.holds.hold("get");
-        let actor = start(&world).await;
-        let hold = spawn(&actor, "hold");
-        world.holds.until("get", 1).await;
+        let (actor, hold) = spawn_until(&world, "hold", "get").await;
         let calls: Vec<_> = (0..8).map(|_| spawn(&actor, "work")).collect();
         crate::until(|| actor.waiting() == 8, "all calls are at the gate").await;
         world.holds.release("get");

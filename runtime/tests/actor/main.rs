@@ -84,6 +84,19 @@ fn spawn(actor: &Instance, method: &'static str) -> tokio::task::JoinHandle<Resu
     tokio::spawn(async move { call(&actor, method, "[]").await })
 }
 
+/// Starts the actor `a` and its method, and returns once the method waits for `held`, which the test must release.
+async fn spawn_until(
+    world: &World,
+    method: &'static str,
+    held: &str,
+) -> (Instance, tokio::task::JoinHandle<Result<String, InvocationError>>) {
+    world.holds.hold(held);
+    let actor = start(world).await;
+    let call = spawn(&actor, method);
+    world.holds.until(held, 1).await;
+    (actor, call)
+}
+
 /// Waits until `condition` holds.
 async fn until(condition: impl Fn() -> bool, what: &str) {
     let wait = async {

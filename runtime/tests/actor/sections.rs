@@ -2,7 +2,7 @@
 
 use lethe_runtime::engine::{Config, InvocationError};
 
-use crate::{call, host::id_of, prints, spawn, start, with_actors, with_engine};
+use crate::{call, host::id_of, prints, spawn, spawn_until, start, with_actors, with_engine};
 
 #[test]
 fn a_section_in_the_constructor_delays_the_first_call() {
@@ -19,10 +19,7 @@ fn a_section_in_the_constructor_delays_the_first_call() {
             run() { console.log('call'); return this.greeting; }
         }";
     with_actors(script, async |world| {
-        world.holds.hold("outside /greeting");
-        let actor = start(&world).await;
-        let run = spawn(&actor, "run");
-        world.holds.until("outside /greeting", 1).await;
+        let (actor, run) = spawn_until(&world, "run", "outside /greeting").await;
         crate::until(|| actor.waiting() == 1, "the call is at the gate").await;
         assert_eq!(world.log(), ["constructed"]);
         world.holds.release("outside /greeting");
@@ -126,10 +123,7 @@ fn a_section_that_throws_resets_the_actor_and_everybody_who_waits_is_told_why() 
             other() { console.log('must not enter'); }
         }";
     with_actors(script, async |world| {
-        world.holds.hold("outside /x");
-        let actor = start(&world).await;
-        let run = spawn(&actor, "run");
-        world.holds.until("outside /x", 1).await;
+        let (actor, run) = spawn_until(&world, "run", "outside /x").await;
         let other = spawn(&actor, "other");
         crate::until(|| actor.waiting() == 1, "the call is at the gate").await;
         world.holds.release("outside /x");

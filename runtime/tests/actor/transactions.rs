@@ -1,6 +1,6 @@
 //! `ctx.storage.transaction`.
 
-use crate::{call, host::id_of, prints, spawn, start, with_actors};
+use crate::{call, host::id_of, prints, spawn, spawn_until, start, with_actors};
 
 #[test]
 fn a_transaction_keeps_its_writes_and_returns_its_result() {
@@ -86,10 +86,7 @@ fn nothing_else_enters_while_a_transaction_is_open() {
             read() { return this.ctx.storage.get('n'); }
         }";
     with_actors(script, async |world| {
-        world.holds.hold("outside /x");
-        let actor = start(&world).await;
-        let run = spawn(&actor, "run");
-        world.holds.until("outside /x", 1).await;
+        let (actor, run) = spawn_until(&world, "run", "outside /x").await;
         let read = spawn(&actor, "read");
         crate::until(|| actor.waiting() == 1, "the call is at the gate").await;
         world.holds.release("outside /x");

@@ -3,6 +3,10 @@
 //! The log is the truth from where it was purged; a verified snapshot stands for what is before. State that ends
 //! before the log begins, or that does not belong to this log, is replaced by the newest snapshot that is whole and
 //! reaches the log. If there is none the node refuses to start: an empty replica must never vote as if it knew.
+//!
+//! State may also be ahead of the log: other replicas can commit an entry before this node's own disk has it, and the
+//! entry is applied at once. What then died with the process was never promised; the state is rebuilt from what the log
+//! has, and the rest comes from the leader. Only a node that votes alone must have had everything in its own log.
 
 use std::sync::Arc;
 
@@ -32,7 +36,11 @@ pub(super) fn recover(
     let (purged, last) = log.state().map_err(io)?;
     let found = snapshots.list(id)?;
     let mut group = store.group(id, incarnation)?;
-    if let Some(why) = foreign(&group, log, &found).map_err(io)? {
+    let why = match foreign(&group, log, &found).map_err(io)? {
+        Some(why) => Some(why),
+        None => ahead(&group, last.map(|log_id| log_id.index), &found, id)?,
+    };
+    if let Some(why) = why {
         tracing::warn!(group = id, why, "state does not belong to the log; it is dropped and rebuilt");
         drop(group);
         group = store.reset(id, incarnation)?;
@@ -40,7 +48,6 @@ pub(super) fn recover(
     let begin = purged.map(|log_id| log_id.index);
     let newest = found.first().cloned();
     if group.mark().index() >= begin {
-        ahead(&group, last.map(|log_id| log_id.index), &found, id)?;
         return Ok(Recovered { group, current: newest, loaded: false });
     }
     for snapshot in found.into_iter().filter(|snapshot| snapshot.head.mark.index() >= begin) {
@@ -77,12 +84,18 @@ fn foreign(group: &Group, log: &Log, found: &[Found]) -> std::io::Result<Option<
     }
 }
 
-/// Applied entries were durable in the log first; if they are not there, the log lost them.
-fn ahead(group: &Group, last: Option<u64>, found: &[Found], id: u32) -> Result<(), Error> {
-    let applied = group.mark().index();
+/// Why the state must be rebuilt because it is ahead of the log, if so.
+fn ahead(group: &Group, last: Option<u64>, found: &[Found], id: u32) -> Result<Option<&'static str>, Error> {
+    let mark = group.mark();
+    let applied = mark.index();
     let covered = found.iter().any(|snapshot| snapshot.head.mark.index() >= applied);
     if applied <= last || covered {
-        return Ok(());
+        return Ok(None);
+    }
+    let membership = codec::decode_membership(&mark.membership);
+    let membership = membership.map_err(|error| Error::Refused(format!("group {id}: {error}")))?;
+    if membership.voter_ids().count() > 1 {
+        return Ok(Some("other replicas committed its last entries before this log had them"));
     }
     Err(Error::Refused(format!(
         "group {id}: its state is at entry {}, its log ends at {}; the log lost entries that were acknowledged",

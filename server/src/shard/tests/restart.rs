@@ -1,9 +1,10 @@
 //! What a node knows after it was stopped, and after parts of its directory were lost.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::fleet::{Fleet, seq};
 use super::world::*;
 use crate::shard::{Applied, Rejection, Shard};
 
@@ -194,16 +195,31 @@ async fn a_directory_in_use_refuses_a_second_node() {
     shards.shutdown().await.unwrap();
 }
 
+/// The log's files as they are now, to be put back later.
+struct OldLog(Vec<(PathBuf, Vec<u8>)>);
+
+impl OldLog {
+    fn of(dir: &Path) -> Self {
+        Self(log_files(dir).map(|path| (path.clone(), fs::read(path).unwrap())).collect())
+    }
+
+    fn put_back(self, dir: &Path) {
+        log_files(dir).for_each(|path| fs::remove_file(path).unwrap());
+        self.0.into_iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
+    }
+}
+
+fn log_files(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(dir.join("wal")).unwrap().map(|file| file.unwrap().path())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_lost_its_end_refuses_to_start() {
     let world = World::new(1);
     let shards = world.start().await;
     done(&shards.shard(actor(1)).unwrap(), create(1)).await;
     shards.shutdown().await.unwrap();
-    let early = tempfile::tempdir().unwrap();
-    for path in files(&world, "wal") {
-        fs::copy(&path, early.path().join(path.file_name().unwrap())).unwrap();
-    }
+    let early = OldLog::of(world.path());
     let shards = world.start().await;
     let shard = shards.shard(actor(1)).unwrap();
     for seq in 1..=20 {
@@ -211,13 +227,33 @@ async fn a_log_that_lost_its_end_refuses_to_start() {
     }
     drop(shard);
     shards.shutdown().await.unwrap();
-    for path in files(&world, "wal") {
-        fs::remove_file(path).unwrap();
-    }
-    for path in fs::read_dir(early.path()).unwrap() {
-        let path = path.unwrap().path();
-        fs::copy(&path, world.path().join("wal").join(path.file_name().unwrap())).unwrap();
-    }
+    early.put_back(world.path());
     let error = world.try_start().await.err().unwrap().to_string();
     assert!(error.contains("the log lost entries that were acknowledged"), "{error}");
+}
+
+/// A quorum of others can commit an entry, and this node apply it, before its own log has it on disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn state_ahead_of_the_log_of_one_replica_of_three_is_rebuilt() {
+    let mut fleet = Fleet::new(3, Fleet::config(1)).await;
+    fleet.surely(&[0, 1, 2], 1, create(1)).await;
+    fleet.agree(&[0, 1, 2], 1).await;
+    fleet.stop(2).await;
+    let early = OldLog::of(fleet.nodes[2].dir.path());
+    fleet.start(2).await;
+    for n in 1..=20 {
+        fleet.surely(&[0, 1, 2], 1, write(1, 1, n, vec![put(n as u8, &[7; 300])])).await;
+    }
+    fleet.agree(&[0, 1, 2], 1).await;
+    // All of them, so that no leader remembers what the third had told it: in truth it had not told it yet.
+    for number in 0..3 {
+        fleet.stop(number).await;
+    }
+    early.put_back(fleet.nodes[2].dir.path());
+    for number in 0..3 {
+        fleet.start(number).await;
+    }
+    fleet.agree(&[0, 1, 2], 1).await;
+    assert_eq!(seq(&fleet.shard(2, 1), 1).await, Some(20));
+    fleet.stop_all().await;
 }

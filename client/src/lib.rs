@@ -22,12 +22,14 @@
 mod actor;
 mod client;
 mod cluster;
+mod deploy;
 mod error;
 mod fetch;
 
 pub use self::{
     actor::{Actor, Id, Reply},
     client::{Client, Page},
+    deploy::{Deployed, Versions, WorkerVersion},
     error::{Error, Outcome},
     fetch::ResponseBody,
 };

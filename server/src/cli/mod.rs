@@ -5,6 +5,7 @@
 mod actor;
 mod cluster;
 pub mod config;
+mod deploy;
 mod dev;
 mod file;
 mod logs;
@@ -19,6 +20,7 @@ use clap::{Parser, Subcommand};
 pub use self::{
     actor::ActorArgs,
     cluster::{AddArgs, ClusterArgs, InitArgs, JoinArgs},
+    deploy::{DeployArgs, VersionsArgs},
     dev::DevArgs,
     logs::{LogArgs, LogFormat},
     serve::ServeArgs,
@@ -33,6 +35,7 @@ Examples:
   lethe dev examples/counter --port 8080      serve another one on another port
   lethe actor call Room lobby say '[\"hi\"]'    call a method of an actor
   lethe serve --config lethe.toml             run a node of a cluster
+  lethe deploy examples/counter               deploy a project to a cluster
   lethe cluster status                        look at the cluster
 
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage. stdout is data, stderr is talk.";
@@ -64,6 +67,10 @@ pub enum Command {
     Serve(ServeArgs),
     /// Make a cluster, add nodes to it, look at it and change it.
     Cluster(ClusterArgs),
+    /// Deploy a Workers project to a cluster.
+    Deploy(DeployArgs),
+    /// Look at the versions a cluster keeps, and go back to one.
+    Versions(VersionsArgs),
     /// Call, destroy, list and show actors of a running node.
     #[command(after_help = actor::EXAMPLES)]
     Actor(ActorArgs),
@@ -95,6 +102,8 @@ where
         Command::Actor(args) => args.json(),
         Command::Cluster(args) => args.json(),
         Command::Dev(_) | Command::Serve(_) => false,
+        Command::Deploy(args) => args.json(),
+        Command::Versions(args) => args.json(),
     };
     let done = cli.logs.init().and_then(|()| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -104,6 +113,8 @@ where
                 Command::Dev(args) => act(Task::Dev(args)).await,
                 Command::Serve(args) => act(Task::Serve(args)).await,
                 Command::Cluster(args) => args.run(act, &mut std::io::stdout()).await,
+                Command::Deploy(args) => args.run(&mut std::io::stdout()).await,
+                Command::Versions(args) => args.run(&mut std::io::stdout()).await,
                 Command::Actor(args) => args.run(&mut std::io::stdout()).await,
             }
         })

@@ -7,6 +7,7 @@
 //!  other nodes <──pulse──> Contacts: reports, who is reachable, who is well
 //! ```
 
+mod acting;
 mod addresses;
 mod answers;
 mod config;

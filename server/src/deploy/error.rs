@@ -80,6 +80,9 @@ pub enum Error {
     /// The project is larger than a limit.
     #[error("{0}")]
     TooLarge(String),
+    /// Bytes that were sent as a project.
+    #[error("the package cannot be used: {0}")]
+    Package(String),
     /// A namespace that no binding or class has, or more than one.
     #[error("{0}")]
     Namespace(String),

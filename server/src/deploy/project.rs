@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lethe_runtime::program::{Binding, Source};
+use lethe_runtime::program::{Binding, Module, Source};
 
 use super::{
     bundle, config,
@@ -31,6 +31,8 @@ pub struct Project {
     pub root: PathBuf,
     /// File name of the configuration.
     pub config_file: &'static str,
+    /// Its text.
+    pub(super) config_text: String,
     /// What the configuration says.
     pub config: Config,
     /// Actor namespaces.
@@ -60,25 +62,39 @@ impl Project {
         let (mut config, warnings) = config::parse(config_file, &text)?;
         add_secrets(&root, &mut config)?;
         let namespaces = Namespaces::new(&config.name, &config.actors, &config.migrations);
-        Ok((Self { root, config_file, config, namespaces }, warnings))
+        Ok((Self { root, config_file, config_text: text, config, namespaces }, warnings))
+    }
+
+    /// A project of which only the configuration is here.
+    pub(super) fn from_text(config_file: &str, text: String) -> Result<(Self, Vec<Warning>), Error> {
+        let known = CONFIG_FILES.into_iter().find(|name| *name == config_file);
+        let config_file = known.ok_or_else(|| Error::Package(format!("{config_file:?} is no configuration")))?;
+        let (config, warnings) = config::parse(config_file, &text)?;
+        let namespaces = Namespaces::new(&config.name, &config.actors, &config.migrations);
+        Ok((Self { root: PathBuf::new(), config_file, config_text: text, config, namespaces }, warnings))
     }
 
     /// Collects the worker's modules, following imports from the entry module. Blocks on the file system.
     pub fn source(&self) -> Result<Source, Error> {
         let bundle = bundle::collect(self)?;
+        Ok(self.assemble(bundle.main, bundle.modules))
+    }
+
+    /// What a runtime compiles, of modules that are known.
+    pub(super) fn assemble(&self, main: String, modules: BTreeMap<String, Module>) -> Source {
         let vars = self.config.vars.iter().map(|(name, value)| (name.clone(), Binding::Json(value.clone())));
         let actors = self
             .config
             .actors
             .iter()
             .map(|actor| (actor.binding.clone(), Binding::ActorNamespace { class_name: actor.class_name.clone() }));
-        Ok(Source {
+        Source {
             name: self.config.name.clone(),
-            main: bundle.main,
-            modules: bundle.modules,
+            main,
+            modules,
             env: vars.chain(actors).collect::<BTreeMap<_, _>>(),
             limits: self.config.limits,
-        })
+        }
     }
 
     /// Checks that every bound class is among the classes the compiled worker exports.

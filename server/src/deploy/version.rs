@@ -56,6 +56,11 @@ impl Version {
         Self { id: Uuid::now_v7(), name, program, ids: ids.collect(), namespaces, egress }
     }
 
+    /// The same under the identity that the cluster knows it by.
+    pub fn identified(self, id: Uuid) -> Self {
+        Self { id, ..self }
+    }
+
     /// Identity of this version; later versions compare greater.
     pub fn id(&self) -> Uuid {
         self.id

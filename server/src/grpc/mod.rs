@@ -4,10 +4,11 @@
 //! bind(config) ──> Bound ── serve(calls, directory, operator) ──> Handle ── drain() ──> the end
 //! ```
 //!
-//! The services are `lethe.v1.Actors` and `lethe.v1.Cluster`; their `.proto` files are their documentation. Every error
+//! The services are `lethe.v1.Actors`, `lethe.v1.Cluster` and `lethe.v1.Deployments`; their `.proto` files are their documentation. Every error
 //! carries its code and its outcome in a trailer; `error.rs` is the one table for that.
 
 mod accept;
+mod deployer;
 mod directory;
 mod doors;
 mod entry;
@@ -28,7 +29,7 @@ use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use lethe_proto::{
     MESSAGE_BYTES_MAX,
-    v1::{actors_server::ActorsServer, cluster_server::ClusterServer},
+    v1::{actors_server::ActorsServer, cluster_server::ClusterServer, deployments_server::DeploymentsServer},
 };
 use lethe_runtime::host::{ActorCall, ActorReply};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -36,7 +37,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, transport::Server};
 
 use self::{doors::Doors, entry::Entry, service::Service};
-use crate::actor::{ActorRef, Call, Failed, Place};
+use crate::{
+    actor::{ActorRef, Call, Failed, Place},
+    deploy::Releases,
+};
 
 pub use self::{
     directory::{ActorInfo, ActorState, Directory},
@@ -102,6 +106,7 @@ pub struct Bound {
     config: Config,
     listener: TcpListener,
     address: SocketAddr,
+    releases: Option<Releases>,
 }
 
 /// Binds the port, before any heavy work is done.
@@ -113,7 +118,7 @@ pub async fn bind(config: Config) -> Result<Bound, Error> {
     };
     let listener = TcpListener::bind(address).await.map_err(fail)?;
     let address = listener.local_addr().map_err(|error| Error::Listen { address, error })?;
-    Ok(Bound { config, listener, address })
+    Ok(Bound { config, listener, address, releases: None })
 }
 
 impl Bound {
@@ -122,13 +127,19 @@ impl Bound {
         self.address
     }
 
+    /// Projects may be deployed over it.
+    pub fn with_releases(self, releases: Releases) -> Self {
+        Self { releases: Some(releases), ..self }
+    }
+
     /// Serves until [`Handle::drain`].
     pub fn serve(self, calls: Arc<dyn Call>, directory: Arc<dyn Directory>, operator: Arc<dyn Operator>) -> Handle {
-        let Self { config, listener, .. } = self;
+        let Self { config, listener, releases, .. } = self;
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let actors = actors(Arc::new(Everywhere(calls)), directory, cut.clone());
         let cluster = ClusterServer::new(operator::Service { operator, cut: cut.clone() });
-        let service = Entry::new(Doors::new(actors, cluster), config.calls_max);
+        let deployments = DeploymentsServer::new(deployer::Service { releases, cut: cut.clone() });
+        let service = Entry::new(Doors::new(Doors::new(actors, cluster), deployments), config.calls_max);
         let server = Server::builder()
             .max_concurrent_streams(config.connection_calls_max)
             .http2_keepalive_interval(Some(Duration::from_millis(config.keepalive_interval_ms)))

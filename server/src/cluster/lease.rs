@@ -16,9 +16,16 @@ use super::error::Stale;
 /// When the registry was last confirmed, and what acts on it.
 pub(super) struct Lease {
     lease_ms: u64,
-    confirmed: Mutex<Option<Instant>>,
+    confirmed: Mutex<Confirmed>,
     /// For each part of the node that acts on the registry: the revision it acts on.
     followers: Mutex<Vec<watch::Receiver<u64>>>,
+}
+
+#[derive(Default)]
+struct Confirmed {
+    at: Option<Instant>,
+    /// When the last part was added that has to reach a revision: what began before did not wait for it.
+    since: Option<Instant>,
 }
 
 /// A part of the node that acts on the registry, and has to say how far it is.
@@ -39,13 +46,14 @@ impl Follower {
 
 impl Lease {
     pub fn new(lease_ms: u64) -> Self {
-        Self { lease_ms, confirmed: Mutex::new(None), followers: Mutex::default() }
+        Self { lease_ms, confirmed: Mutex::default(), followers: Mutex::default() }
     }
 
-    /// Another part of the node that has to reach a revision before it counts.
+    /// Another part of the node that has to reach a revision before it counts. Nothing is confirmed before it has.
     pub fn follower(&self) -> Follower {
         let (reached, followed) = watch::channel(0);
         self.followers.lock().push(followed);
+        *self.confirmed.lock() = Confirmed { at: None, since: Some(Instant::now()) };
         Follower { reached }
     }
 
@@ -65,12 +73,14 @@ impl Lease {
     /// All that was written before `began` is known here and acted on.
     pub fn confirm(&self, began: Instant) {
         let mut confirmed = self.confirmed.lock();
-        *confirmed = (*confirmed).max(Some(began));
+        if Some(began) >= confirmed.since {
+            confirmed.at = confirmed.at.max(Some(began));
+        }
     }
 
     /// Whether anything new may be started at `now`.
     pub fn check(&self, now: Instant) -> Result<(), Stale> {
-        match *self.confirmed.lock() {
+        match self.confirmed.lock().at {
             None => Err(Stale::Starting),
             Some(began) => {
                 let age = now.saturating_duration_since(began);
@@ -95,6 +105,21 @@ mod tests {
         assert_eq!(lease.check(start + ms(3_999)), Ok(()));
         assert_eq!(lease.check(start + ms(4_000)), Err(Stale::Lapsed(3_000)));
         assert_eq!(lease.check(start + ms(9_000)), Err(Stale::Lapsed(8_000)));
+    }
+
+    #[test]
+    fn what_was_confirmed_without_a_part_does_not_count_once_it_is_there() {
+        let (lease, before) = (Lease::new(3_000), Instant::now() - ms(1));
+        lease.confirm(before);
+        let part = lease.follower();
+        assert_eq!(lease.check(before), Err(Stale::Starting));
+        // Began before the part was there, so it was not waited for.
+        lease.confirm(before);
+        assert_eq!(lease.check(before), Err(Stale::Starting));
+        let after = Instant::now();
+        lease.confirm(after);
+        assert_eq!(lease.check(after), Ok(()));
+        drop(part);
     }
 
     #[test]

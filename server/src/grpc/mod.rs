@@ -127,9 +127,9 @@ impl Bound {
         self.address
     }
 
-    /// Projects may be deployed over it.
-    pub fn with_releases(self, releases: Releases) -> Self {
-        Self { releases: Some(releases), ..self }
+    /// Projects may be deployed over it, if there is something to deploy them to.
+    pub fn with_releases(self, releases: Option<Releases>) -> Self {
+        Self { releases, ..self }
     }
 
     /// Serves until [`Handle::drain`].

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     actor::{self, Actors, Call, Homes},
     cluster::{self, Announce, Begin, Cluster, HandOver, Keys, keys},
-    deploy::{Deployments, Project},
+    deploy::{Deployments, Project, Releases},
     egress::{self, Fetcher},
     gateway::{self, Gateway},
     grpc,
@@ -104,6 +104,8 @@ pub struct Node {
     keys: Keys,
     shards: Arc<Shards>,
     cluster: Cluster,
+    /// None where the project comes from a directory.
+    releases: Option<Releases>,
     peer: Option<peer::Handle>,
     http: gateway::Handle,
     grpc: grpc::Handle,
@@ -201,6 +203,7 @@ impl Node {
             begin: ports.begin,
         };
         let cluster = Cluster::start(config.cluster, deps);
+        let releases = project.is_none().then(|| Releases::start(cluster.clone(), engine.clone(), deployments.clone()));
         let map = cluster.map();
         keys.start(&shards, transport, Arc::new(move |actor| Some(map.borrow().as_ref()?.group_of(actor))));
         let peer = ports.peer.map(|bound| bound.serve(handlers(&shards, &cluster, &keys)));
@@ -230,7 +233,7 @@ impl Node {
         }
         let guarded = Arc::new(Guarded::new((*router).clone(), cluster.clone()));
         let operator = Arc::new(ClusterOperator::new(cluster.clone()));
-        let grpc = ports.grpc.serve(guarded, Arc::new(directory), operator);
+        let grpc = ports.grpc.with_releases(releases.clone()).serve(guarded, Arc::new(directory), operator);
         let call: Arc<dyn Call> = router.clone();
         let workers = Workers {
             engine: engine.clone(),
@@ -242,8 +245,21 @@ impl Node {
         };
         let http = ports.http.serve(Arc::new(Guarded::new(workers, cluster.clone())));
         let addresses = ports.addresses;
-        let node =
-            Self { addresses, engine, deployments, actors, keys, shards, cluster, peer, http, grpc, router, hand_over };
+        let node = Self {
+            addresses,
+            engine,
+            deployments,
+            actors,
+            keys,
+            shards,
+            cluster,
+            releases,
+            peer,
+            http,
+            grpc,
+            router,
+            hand_over,
+        };
         node.ready().await?;
         Ok(node)
     }
@@ -291,11 +307,14 @@ impl Node {
     /// Stops: leadership is handed over while requests are still served, no new requests, those in flight finish, actors
     /// are drained, the peer port closes, and then the log.
     pub async fn stop(self) -> Result<()> {
-        let Self { engine, actors, keys, shards, cluster, peer, http, grpc, router, hand_over, .. } = self;
+        let Self { engine, actors, keys, shards, cluster, releases, peer, http, grpc, router, hand_over, .. } = self;
         cluster.step_down(Instant::now() + STEP_DOWN_MAX).await;
         tokio::join!(http.drain(), grpc.drain());
         engine.idle().await;
         actors.stop().await;
+        if let Some(releases) = releases {
+            releases.stop().await;
+        }
         cluster.stop().await;
         keys.stop().await;
         if let Some(peer) = peer {

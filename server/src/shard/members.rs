@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
-use openraft::{ChangeMembers, Instant, LogIdOptionExt};
+use openraft::{ChangeMembers, Instant, LogIdOptionExt, RaftMetrics};
 
 use super::types::{Peer, StoredMembership, Types};
 use super::{ChangeError, NodeId, Shard};
@@ -147,16 +147,20 @@ impl Shard {
 
     /// Proposes a change and waits until it is committed. It goes on if the caller leaves.
     async fn change(&self, change: ChangeMembers<NodeId, Peer>, keep: bool) -> Result<(), ChangeError> {
-        let raft = self.replica.raft.clone();
+        let (raft, wait) = (self.replica.raft.clone(), self.replica.change_wait);
         let Ok(turn) = self.replica.change.clone().try_acquire_owned() else { return Err(ChangeError::Pending) };
         let changing = self.replica.tasks.spawn(async move {
             let _turn = turn;
-            raft.change_membership(change, keep).await
+            let changed = raft.change_membership(change, keep).await?;
+            // Whoever hears that it is done also sees it.
+            let told = |now: &RaftMetrics<Types>| *now.committed_membership_config.log_id() >= Some(changed.log_id);
+            drop(raft.wait(Some(wait)).metrics(told, "the members are known").await);
+            Ok(())
         });
         match tokio::time::timeout(self.replica.change_wait, changing).await {
             Err(_) => Err(ChangeError::Unknown("it is not committed yet".to_owned())),
             Ok(Err(_)) => Err(ChangeError::Stopped),
-            Ok(Ok(Ok(_))) => Ok(()),
+            Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(RaftError::Fatal(_)))) => Err(ChangeError::Stopped),
             Ok(Ok(Err(RaftError::APIError(error)))) => Err(change_error(error)),
         }

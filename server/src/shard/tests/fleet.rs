@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use super::net::{Net, Way};
-use super::world::{Erased, actor};
+use super::world::{Erased, actor, write};
 use crate::shard::{
-    Applied, Begin, ChangeError, ClusterId, Command, Config, Deps, Epoch, Identity, NodeId, ProposeError, Shard,
+    Applied, Begin, ChangeError, ClusterId, Command, Config, Deps, Identity, NodeId, RecordOp, Rejection, Shard,
     Shards, TOPICS,
 };
 use crate::store::vfs::StdVfs;
@@ -125,12 +125,9 @@ impl Fleet {
         self.shards(first).create(group, incarnation(first), Begin::Lead).await.unwrap();
         for member in members.iter().filter(|member| **member != first) {
             self.shards(*member).create(group, incarnation(*member), Begin::Join).await.unwrap();
-            self.changed(members, group, |shard| async move {
-                shard.add_learner(self.id(*member), incarnation(*member)).await
-            })
-            .await;
+            self.changed(members, group, |shard| add(self, shard, *member, incarnation(*member))).await;
         }
-        self.changed(members, group, |shard| async move { shard.change_voters(self.ids(members)).await }).await;
+        self.changed(members, group, |shard| vote(self, shard, members)).await;
     }
 
     /// Changes members through whoever leads among these nodes, until it is so: a busy machine may elect somebody else,
@@ -220,6 +217,13 @@ impl Fleet {
         }
     }
 
+    /// Writes to an actor, by `surely`: the attempt that went through may be an earlier one, whose result nobody told.
+    pub async fn written(&self, numbers: &[usize], group: u32, n: u8, seq: u64, ops: Vec<RecordOp>) {
+        let outcome = self.surely(numbers, group, write(n, 1, seq, ops)).await;
+        let again = Applied::Rejected(Rejection::StaleSequence(seq));
+        assert!(outcome == Applied::Written || outcome == again, "write {seq}: {outcome:?}");
+    }
+
     /// Waits until the replicas of a group on these nodes have applied the same entries, and compares what they hold.
     pub async fn agree(&self, numbers: &[usize], group: u32) {
         let shards: Vec<Shard> = numbers.iter().map(|number| self.shard(*number, group)).collect();
@@ -236,6 +240,16 @@ impl Fleet {
     }
 }
 
+/// For `changed`: adds a node as a learner.
+pub async fn add(fleet: &Fleet, shard: Shard, number: usize, incarnation: u64) -> Result<(), ChangeError> {
+    shard.add_learner(fleet.id(number), incarnation).await
+}
+
+/// For `changed`: makes these nodes the voters.
+pub async fn vote(fleet: &Fleet, shard: Shard, numbers: &[usize]) -> Result<(), ChangeError> {
+    shard.change_voters(fleet.ids(numbers)).await
+}
+
 /// The incarnation every replica of a node has, unless a test says otherwise.
 pub fn incarnation(number: usize) -> u64 {
     number as u64 + 1
@@ -248,12 +262,6 @@ pub async fn within<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -
         assert!(Instant::now() < deadline, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-}
-
-/// Proposes in the epoch the node has now.
-pub async fn propose(shard: &Shard, command: Command) -> Result<Applied, ProposeError> {
-    let epoch: Option<Epoch> = *shard.leadership().borrow();
-    shard.propose(epoch.expect("it leads"), command).await
 }
 
 /// The last sequence of an actor on a node.

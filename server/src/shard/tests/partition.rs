@@ -15,7 +15,7 @@ async fn a_leader_that_is_heard_but_hears_nobody_is_replaced() {
     for other in &others {
         fleet.net.set(fleet.id(*other), fleet.id(deaf), Way::Cut);
     }
-    fleet.surely(&others, 1, write(1, 1, 1, vec![put(1, b"new")])).await;
+    fleet.written(&others, 1, 1, 1, vec![put(1, b"new")]).await;
     fleet.net.heal();
     fleet.agree(&[0, 1, 2], 1).await;
     assert_eq!(seq(&fleet.shard(deaf, 1), 1).await, Some(1));
@@ -34,7 +34,7 @@ async fn a_leader_that_only_reaches_the_node_others_need_does_not_block_them() {
     fleet.stop(down).await;
     fleet.isolate(old, Way::Cut);
     fleet.net.set_both(fleet.id(old), fleet.id(bridge), Way::Open);
-    fleet.surely(&quorum, 1, write(1, 1, 1, vec![])).await;
+    fleet.written(&quorum, 1, 1, 1, vec![]).await;
     fleet.net.heal();
     fleet.start(down).await;
     fleet.agree(&[0, 1, 2, 3, 4], 1).await;
@@ -56,7 +56,7 @@ async fn slow_ways_and_repeated_messages_change_nothing() {
         fleet.net.set(fleet.id(from), fleet.id(to), way);
     }
     for n in 1..=50 {
-        fleet.surely(&[0, 1, 2], 1, write(1, 1, n, vec![put(n as u8, &[n as u8; 50])])).await;
+        fleet.written(&[0, 1, 2], 1, 1, n, vec![put(n as u8, &[n as u8; 50])]).await;
     }
     fleet.agree(&[0, 1, 2], 1).await;
     assert_eq!(seq(&fleet.shard(0, 1), 1).await, Some(50));

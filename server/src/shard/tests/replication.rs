@@ -1,6 +1,6 @@
 //! Three replicas and what becomes of them when nodes or ways between them fail.
 
-use super::fleet::{Fleet, propose, seq, within};
+use super::fleet::{Fleet, seq, within};
 use super::net::Way;
 use super::world::*;
 use crate::shard::{Applied, NotDone, ProposeError, ReadError};
@@ -15,10 +15,8 @@ async fn three() -> Fleet {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_acknowledged_is_on_all_replicas() {
     let fleet = three().await;
-    let leader = fleet.leader(1).await;
-    let shard = fleet.shard(leader, 1);
-    for n in 1..=100 {
-        assert_eq!(propose(&shard, write(1, 1, n, vec![put(n as u8, &[7; 300])])).await, Ok(Applied::Written));
+    for seq in 1..=100 {
+        fleet.written(&[0, 1, 2], 1, 1, seq, vec![put(seq as u8, &[7; 300])]).await;
     }
     fleet.agree(&[0, 1, 2], 1).await;
     for number in 0..3 {
@@ -32,13 +30,11 @@ async fn another_node_leads_when_the_leader_is_gone_and_has_everything() {
     let mut fleet = three().await;
     let mut written = 0;
     for _ in 0..3 {
-        let leader = fleet.leader(1).await;
-        let shard = fleet.shard(leader, 1);
         for _ in 0..20 {
             written += 1;
-            assert_eq!(propose(&shard, write(1, 1, written, vec![put(3, &[1; 100])])).await, Ok(Applied::Written));
+            fleet.written(&[0, 1, 2], 1, 1, written, vec![put(3, &[1; 100])]).await;
         }
-        drop(shard);
+        let leader = fleet.leader(1).await;
         fleet.stop(leader).await;
         let next = fleet.leader(1).await;
         assert_eq!(seq(&fleet.shard(next, 1), 1).await, Some(written));

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::fleet::{Fleet, propose, within};
+use super::fleet::{Fleet, add, vote, within};
 use super::net::{Fate, Fates};
 use super::world::*;
 use crate::peer::Topic;
-use crate::shard::{Applied, Begin, Config};
+use crate::shard::{Begin, Config};
 
 /// Three nodes of which one is down, and the others no longer have the log from the time it was up.
 async fn one_behind() -> (Fleet, usize) {
@@ -25,7 +25,7 @@ async fn one_behind() -> (Fleet, usize) {
     while up.iter().any(|number| fleet.shard(*number, 1).metrics().purged <= Some(had)) {
         seq += 1;
         let value = vec![seq as u8; 9000];
-        fleet.surely(&up, 1, write(1, 1, seq, vec![put(seq as u8, &value)])).await;
+        fleet.written(&up, 1, 1, seq, vec![put(seq as u8, &value)]).await;
     }
     (fleet, behind)
 }
@@ -83,12 +83,10 @@ async fn a_new_node_of_an_old_group_begins_with_a_snapshot() {
     fleet.shards(new).create(1, 9, Begin::Join).await.unwrap();
     let up: Vec<usize> = (0..3).filter(|number| *number != behind).collect();
     let group: Vec<usize> = up.iter().copied().chain([new]).collect();
-    let lead = fleet.shard(fleet.leader_among(&up, 1).await, 1);
-    lead.add_learner(fleet.id(new), 9).await.unwrap();
-    lead.change_voters(fleet.ids(&group)).await.unwrap();
-    assert!(matches!(propose(&lead, create(3)).await, Ok(Applied::Activated(_))));
+    fleet.changed(&up, 1, |shard| add(&fleet, shard, new, 9)).await;
+    fleet.changed(&up, 1, |shard| vote(&fleet, shard, &group)).await;
+    fleet.surely(&group, 1, create(3)).await;
     fleet.agree(&group, 1).await;
     assert!(fleet.shard(new, 1).metrics().snapshot.is_some());
-    drop(lead);
     fleet.stop_all().await;
 }

@@ -68,7 +68,8 @@ impl Client {
     /// Lists actors of a namespace whose ids come after `after`, at most `limit` (0: the server's choice).
     pub async fn list(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Page, Error> {
         let after = after.unwrap_or_default().to_owned();
-        let request = self.request(v1::ListRequest { namespace: namespace.to_owned(), after, limit });
+        let request =
+            self.request(v1::ListRequest { namespace: namespace.to_owned(), after, limit, groups: Vec::new() });
         let reply = self.bounded(self.stub().list(request)).await?;
         Ok(Page { actors: reply.actors, next: Some(reply.next).filter(|next| !next.is_empty()) })
     }

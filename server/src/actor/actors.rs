@@ -64,6 +64,8 @@ pub struct Config {
     pub call_timeout: Duration,
     /// Longest wait for a group that has no leader that this node knows.
     pub leader_timeout: Duration,
+    /// How long calls in flight may run on before their group is handed over to another node.
+    pub release_wait: Duration,
     /// Most bytes of names and values that one `get` or `list` may give; one that would give more is refused.
     pub read_bytes_max: usize,
 }
@@ -77,6 +79,7 @@ impl Default for Config {
             drain: Duration::from_secs(30),
             call_timeout: Duration::from_secs(120),
             leader_timeout: Duration::from_millis(500),
+            release_wait: Duration::from_secs(5),
             read_bytes_max: 64 << 20,
         }
     }
@@ -116,7 +119,7 @@ pub(super) struct Slots {
 }
 
 pub(super) struct Inner {
-    config: Config,
+    pub(super) config: Config,
     deps: Deps,
     pub(super) slots: Mutex<Slots>,
     pub(super) releases: Arc<Releases>,
@@ -155,7 +158,11 @@ impl Actors {
             let late = |_| CallError { outcome: Outcome::NotDone, ..error::deadline() };
             let live = live.await.map_err(late)??;
             match live.enter() {
-                Ok(entered) => break entered,
+                Ok(entered) => {
+                    // Looked at from inside, so that a release either sees the call or is seen by it.
+                    self.inner.releases.refuse(entered.group())?;
+                    break entered;
+                }
                 Err(Refused::Full(reason)) => return Err(reason.into()),
                 Err(Refused::Closed) => tokio::task::yield_now().await,
             }

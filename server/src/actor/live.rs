@@ -157,6 +157,11 @@ impl Drop for Entered {
 }
 
 impl Entered {
+    /// The actor's Raft group.
+    pub fn group(&self) -> u32 {
+        self.live.proof.shard.id()
+    }
+
     /// Runs one call. What it gives back may be released: the writes it rests on are committed, or, if there are none,
     /// this node was confirmed to lead after the call arrived.
     pub async fn call(self, call: ActorCall) -> Result<ActorReply, CallError> {

@@ -1,11 +1,13 @@
 //! Handing a group's actors over: they end in an orderly way here before another node leads the group.
 //!
 //! ```text
-//! serve on, until no call has been under way for long ──> take no more ──> a moment for the rest ──> end all
+//! serve on, while a call takes long ──> take no more, for a moment ──> no call is left: end all
+//!                  ▲                                │
+//!                  └────── one turned out to take long: serve on
 //! ```
 //!
-//! Calls that come once nothing more is taken are told that this node does not lead, and find the next leader. So a
-//! group is without service only from "take no more" until the next leader has its first actor.
+//! Calls that come while nothing more is taken are told that this node does not lead, and are tried again by the router.
+//! So a group is without service only from the last "take no more" until the next leader has its first actor.
 
 use std::{
     collections::HashMap,
@@ -22,8 +24,6 @@ use crate::cluster::HandOver;
 
 /// Calls under way for longer are waited for before the group is without service.
 const LONG: Duration = Duration::from_millis(50);
-/// For this long, at most.
-const LONG_WAIT: Duration = Duration::from_secs(5);
 /// How often to look for calls that take long.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How long the remaining calls have to end, while the group is without service.
@@ -36,7 +36,7 @@ pub(super) struct Releases {
 }
 
 impl Releases {
-    /// Refuses a start in a group that is being handed over.
+    /// Refuses what would begin in a group that is being handed over.
     pub fn refuse(&self, group: u32) -> Result<(), Failed> {
         match self.groups.lock().contains_key(&group) {
             true => Err(Failed::NotLeader { leader: None }),
@@ -50,7 +50,7 @@ impl Releases {
     }
 }
 
-/// As long as this lives, no actor of the group starts on this node.
+/// As long as this lives, no call enters an actor of the group on this node.
 pub struct Released {
     releases: Arc<Releases>,
     group: u32,
@@ -69,22 +69,26 @@ impl Drop for Released {
 }
 
 impl Actors {
-    /// Ends all actors of a group: calls under way may finish within a bound, and what they wrote is committed. No
-    /// actor of the group starts here until what this returns is dropped.
+    /// Ends all actors of a group: calls under way may finish within `Config::release_wait`, and what they wrote is
+    /// committed. No call enters an actor of the group here until what this returns is dropped.
     pub async fn release(&self, group: u32) -> Released {
-        let until = Instant::now() + LONG_WAIT;
-        while Instant::now() < until && self.inner.live_of(group).iter().any(|(_, _, live)| is_long(live)) {
-            tokio::time::sleep(LOOK_AGAIN).await;
+        let until = Instant::now() + self.inner.config.release_wait;
+        loop {
+            while Instant::now() < until && self.inner.live_of(group).iter().any(|(_, _, live)| is_long(live)) {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            let released = self.inner.releases.begin(group);
+            let ending = self.inner.live_of(group);
+            futures::future::join_all(ending.iter().map(|(_, _, live)| live.drain(LAST_WAIT))).await;
+            let quiet = ending.iter().all(|(_, _, live)| live.oldest_call().is_none());
+            if quiet || Instant::now() >= until {
+                for (id, serial, live) in ending {
+                    live.end(error::unavailable("the actor's group is handed over to another node", Outcome::Unknown));
+                    self.inner.forget(id, serial);
+                }
+                return released;
+            }
         }
-        let released = self.inner.releases.begin(group);
-        let ending = self.inner.live_of(group);
-        ending.iter().for_each(|(_, _, live)| live.close());
-        futures::future::join_all(ending.iter().map(|(_, _, live)| live.drain(LAST_WAIT))).await;
-        for (id, serial, live) in ending {
-            live.end(error::unavailable("the actor's group is handed over to another node", Outcome::Unknown));
-            self.inner.forget(id, serial);
-        }
-        released
     }
 }
 

@@ -2,11 +2,10 @@
 
 use futures::future::BoxFuture;
 use lethe_proto::{ActorId, v1};
-use lethe_runtime::host::CallError;
 use uuid::Uuid;
 
 use crate::{
-    actor::ActorRef,
+    actor::{ActorRef, Failed},
     deploy::{self, Namespace},
 };
 
@@ -15,16 +14,24 @@ pub trait Directory: Send + Sync + 'static {
     /// The namespace a caller means by `text`: `script/Class`, or a binding or class name where only one fits.
     fn namespace(&self, text: &str) -> Result<Namespace, deploy::Error>;
 
-    /// At most `limit` actors whose ids come after `after`, in the order of their ids, tombstones included.
-    fn list(
-        &self,
-        namespace: Namespace,
-        after: Option<ActorId>,
-        limit: usize,
-    ) -> BoxFuture<'static, Result<Vec<ActorInfo>, CallError>>;
+    /// Actors in the order of their ids, tombstones included.
+    fn list(&self, what: Listing) -> BoxFuture<'static, Result<Vec<ActorInfo>, Failed>>;
 
     /// One actor or its tombstone; `None` if there never was one.
-    fn show(&self, actor: ActorRef) -> BoxFuture<'static, Result<Option<ActorInfo>, CallError>>;
+    fn show(&self, actor: ActorRef) -> BoxFuture<'static, Result<Option<ActorInfo>, Failed>>;
+}
+
+/// Which actors to list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Those of this namespace,
+    pub namespace: Namespace,
+    /// whose ids come after this one,
+    pub after: Option<ActorId>,
+    /// in these Raft groups, or in all if there are none,
+    pub groups: Vec<u32>,
+    /// and not more than this.
+    pub limit: usize,
 }
 
 /// What is known of an actor.
@@ -73,6 +80,44 @@ impl From<ActorInfo> for v1::ActorInfo {
             incarnation: info.incarnation.to_string(),
             created_at_ms: info.created_at_ms,
             destroyed_at_ms,
+        }
+    }
+}
+
+/// What another node knows of an actor; none if it makes no sense.
+pub(super) fn from_wire(info: v1::ActorInfo) -> Option<ActorInfo> {
+    let state = match info.state() {
+        v1::ActorState::Asleep => ActorState::Asleep,
+        v1::ActorState::Awake => ActorState::Awake,
+        v1::ActorState::Destroyed => ActorState::Destroyed { at_ms: info.destroyed_at_ms.unwrap_or(0) },
+        v1::ActorState::Unspecified => return None,
+    };
+    Some(ActorInfo {
+        id: info.id.parse().ok()?,
+        namespace: info.namespace,
+        name: info.name,
+        state,
+        incarnation: Uuid::try_parse(&info.incarnation).ok()?,
+        created_at_ms: info.created_at_ms,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_an_actor_survives_the_wire() {
+        for state in [ActorState::Asleep, ActorState::Awake, ActorState::Destroyed { at_ms: 7 }] {
+            let info = ActorInfo {
+                id: ActorId([3; 32]),
+                namespace: "w/A".into(),
+                name: Some("n".into()),
+                state,
+                incarnation: Uuid::from_u128(5),
+                created_at_ms: 6,
+            };
+            assert_eq!(from_wire(info.clone().into()), Some(info));
         }
     }
 }

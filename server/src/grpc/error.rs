@@ -3,7 +3,6 @@
 //! A [`CallError`] or a refusal becomes a [`v1::Error`], sent as the trailer `lethe-error-bin` of a gRPC status; the
 //! other direction serves a node that calls an actor on another node.
 
-use bytes::Bytes;
 use lethe_proto::{
     ERROR_TRAILER, NodeId,
     v1::{self, ErrorCode},
@@ -119,8 +118,7 @@ fn encode(code: ErrorCode, outcome: Outcome, error: &JsError, leader: String) ->
 
 /// What a status from another node means. Without a trailer the call may have been lost on the way.
 pub(super) fn from_status(status: &Status) -> Failed {
-    let trailer = status.metadata().get_bin(ERROR_TRAILER).and_then(|value| value.to_bytes().ok());
-    if let Some(detail) = trailer.and_then(|bytes: Bytes| v1::Error::decode(bytes).ok()) {
+    if let Some(detail) = detail(status) {
         let outcome = match detail.outcome() {
             v1::Outcome::Done => Outcome::Done,
             v1::Outcome::NotDone => Outcome::NotDone,
@@ -145,6 +143,16 @@ pub(super) fn from_status(status: &Status) -> Failed {
     let outcome = if never_sent(status) { Outcome::NotDone } else { Outcome::Unknown };
     let error = JsError { name: name.into(), message: status.message().to_owned(), stack: String::new() };
     CallError { kind, error, outcome }.into()
+}
+
+/// Whether the answer is that there is no such actor.
+pub(super) fn is_unknown_actor(status: &Status) -> bool {
+    detail(status).is_some_and(|detail| detail.code() == ErrorCode::NoSuchActor)
+}
+
+fn detail(status: &Status) -> Option<v1::Error> {
+    let trailer = status.metadata().get_bin(ERROR_TRAILER)?.to_bytes().ok()?;
+    v1::Error::decode(trailer).ok()
 }
 
 /// Whether the request surely never reached the wire: there was no connection, or it closed before its turn came.

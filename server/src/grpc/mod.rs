@@ -43,7 +43,7 @@ use crate::{
 };
 
 pub use self::{
-    directory::{ActorInfo, ActorState, Directory},
+    directory::{ActorInfo, ActorState, Directory, Listing},
     operator::{Change, Operator},
     remote::{Remote, Remotes, Wire},
 };

@@ -37,7 +37,8 @@ use tonic::{
 };
 
 use super::{
-    error::from_status,
+    directory::{self, ActorInfo, Listing},
+    error::{from_status, is_unknown_actor},
     fetch::{split, wire_headers},
 };
 use crate::{
@@ -99,15 +100,61 @@ impl<T: Wire> Remote<T> {
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         Self { stub }
     }
+
+    /// Actors as the other node's directory knows them.
+    pub async fn list(&self, what: &Listing, deadline: Instant) -> Result<Vec<ActorInfo>, Failed> {
+        let mut stub = self.stub.clone();
+        let (mut found, mut after) = (Vec::new(), what.after.map(|id| id.to_string()).unwrap_or_default());
+        while found.len() < what.limit {
+            let request = v1::ListRequest {
+                namespace: what.namespace.name.clone(),
+                after,
+                limit: u32::try_from(what.limit - found.len()).unwrap_or(u32::MAX),
+                groups: what.groups.clone(),
+            };
+            let page = bounded(deadline, stub.list(timed(request, deadline))).await?.into_inner();
+            for info in page.actors {
+                found.push(directory::from_wire(info).ok_or_else(|| garbled("an actor in the list makes no sense"))?);
+            }
+            after = page.next;
+            if after.is_empty() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// One actor as the other node's directory knows it.
+    pub async fn show(&self, actor: ActorRef, deadline: Instant) -> Result<Option<ActorInfo>, Failed> {
+        let mut stub = self.stub.clone();
+        let actor = wire_actor(actor);
+        let request = v1::ShowRequest { actor: Some(actor) };
+        let shown = tokio::time::timeout_at(deadline.into(), stub.show(timed(request, deadline))).await;
+        let shown = match shown {
+            Ok(Ok(shown)) => shown.into_inner().actor,
+            Ok(Err(status)) if is_unknown_actor(&status) => return Ok(None),
+            Ok(Err(status)) => return Err(from_status(&status)),
+            Err(_) => return Err(late().into()),
+        };
+        let info = shown.and_then(directory::from_wire).ok_or_else(|| garbled("the actor makes no sense"))?;
+        Ok(Some(info))
+    }
 }
 
 /// The other nodes of the cluster, over their peer ports.
+#[derive(Clone)]
 pub struct Remotes(pub Peers);
+
+impl Remotes {
+    /// A node; none if it is not known where it is.
+    pub fn node(&self, node: NodeId) -> Option<Remote<Link>> {
+        Some(Remote::over(self.0.channel(node).ok()?))
+    }
+}
 
 impl Places for Remotes {
     fn place(&self, node: NodeId) -> Option<Arc<dyn Place>> {
-        let link = self.0.channel(node).ok()?;
-        Some(Arc::new(Remote::over(link)))
+        Some(Arc::new(self.node(node)?))
     }
 }
 
@@ -120,8 +167,7 @@ impl<T: Wire> Place for Remote<T> {
     ) -> BoxFuture<'static, Result<ActorReply, Failed>> {
         let stub = self.stub.clone();
         Box::pin(async move {
-            let actor =
-                v1::Actor { namespace: to.namespace, id: Some(actor::Id::Hex(to.id.to_string())), known_name: to.name };
+            let actor = wire_actor(to);
             match call {
                 ActorCall::Method { method, args } => call_method(stub, actor, method, args, deadline).await,
                 ActorCall::Fetch(request) => fetch(stub, actor, request, deadline).await,
@@ -268,15 +314,18 @@ fn timed<T>(message: T, deadline: Instant) -> Request<T> {
 async fn bounded<T>(deadline: Instant, answer: impl Future<Output = Result<T, Status>>) -> Result<T, Failed> {
     match tokio::time::timeout_at(deadline.into(), answer).await {
         Ok(answer) => answer.map_err(|status| from_status(&status)),
-        Err(_) => {
-            let error = JsError {
-                name: "TimeoutError".into(),
-                message: "the actor's node did not answer before the deadline".into(),
-                stack: String::new(),
-            };
-            Err(CallError { kind: CallErrorKind::Deadline, error, outcome: Outcome::Unknown }.into())
-        }
+        Err(_) => Err(late().into()),
     }
+}
+
+fn late() -> CallError {
+    let message = "the actor's node did not answer before the deadline".into();
+    let error = JsError { name: "TimeoutError".into(), message, stack: String::new() };
+    CallError { kind: CallErrorKind::Deadline, error, outcome: Outcome::Unknown }
+}
+
+fn wire_actor(to: ActorRef) -> v1::Actor {
+    v1::Actor { namespace: to.namespace, id: Some(actor::Id::Hex(to.id.to_string())), known_name: to.name }
 }
 
 fn arguments_too_large(bytes: usize) -> CallError {

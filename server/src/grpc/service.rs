@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{
-    directory::Directory,
+    directory::{Directory, Listing},
     entry::{Entered, bounded, entered},
     error::{ended, failure, refuse},
     fetch::{self, FetchStream},
@@ -107,7 +107,8 @@ impl Actors for Service {
             0 => LIST_LIMIT_DEFAULT,
             limit => limit.min(LIST_LIMIT_MAX),
         };
-        let mut actors = self.run(deadline, self.directory.list(namespace, after, limit + 1)).await?;
+        let what = Listing { namespace, after, groups: request.groups, limit: limit + 1 };
+        let mut actors = self.run(deadline, self.directory.list(what)).await?;
         let more = actors.len() > limit;
         actors.truncate(limit);
         let next = actors.last().filter(|_| more).map(|last| last.id.to_string()).unwrap_or_default();

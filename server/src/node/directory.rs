@@ -1,4 +1,4 @@
-//! Which actors there are, for the gRPC face: headers and tombstones from the shards, and who is awake.
+//! Which actors there are in the groups that this node leads: headers and tombstones from the shards, and who is awake.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use lethe_runtime::host::{CallError, IdSource, Outcome};
 use uuid::Uuid;
 
 use crate::{
-    actor::{self, ActorRef, Actors},
+    actor::{self, ActorRef, Actors, Failed, Homes},
     deploy::{self, Deployments, Namespace},
-    grpc::{ActorInfo, ActorState, Directory},
-    shard::{self, Shard, Shards},
+    grpc::{ActorInfo, ActorState, Directory, Listing},
+    shard::{self, ReadError, Shard, Shards},
     store::HeaderOrTombstone,
 };
 
@@ -24,11 +24,12 @@ pub(super) struct NodeDirectory {
     deployments: Deployments,
     shards: Arc<Shards>,
     actors: Actors,
+    homes: Arc<dyn Homes>,
 }
 
 impl NodeDirectory {
-    pub fn new(deployments: Deployments, shards: Arc<Shards>, actors: Actors) -> Self {
-        Self { deployments, shards, actors }
+    pub fn new(deployments: Deployments, shards: Arc<Shards>, actors: Actors, homes: Arc<dyn Homes>) -> Self {
+        Self { deployments, shards, actors, homes }
     }
 
     /// What is to be told of `found`, if it belongs to the namespace.
@@ -61,15 +62,28 @@ impl NodeDirectory {
         }
     }
 
-    /// The next `limit` actors of a namespace, over all shards, in the order of their ids.
-    async fn list(&self, namespace: &str, after: Option<ActorId>, limit: usize) -> Result<Vec<ActorInfo>, CallError> {
+    /// The actors of the groups that are asked for; this node must lead them all.
+    async fn list(&self, what: Listing) -> Result<Vec<ActorInfo>, Failed> {
         let mut found = Vec::new();
-        for shard in self.shards.all() {
-            found.extend(self.list_shard(&shard, namespace, after, limit).await?);
+        for group in what.groups {
+            let shard = self.shards.group(group).ok_or(Failed::NotLeader { leader: None })?;
+            newest(&shard).await?;
+            found.extend(self.list_shard(&shard, &what.namespace.name, what.after, what.limit).await?);
         }
         found.sort_by_key(|info: &ActorInfo| info.id);
-        found.truncate(limit);
+        found.truncate(what.limit);
         Ok(found)
+    }
+
+    async fn show(&self, actor: ActorRef) -> Result<Option<ActorInfo>, Failed> {
+        let starting = || actor::error::unavailable("the node is starting", Outcome::NotDone);
+        let home = self.homes.home(actor.id).ok_or_else(starting)?;
+        let shard = home.here.ok_or(Failed::NotLeader { leader: home.leader })?;
+        newest(&shard).await?;
+        match shard.header(actor.id).await.map_err(|reason| unreadable(&reason))? {
+            Some(found) => Ok(self.info(&actor.namespace, found).await),
+            None => Ok(None),
+        }
     }
 
     async fn list_shard(
@@ -97,29 +111,23 @@ impl Directory for NodeDirectory {
         self.deployments.current().namespaces().resolve(text).cloned()
     }
 
-    fn list(
-        &self,
-        namespace: Namespace,
-        after: Option<ActorId>,
-        limit: usize,
-    ) -> BoxFuture<'static, Result<Vec<ActorInfo>, CallError>> {
+    fn list(&self, what: Listing) -> BoxFuture<'static, Result<Vec<ActorInfo>, Failed>> {
         let directory = self.clone();
-        Box::pin(async move { directory.list(&namespace.name, after, limit).await })
+        Box::pin(async move { directory.list(what).await })
     }
 
-    fn show(&self, actor: ActorRef) -> BoxFuture<'static, Result<Option<ActorInfo>, CallError>> {
+    fn show(&self, actor: ActorRef) -> BoxFuture<'static, Result<Option<ActorInfo>, Failed>> {
         let directory = self.clone();
-        Box::pin(async move {
-            let Some(shard) = directory.shards.shard(actor.id) else {
-                let what = "this node has no replica of the actor's shard";
-                return Err(actor::error::unavailable(what, Outcome::NotDone));
-            };
-            let found = shard.header(actor.id).await.map_err(|reason| unreadable(&reason))?;
-            match found {
-                Some(found) => Ok(directory.info(&actor.namespace, found).await),
-                None => Ok(None),
-            }
-        })
+        Box::pin(async move { directory.show(actor).await })
+    }
+}
+
+/// Confirms that this node leads the shard, and that everything acknowledged is applied here.
+async fn newest(shard: &Shard) -> Result<(), Failed> {
+    match shard.read_index().await {
+        Ok(_) => Ok(()),
+        Err(ReadError::NotLeader { leader }) => Err(Failed::NotLeader { leader }),
+        Err(reason) => Err(actor::error::unavailable(reason.to_string(), Outcome::NotDone).into()),
     }
 }
 

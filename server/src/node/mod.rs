@@ -5,6 +5,7 @@ mod data;
 mod dev;
 mod directory;
 mod durable;
+mod everywhere;
 mod files;
 mod form;
 mod guard;

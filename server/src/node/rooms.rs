@@ -19,6 +19,7 @@ use lethe_runtime::engine::{self, Engine};
 use super::{
     data::{self, Data},
     directory::NodeDirectory,
+    everywhere::Everywhere,
     guard::Guarded,
     nothing,
     operator::ClusterOperator,
@@ -190,8 +191,9 @@ impl Node {
         };
         let Data { keys, shards } =
             data::open(&config.data_dir, identity, config.shard, config.keys, transport.clone()).await?;
-        let (nodes, others): (Arc<dyn cluster::Addresses>, Arc<dyn Places>) = match peers {
-            Some(peers) => (Arc::new(peers.clone()), Arc::new(grpc::Remotes(peers))),
+        let remotes = peers.map(grpc::Remotes);
+        let (nodes, others): (Arc<dyn cluster::Addresses>, Arc<dyn Places>) = match &remotes {
+            Some(remotes) => (Arc::new(remotes.0.clone()), Arc::new(remotes.clone())),
             None => (Arc::new(()), Arc::new(())),
         };
         let deps = cluster::Deps {
@@ -226,11 +228,12 @@ impl Node {
         let actors = actors.context("the router is made with them")?;
         let hand_over: Arc<dyn HandOver> = Arc::new(actors.clone());
         cluster.before_hand_over(&hand_over);
-        let directory = NodeDirectory::new(deployments.clone(), shards.clone(), actors.clone());
+        let directory = Arc::new(NodeDirectory::new(deployments.clone(), shards.clone(), actors.clone(), homes));
         if let Some(peer) = &peer {
             let here = Arc::new(Guarded::new(actors.clone(), cluster.clone()));
-            peer.route(grpc::for_nodes(here, Arc::new(directory.clone()), calls_max));
+            peer.route(grpc::for_nodes(here, directory.clone(), calls_max));
         }
+        let directory = Everywhere { here: directory, cluster: cluster.clone(), others: remotes };
         let guarded = Arc::new(Guarded::new((*router).clone(), cluster.clone()));
         let operator = Arc::new(ClusterOperator::new(cluster.clone()));
         let grpc = ports.grpc.with_releases(releases.clone()).serve(guarded, Arc::new(directory), operator);

@@ -19,10 +19,10 @@ use lethe_runtime::{
     host::{ActorCall, ActorReply, CallError, CallErrorKind, JsError, Outcome, Payload},
 };
 use lethe_server::{
-    actor::{ActorRef, Call},
+    actor::{ActorRef, Call, Failed},
     deploy::Ids,
     deploy::{self, Namespace},
-    grpc::{self, ActorInfo, ActorState, Change, Directory, Operator},
+    grpc::{self, ActorInfo, ActorState, Change, Directory, Listing, Operator},
 };
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -187,12 +187,8 @@ impl Directory for Fake {
         })
     }
 
-    fn list(
-        &self,
-        namespace: Namespace,
-        after: Option<ActorId>,
-        limit: usize,
-    ) -> BoxFuture<'static, Result<Vec<ActorInfo>, CallError>> {
+    fn list(&self, what: Listing) -> BoxFuture<'static, Result<Vec<ActorInfo>, Failed>> {
+        let Listing { namespace, after, limit, .. } = what;
         let crowd = namespace.class_name == "Crowd";
         let all = (0..if crowd { 3000_u16 } else { 5 }).map(|n| {
             let [high, low] = n.to_be_bytes();
@@ -203,7 +199,7 @@ impl Directory for Fake {
         Box::pin(async { Ok(page) })
     }
 
-    fn show(&self, actor: ActorRef) -> BoxFuture<'static, Result<Option<ActorInfo>, CallError>> {
+    fn show(&self, actor: ActorRef) -> BoxFuture<'static, Result<Option<ActorInfo>, Failed>> {
         let found = (actor.name.as_deref() != Some("nobody")).then(|| info(actor.id, &actor.namespace));
         Box::pin(async { Ok(found) })
     }

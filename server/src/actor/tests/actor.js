@@ -56,6 +56,10 @@ export class Actor extends DurableObject {
     return new Promise(() => {});
   }
 
+  linger() {
+    return new Promise(() => {});
+  }
+
   async wait(ms) {
     await this.mark("waiting");
     await new Promise((resolve) => setTimeout(resolve, ms));

@@ -1,5 +1,6 @@
 //! The actor room over real shards and a real engine, in one process.
 
+mod release;
 mod rig;
 
 use std::time::{Duration, Instant};

@@ -1,0 +1,56 @@
+//! Groups that are handed over.
+
+use std::time::Duration;
+
+use lethe_runtime::host::{CallErrorKind, Outcome};
+use serde_json::json;
+
+use super::rig::{Rig, eventually};
+use crate::actor::Config;
+
+/// The group of every actor of the rig.
+const GROUP: u32 = 1;
+/// Longer than any call of these tests takes.
+const LONG: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_released_group_refuses_calls_until_it_is_taken_back() {
+    let rig = Rig::start(Config { release_wait: LONG, ..Config::default() }).await;
+    rig.call("a", "put", json!(["k", 7])).await.unwrap();
+    let released = rig.actors.release(GROUP).await;
+    assert!(!rig.actors.is_live(rig.id("a")));
+    for name in ["a", "never seen before"] {
+        let refused = rig.call(name, "get", json!(["k"])).await.unwrap_err();
+        assert_eq!((refused.kind, refused.outcome), (CallErrorKind::Unavailable, Outcome::NotDone), "{name}");
+    }
+    let refused = rig.destroy("a").await.unwrap_err();
+    assert_eq!((refused.kind, refused.outcome), (CallErrorKind::Unavailable, Outcome::NotDone));
+    drop(released);
+    assert_eq!(rig.call("a", "get", json!(["k"])).await.unwrap(), json!(7));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_under_way_finishes_before_its_group_is_released() {
+    let rig = Rig::start(Config { release_wait: LONG, ..Config::default() }).await;
+    let call = rig.spawn("a", "wait", json!([300]));
+    rig.until_marked("waiting", 1).await;
+    let released = rig.actors.release(GROUP).await;
+    assert_eq!(call.await.unwrap(), Ok(json!("one")));
+    drop(released);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_never_ends_is_cut_off_and_its_caller_knows_what_to_believe() {
+    let rig = Rig::start(Config { release_wait: Duration::from_millis(10), ..Config::default() }).await;
+    // It has called another actor.
+    let told = rig.spawn("a", "hold", json!([]));
+    rig.until_marked("held", 1).await;
+    // This one has done nothing that anybody could see.
+    let silent = rig.spawn("b", "linger", json!([]));
+    eventually("the actor to be there", || rig.actors.is_live(rig.id("b"))).await;
+    let _released = rig.actors.release(GROUP).await;
+    let told = told.await.unwrap().unwrap_err();
+    assert_eq!((told.kind, told.outcome), (CallErrorKind::Unavailable, Outcome::Unknown));
+    let silent = silent.await.unwrap().unwrap_err();
+    assert_eq!((silent.kind, silent.outcome), (CallErrorKind::Unavailable, Outcome::NotDone));
+}

@@ -1,0 +1,161 @@
+//! What state costs on disk, and how long a node needs to come back: sled's growth under overwrites, reading a whole state
+//! after an unclean stop, building and loading a snapshot, opening a long log.
+//!
+//! ```text
+//! cargo bench -p lethe-server --bench state            1 GiB of each, in the system's temporary directory
+//! LETHE_BENCH_MIB=256 LETHE_BENCH_DIR=/data cargo bench -p lethe-server --bench state
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
+
+use bytes::Bytes;
+use lethe_proto::ActorId;
+use lethe_server::store::snapshot::{Dir, Head, Reader};
+use lethe_server::store::state::{Actor, Config, Group, Life, Loader, Position, Scan, Store};
+use lethe_server::store::vfs::StdVfs;
+use lethe_server::store::wal::{GroupId, Wal, WalConfig, WalEntry};
+use lethe_server::store::{Header, RecordId};
+use uuid::Uuid;
+
+const VALUE_BYTES: usize = 4 << 10;
+const RECORDS: u64 = 64;
+
+fn main() {
+    let mib: u64 = std::env::var("LETHE_BENCH_MIB").ok().and_then(|text| text.parse().ok()).unwrap_or(1024);
+    growth(&directory().path().join("state"));
+    whole(directory().path(), mib << 20);
+    log(directory().path(), mib << 20);
+}
+
+fn directory() -> tempfile::TempDir {
+    let temp = match std::env::var_os("LETHE_BENCH_DIR") {
+        Some(dir) => tempfile::tempdir_in(PathBuf::from(dir)),
+        None => tempfile::tempdir(),
+    };
+    temp.expect("a directory")
+}
+
+/// Overwrites the same records again and again.
+fn growth(dir: &Path) {
+    let store = Store::open(dir, true, Config::default());
+    let group = store.group(1, 1).expect("a group");
+    let actors = 32;
+    let live = actors * RECORDS * VALUE_BYTES as u64;
+    println!("growth: {} MiB live, overwritten", live >> 20);
+    for round in 0..=60u64 {
+        let begin = Instant::now();
+        (0..actors).for_each(|n| fill(&group, n, round));
+        if round % 10 == 0 {
+            let disk = store.disk_bytes().expect("a size");
+            println!("  round {round:3}: {:5.1} times live, {:.2?}", disk as f64 / live as f64, begin.elapsed());
+        }
+    }
+}
+
+/// A large state: how long it takes to be written, checked, snapshotted and loaded.
+fn whole(dir: &Path, bytes: u64) {
+    let actors = bytes / (RECORDS * VALUE_BYTES as u64);
+    let path = dir.join("state");
+    let store = Store::open(&path, true, Config::default());
+    let group = store.group(1, 1).expect("a group");
+    let begin = Instant::now();
+    (0..actors).for_each(|n| fill(&group, n, 0));
+    println!("state of {} MiB: applied in {:.2?}", bytes >> 20, begin.elapsed());
+    drop(group);
+    timed("  closed", || store.close().expect("a close"));
+    drop(store);
+    let store = Store::open(&path, true, Config::default());
+    let group = timed("  opened after a clean stop", || store.group(1, 1).expect("a group"));
+    drop(group);
+    store.close().expect("a close");
+    drop(store);
+    let store = Store::open(&path, false, Config::default());
+    let group = timed("  opened and checked after an unclean stop", || store.group(1, 1).expect("a group"));
+    let snapshots = Dir::open(Arc::new(StdVfs), &dir.join("snapshots")).expect("a directory");
+    let found = timed("  snapshot built", || {
+        let mut scan = Scan::begin(&group).expect("a scan").expect("no other scan");
+        let mut writer =
+            snapshots.writer(Head { node: Uuid::nil(), group: 1, mark: scan.mark().clone() }).expect("a file");
+        while let Some(slice) = scan.next_slice().expect("a slice") {
+            writer.push(slice).expect("room");
+        }
+        writer.finish().expect("a snapshot")
+    });
+    let received = timed("  snapshot received and checked", || {
+        let mut sending = snapshots.send(&found).expect("a file");
+        let mut receiving = snapshots.receive(1, u64::MAX).expect("a file");
+        while let Some(piece) = sending.next(1 << 20).expect("a piece") {
+            receiving.push(&piece).expect("room");
+        }
+        receiving.finish().expect("a snapshot")
+    });
+    timed("  snapshot loaded", || {
+        let mut reader = Reader::open(&StdVfs, &received.path).expect("a snapshot");
+        let loader = Loader::begin(&group).expect("a tree");
+        while let Some(block) = reader.next_block().expect("a block") {
+            loader.push(block).expect("room");
+        }
+        loader.finish(reader.head().mark.clone()).expect("a whole state");
+    });
+}
+
+/// A long log: how long opening it takes.
+fn log(dir: &Path, bytes: u64) {
+    let config = WalConfig::new(Uuid::nil());
+    let open = || Wal::open(Arc::new(StdVfs), dir.join("wal"), config.clone()).expect("a log");
+    let (wal, _) = open();
+    let group = wal.group(GroupId(1));
+    let begin = Instant::now();
+    let (tell, told) = mpsc::channel();
+    let count = bytes / 512;
+    for first in (0..count).step_by(512) {
+        let value = Bytes::from_static(&[7; 400]);
+        let entries = (first..first + 512).map(|index| WalEntry { index, term: 1, bytes: value.clone() }).collect();
+        let tell = tell.clone();
+        group.append(entries, Box::new(move |outcome| drop(tell.send(outcome))));
+    }
+    drop(tell);
+    told.iter().for_each(|outcome| outcome.expect("a durable append"));
+    println!("log of {} segments, {count} entries: written in {:.2?}", wal.stats().segments, begin.elapsed());
+    drop(group);
+    wal.close();
+    timed("  opened", open);
+}
+
+fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let begin = Instant::now();
+    let result = work();
+    println!("{what} in {:.2?}", begin.elapsed());
+    result
+}
+
+/// Writes all records of an actor, in one batch.
+fn fill(group: &Group, n: u64, round: u64) {
+    let mut id = [0; 32];
+    id[..8].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+    let actor = ActorId(id);
+    let mut txn = group.begin();
+    let mut actor = match txn.life(actor).expect("a life") {
+        Some(Life::Live(actor)) => actor,
+        Some(Life::Dead(_)) | None => Actor::new(Header {
+            actor,
+            incarnation: Uuid::from_u128(u128::from(n)),
+            namespace: "bench/Actor".to_owned(),
+            activation: 1,
+            seq: 0,
+            created_at_ms: 0,
+            sealed_name: None,
+            records: 0,
+            bytes: 0,
+        }),
+    };
+    for record in 0..RECORDS {
+        let value = [(record ^ round) as u8; VALUE_BYTES];
+        txn.put(&mut actor, RecordId([record as u8; 16]), b"a name", &value).expect("a put");
+    }
+    txn.set_actor(actor);
+    let index = group.mark().index().unwrap_or(0) + 1;
+    txn.commit(Position { index, log_id: Bytes::new() }, None).expect("a commit");
+}

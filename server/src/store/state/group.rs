@@ -44,6 +44,13 @@ pub struct Group {
     pub(super) registry: watch::Sender<u64>,
 }
 
+/// The framed bytes that are stored of an actor; an actor has one of the two at most.
+#[derive(Default)]
+pub(super) struct Stored {
+    pub header: Option<sled::IVec>,
+    pub tombstone: Option<sled::IVec>,
+}
+
 /// The tree that counts.
 pub(super) struct Live {
     pub tree: sled::Tree,
@@ -149,14 +156,23 @@ impl Group {
         Ok(actors)
     }
 
-    pub(super) fn life(&self, tree: &sled::Tree, actor: ActorId) -> Result<Option<Life>, Error> {
-        if let Some(bytes) = self.get(tree, &Key::Header(actor).encode())? {
-            let actor = Actor::decode(&bytes).ok_or_else(|| self.damaged("a header"))?;
-            return Ok(Some(Life::Live(actor)));
+    fn life(&self, tree: &sled::Tree, actor: ActorId) -> Result<Option<Life>, Error> {
+        Ok(self.stored_life(tree, actor)?.0)
+    }
+
+    /// An actor, and the framed bytes it was read from.
+    pub(super) fn stored_life(&self, tree: &sled::Tree, actor: ActorId) -> Result<(Option<Life>, Stored), Error> {
+        let get = |key: &[u8]| tree.get(key).map_err(|e| self.engine.error(e));
+        let whole = |key: &[u8], framed: &sled::IVec| self.unframe(key, framed);
+        let key = Key::Header(actor).encode();
+        if let Some(framed) = get(&key)? {
+            let actor = Actor::decode(&whole(&key, &framed)?).ok_or_else(|| self.damaged("a header"))?;
+            return Ok((Some(Life::Live(actor)), Stored { header: Some(framed), tombstone: None }));
         }
-        let Some(bytes) = self.get(tree, &Key::Tombstone(actor).encode())? else { return Ok(None) };
-        let tombstone = decode_tombstone(&bytes).ok_or_else(|| self.damaged("a tombstone"))?;
-        Ok(Some(Life::Dead(tombstone)))
+        let key = Key::Tombstone(actor).encode();
+        let Some(framed) = get(&key)? else { return Ok((None, Stored::default())) };
+        let tombstone = decode_tombstone(&whole(&key, &framed)?).ok_or_else(|| self.damaged("a tombstone"))?;
+        Ok((Some(Life::Dead(tombstone)), Stored { header: None, tombstone: Some(framed) }))
     }
 
     fn living(&self, tree: &sled::Tree, actor: ActorId, incarnation: Uuid) -> Result<Option<Actor>, Error> {

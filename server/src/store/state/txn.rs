@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use lethe_proto::ActorId;
+use sled::IVec;
 
-use super::digest::{Digest, frame};
+use super::digest::{CHECKSUM_BYTES, Digest, frame, unframe};
 use super::engine::CHUNK_BYTES;
-use super::group::{Group, LENGTH_BYTES};
-use super::key::{Key, RecordSet};
+use super::group::{Group, LENGTH_BYTES, Stored};
+use super::key::Key;
 use super::life::{Actor, Life, encode_tombstone, versioned};
 use super::registry::RegistryMark;
 use super::{Error, Mark, Position};
@@ -20,10 +21,10 @@ use crate::store::{RecordId, Tombstone};
 /// Uncommitted changes.
 pub struct Txn<'g> {
     pub(super) group: &'g Group,
-    /// Headers and tombstones that were read or set, and whether they were set.
-    lives: BTreeMap<ActorId, (Option<Life>, bool)>,
+    /// Headers and tombstones that were read or set.
+    lives: BTreeMap<ActorId, Seen>,
     /// Framed values; none is a removal.
-    writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    writes: BTreeMap<Vec<u8>, Option<IVec>>,
     /// What the registry adds up to, once it was asked for.
     pub(super) registry: Option<RegistryMark>,
     /// The registry was changed.
@@ -31,6 +32,14 @@ pub struct Txn<'g> {
     /// What the changes of the registry add to the group's digest.
     pub(super) registry_digest: Digest,
     bytes: usize,
+}
+
+/// An actor in a transaction.
+struct Seen {
+    life: Option<Life>,
+    is_set: bool,
+    /// What is stored of it; none if that was not looked up yet.
+    stored: Option<Stored>,
 }
 
 impl Group {
@@ -51,36 +60,43 @@ impl Group {
 impl Txn<'_> {
     /// The actor, dead or alive.
     pub fn life(&mut self, actor: ActorId) -> Result<Option<Life>, Error> {
-        if let Some((life, _)) = self.lives.get(&actor) {
-            return Ok(life.clone());
+        if let Some(seen) = self.lives.get(&actor) {
+            return Ok(seen.life.clone());
         }
-        let life = self.group.life(&self.group.live.read().tree, actor)?;
-        self.lives.insert(actor, (life.clone(), false));
+        let (life, stored) = self.group.stored_life(&self.group.live.read().tree, actor)?;
+        self.lives.insert(actor, Seen { life: life.clone(), is_set: false, stored: Some(stored) });
         Ok(life)
+    }
+
+    fn set_life(&mut self, actor: ActorId, life: Life) {
+        let seen = self.lives.entry(actor).or_insert(Seen { life: None, is_set: true, stored: None });
+        (seen.life, seen.is_set) = (Some(life), true);
     }
 
     /// Sets a live actor.
     pub fn set_actor(&mut self, actor: Actor) {
-        self.lives.insert(actor.id(), (Some(Life::Live(actor)), true));
+        self.set_life(actor.id(), Life::Live(actor));
     }
 
     /// Sets a record. The name of a record that exists stays as it is: the same id is the same name.
     pub fn put(&mut self, actor: &mut Actor, record: RecordId, name: &[u8], value: &[u8]) -> Result<(), Error> {
         let set = actor.set();
         let name_key = Key::Name(set, record).encode();
-        if self.framed(&name_key)?.is_none() {
+        if !self.exists(&name_key)? {
             actor.header.records += 1;
             actor.header.bytes += name.len() as u64;
-            self.change(&mut actor.digest, name_key, Some(name))?;
+            self.replace(&mut actor.digest, name_key, None, Some(name));
         }
-        let before = self.value_len(set, record)?;
+        let value_key = Key::Value(set, record, 0).encode();
+        let stored = self.framed(&value_key)?;
+        let before = stored.as_ref().map(|framed| self.value_len(&value_key, framed)).transpose()?;
         actor.header.bytes -= before.unwrap_or(0) as u64;
         actor.header.bytes += value.len() as u64;
         let head = value.len().min(CHUNK_BYTES - LENGTH_BYTES);
         let mut first = Vec::with_capacity(LENGTH_BYTES + head);
         first.extend((value.len() as u32).to_le_bytes());
         first.extend(&value[..head]);
-        self.change(&mut actor.digest, Key::Value(set, record, 0).encode(), Some(&first))?;
+        self.replace(&mut actor.digest, value_key, stored, Some(&first));
         for (chunk, bytes) in (1..).zip(value[head..].chunks(CHUNK_BYTES)) {
             self.change(&mut actor.digest, Key::Value(set, record, chunk).encode(), Some(bytes))?;
         }
@@ -95,10 +111,12 @@ impl Txn<'_> {
         let set = actor.set();
         let name_key = Key::Name(set, record).encode();
         let Some(name) = self.framed(&name_key)? else { return Ok(()) };
-        let len = self.value_len(set, record)?.unwrap_or(0);
+        let value_key = Key::Value(set, record, 0).encode();
+        let stored = self.framed(&value_key)?;
+        let len = stored.map(|framed| self.value_len(&value_key, &framed)).transpose()?.unwrap_or(0);
         actor.header.records -= 1;
-        actor.header.bytes -= (name.len() - super::digest::CHECKSUM_BYTES + len) as u64;
-        self.change(&mut actor.digest, name_key, None)?;
+        actor.header.bytes -= (name.len() - CHECKSUM_BYTES + len) as u64;
+        self.replace(&mut actor.digest, name_key, Some(name), None);
         for chunk in 0..chunks(len) {
             self.change(&mut actor.digest, Key::Value(set, record, chunk).encode(), None)?;
         }
@@ -119,7 +137,7 @@ impl Txn<'_> {
         if let Some(actor) = actor {
             self.give_up(actor);
         }
-        self.lives.insert(tombstone.actor, (Some(Life::Dead(tombstone)), true));
+        self.set_life(tombstone.actor, Life::Dead(tombstone));
     }
 
     /// Roughly how many bytes a commit would write.
@@ -131,8 +149,8 @@ impl Txn<'_> {
     pub fn commit(mut self, applied: Position, membership: Option<Bytes>) -> Result<(), Error> {
         let before = self.group.mark();
         let mut digest = before.digest;
-        for (actor, (life, set)) in std::mem::take(&mut self.lives) {
-            if !set {
+        for (actor, Seen { life, is_set, stored }) in std::mem::take(&mut self.lives) {
+            if !is_set {
                 continue;
             }
             let (header, tombstone) = match &life {
@@ -140,8 +158,12 @@ impl Txn<'_> {
                 Some(Life::Dead(tombstone)) => (None, Some(encode_tombstone(tombstone))),
                 None => (None, None),
             };
-            self.change(&mut digest, Key::Header(actor).encode(), header.as_deref())?;
-            self.change(&mut digest, Key::Tombstone(actor).encode(), tombstone.as_deref())?;
+            let stored = match stored {
+                Some(stored) => stored,
+                None => self.group.stored_life(&self.group.live.read().tree, actor)?.1,
+            };
+            self.replace(&mut digest, Key::Header(actor).encode(), stored.header, header.as_deref());
+            self.replace(&mut digest, Key::Tombstone(actor).encode(), stored.tombstone, tombstone.as_deref());
         }
         let registry = self.registry.clone().filter(|_| self.registry_changed);
         if let Some(mark) = &registry {
@@ -153,7 +175,7 @@ impl Txn<'_> {
         let mut batch = sled::Batch::default();
         for (key, value) in &self.writes {
             match value {
-                Some(framed) => batch.insert(&key[..], &framed[..]),
+                Some(framed) => batch.insert(&key[..], framed.clone()),
                 None => batch.remove(&key[..]),
             }
         }
@@ -167,34 +189,45 @@ impl Txn<'_> {
         if actor.header.records > 0 {
             let key = Key::Reclaim(actor.set()).encode();
             let framed = frame(&key, &[]);
-            self.writes.insert(key, Some(framed));
+            self.writes.insert(key, Some(framed.into()));
         }
     }
 
-    fn value_len(&self, set: RecordSet, record: RecordId) -> Result<Option<usize>, Error> {
-        let key = Key::Value(set, record, 0).encode();
-        let Some(framed) = self.framed(&key)? else { return Ok(None) };
-        let value = self.group.unframe(&key, &framed)?;
+    /// Length of the value whose first chunk this is.
+    fn value_len(&self, key: &[u8], framed: &[u8]) -> Result<usize, Error> {
+        let value = unframe(key, framed).ok_or_else(|| self.group.damaged("a value does not fit its checksum"))?;
         match value.first_chunk::<LENGTH_BYTES>() {
-            Some(len) => Ok(Some(u32::from_le_bytes(*len) as usize)),
+            Some(len) => Ok(u32::from_le_bytes(*len) as usize),
             None => Err(self.group.damaged("a value's length")),
         }
     }
 
-    pub(super) fn framed(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    fn exists(&self, key: &[u8]) -> Result<bool, Error> {
+        match self.writes.get(key) {
+            Some(value) => Ok(value.is_some()),
+            None => self.group.live.read().tree.contains_key(key).map_err(|e| self.group.engine.error(e)),
+        }
+    }
+
+    pub(super) fn framed(&self, key: &[u8]) -> Result<Option<IVec>, Error> {
         if let Some(value) = self.writes.get(key) {
             return Ok(value.clone());
         }
         let live = self.group.live.read();
-        let value = live.tree.get(key).map_err(|e| self.group.engine.error(e))?;
-        Ok(value.map(|framed| framed.to_vec()))
+        live.tree.get(key).map_err(|e| self.group.engine.error(e))
     }
 
     /// Sets or removes a key, and keeps the digest in step. Removing what is not there changes nothing.
     pub(super) fn change(&mut self, digest: &mut Digest, key: Vec<u8>, value: Option<&[u8]>) -> Result<(), Error> {
         let before = self.framed(&key)?;
+        self.replace(digest, key, before, value);
+        Ok(())
+    }
+
+    /// The same where what was there before is known.
+    fn replace(&mut self, digest: &mut Digest, key: Vec<u8>, before: Option<IVec>, value: Option<&[u8]>) {
         if before.is_none() && value.is_none() {
-            return Ok(());
+            return;
         }
         if let Some(framed) = before {
             digest.remove(&framed);
@@ -204,8 +237,7 @@ impl Txn<'_> {
             digest.add(framed);
         }
         self.bytes += key.len() + framed.as_ref().map_or(0, Vec::len);
-        self.writes.insert(key, framed);
-        Ok(())
+        self.writes.insert(key, framed.map(IVec::from));
     }
 }
 

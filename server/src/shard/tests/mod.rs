@@ -7,6 +7,7 @@ pub(crate) mod net;
 mod chaos;
 pub(crate) mod fleet;
 mod lease;
+mod lives;
 mod many;
 mod membership;
 mod partition;

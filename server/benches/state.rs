@@ -24,7 +24,9 @@ const RECORDS: u64 = 64;
 
 fn main() {
     let mib: u64 = std::env::var("LETHE_BENCH_MIB").ok().and_then(|text| text.parse().ok()).unwrap_or(1024);
-    growth(&directory().path().join("state"));
+    for actors in [32, 128] {
+        growth(&directory().path().join("state"), actors);
+    }
     whole(directory().path(), mib << 20);
     log(directory().path(), mib << 20);
 }
@@ -38,13 +40,12 @@ fn directory() -> tempfile::TempDir {
 }
 
 /// Overwrites the same records again and again.
-fn growth(dir: &Path) {
+fn growth(dir: &Path, actors: u64) {
     let store = Store::open(dir, true, Config::default());
     let group = store.group(1, 1).expect("a group");
-    let actors = 32;
     let live = actors * RECORDS * VALUE_BYTES as u64;
     println!("growth: {} MiB live, overwritten", live >> 20);
-    for round in 0..=60u64 {
+    for round in 0..=40u64 {
         let begin = Instant::now();
         (0..actors).for_each(|n| fill(&group, n, round));
         if round % 10 == 0 {

@@ -290,10 +290,7 @@ impl Inner {
         let lost = *shard.leadership().borrow() != Some(live.proof.epoch);
         let leader = *shard.leader().borrow();
         let refused = if lost { Err(Failed::NotLeader { leader }) } else { self.releases.refuse(shard.id()) };
-        refused.map_err(|failed| {
-            live.end(failed.clone().into());
-            failed
-        })?;
+        refused.inspect_err(|failed| live.end(failed.clone().into()))?;
         Ok(live)
     }
 

@@ -1,12 +1,14 @@
 //! The control loop: looks what is to be done, and does it, several groups at a time and one step each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use lethe_proto::NodeId;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
+use tokio_util::task::TaskTracker;
 
 use super::config::ms;
 use super::govern::{Change, govern};
@@ -35,10 +37,11 @@ struct Done {
 }
 
 /// Steps under way, and groups that rest.
-#[derive(Default)]
 struct Work {
     steps: JoinSet<Done>,
-    busy: BTreeMap<Subject, ()>,
+    /// Who waits for the steps when the room is stopped.
+    tasks: TaskTracker,
+    busy: BTreeSet<Subject>,
     resting: BTreeMap<Subject, Instant>,
     transfers: usize,
 }
@@ -48,7 +51,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
     let mut tick = tokio::time::interval(ms(inner.config.control_ms));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut maps = inner.map.subscribe();
-    let mut work = Work::default();
+    let mut work = Work::new(inner.tasks.clone());
     loop {
         tokio::select! {
             _ = tick.tick() => {}
@@ -67,8 +70,12 @@ pub(super) async fn run(inner: Arc<Inner>) {
 }
 
 impl Work {
+    fn new(tasks: TaskTracker) -> Self {
+        Self { steps: JoinSet::new(), tasks, busy: BTreeSet::new(), resting: BTreeMap::new(), transfers: 0 }
+    }
+
     fn free(&self, subject: Subject, now: Instant) -> bool {
-        !self.busy.contains_key(&subject) && self.resting.get(&subject).is_none_or(|until| *until <= now)
+        !self.busy.contains(&subject) && self.resting.get(&subject).is_none_or(|until| *until <= now)
     }
 
     fn begin(
@@ -77,10 +84,11 @@ impl Work {
         transfer: bool,
         step: impl Future<Output = Result<(), String>> + Send + 'static,
     ) {
-        self.busy.insert(subject, ());
+        self.busy.insert(subject);
         self.resting.remove(&subject);
         self.transfers += usize::from(transfer);
-        self.steps.spawn(async move { Done { subject, transfer, failed: step.await.err() } });
+        let step = async move { Done { subject, transfer, failed: step.await.err() } };
+        self.steps.spawn(self.tasks.track_future(step));
     }
 
     fn end(&mut self, done: Done) {
@@ -97,10 +105,10 @@ impl Work {
 /// What `View` borrows.
 struct Seen {
     here: BTreeMap<u32, Here>,
-    reports: BTreeMap<lethe_proto::NodeId, Report>,
-    reachable: std::collections::BTreeSet<lethe_proto::NodeId>,
-    well: std::collections::BTreeSet<lethe_proto::NodeId>,
-    unwell: std::collections::BTreeSet<lethe_proto::NodeId>,
+    reports: BTreeMap<NodeId, Report>,
+    reachable: BTreeSet<NodeId>,
+    well: BTreeSet<NodeId>,
+    unwell: BTreeSet<NodeId>,
 }
 
 impl Inner {

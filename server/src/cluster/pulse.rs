@@ -40,7 +40,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
         let report = encode(&inner.report());
         for node in others {
             if under_way.insert(node) {
-                exchanges.spawn(exchange(inner.clone(), node, report.clone()));
+                exchanges.spawn(inner.tasks.track_future(exchange(inner.clone(), node, report.clone())));
             }
         }
     }

@@ -186,7 +186,8 @@ impl Fleet {
         if let Err(stale) = self.cluster(number).is_fresh() {
             return Some(stale.to_string());
         }
-        let held: Vec<u32> = numbers.iter().map(|number| node(&status, self.nodes[*number].id).replicas - 1).collect();
+        let held = |number: &usize| node(&status, self.nodes[*number].id).replicas.saturating_sub(1);
+        let held: Vec<u32> = numbers.iter().map(held).collect();
         let sum = self.groups * replicas as u32;
         let led = status.groups.iter().filter(|group| group.group != SYSTEM);
         let led: Vec<usize> = numbers

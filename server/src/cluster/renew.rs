@@ -21,6 +21,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
         let reason = match inner.registry.confirm(deadline).await {
             Err(WriteError::NotDone(reason) | WriteError::Refused(reason)) => reason,
             Err(WriteError::Conflict(reason) | WriteError::Unknown(reason)) => reason,
+            Ok(0) => "the cluster is not made yet".to_owned(),
             Ok(revision) => match tokio::time::timeout_at(deadline.into(), inner.lease.all_reach(revision)).await {
                 Ok(()) => {
                     inner.lease.confirm(began);

@@ -18,7 +18,7 @@ use crate::shard::{self, ClusterId, Identity, Shards, TOPICS};
 use crate::store::vfs::StdVfs;
 
 /// As long as anything may take on a machine that is very busy.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A node of the fleet; it comes and goes, its directory stays.
 pub struct Node {
@@ -27,8 +27,12 @@ pub struct Node {
     up: Option<(Arc<Shards>, Cluster)>,
 }
 
+/// One fleet at a time: each is many nodes, whose elections want time to run.
+static TURN: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(1);
+
 /// Clusters of nodes that are up or down.
 pub struct Fleet {
+    _turn: tokio::sync::SemaphorePermit<'static>,
     pub net: Net,
     pub config: Config,
     groups: u32,
@@ -39,7 +43,8 @@ impl Fleet {
     /// A founder and so many others that join it.
     pub async fn new(nodes: usize, groups: u32) -> Self {
         let config = Config { pulse_ms: 40, control_ms: 15, confirm_ms: 40, recovered_ms: 100, ..Config::default() };
-        let mut fleet = Self { net: Net::default(), config, groups, nodes: Vec::new() };
+        let _turn = TURN.acquire().await.unwrap();
+        let mut fleet = Self { _turn, net: Net::default(), config, groups, nodes: Vec::new() };
         for _ in 0..nodes {
             fleet.add().await;
         }
@@ -62,9 +67,10 @@ impl Fleet {
         let Node { id, dir, .. } = &self.nodes[number];
         let (id, transport) = (*id, self.net.transport(*id));
         let config = shard::Config {
-            heartbeat_ms: 60,
-            election_min_ms: 250,
-            election_max_ms: 500,
+            // Where many tests run at once a node may not get to run for a while, and must not be deposed for it.
+            heartbeat_ms: 200,
+            election_min_ms: 1500,
+            election_max_ms: 2500,
             wal_segment_bytes: 1 << 20,
             wal_bytes_max: 64 << 20,
             command_bytes_max: 128 << 10,

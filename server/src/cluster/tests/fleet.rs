@@ -42,7 +42,7 @@ pub struct Fleet {
 impl Fleet {
     /// A founder and so many others that join it.
     pub async fn new(nodes: usize, groups: u32) -> Self {
-        let config = Config { pulse_ms: 40, control_ms: 15, confirm_ms: 40, recovered_ms: 100, ..Config::default() };
+        let config = Config { pulse_ms: 100, control_ms: 40, confirm_ms: 150, recovered_ms: 100, ..Config::default() };
         let _turn = TURN.acquire().await.unwrap();
         let mut fleet = Self { _turn, net: Net::default(), config, groups, nodes: Vec::new() };
         for _ in 0..nodes {

@@ -9,7 +9,7 @@ use crate::cluster::{Error, SYSTEM, State, WriteError};
 use crate::shard::tests::net::Way;
 use crate::shard::{Expect, RegistryOp};
 
-const GROUPS: u32 = 6;
+const GROUPS: u32 = 4;
 
 fn put(name: &'static str, value: &'static str) -> Vec<RegistryOp> {
     vec![RegistryOp::Put { key: name.into(), value: value.into() }]

@@ -157,5 +157,5 @@ async fn a_wire_that_swallows_everything_is_given_up_at_the_deadline() {
     let request = http::Request::get("http://room/").body(bytes::Bytes::new()).unwrap();
     let error = room.fetch(request).await.unwrap_err();
     assert_eq!((error.code, error.outcome), (Code::Deadline, Outcome::Unknown));
-    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(began.elapsed() < Duration::from_secs(20));
 }

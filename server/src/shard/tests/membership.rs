@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
+use futures::{StreamExt, stream};
 use openraft::async_runtime::WatchReceiver;
 
 use super::fleet::{Fleet, add, incarnation, seq, vote, within};
 use super::net::Way;
 use super::world::*;
-use crate::peer::Topic;
+use crate::peer::{self, Head, Lane, Refusal, Topic};
 use crate::shard::{Begin, ChangeError, Error, Members, NodeId, Shard};
 use crate::store::wal::{GroupId, Life};
 
@@ -211,5 +213,34 @@ async fn leadership_is_not_handed_to_who_cannot_lead() {
     let elsewhere = outsider.change_voters(BTreeSet::from([fleet.id(leader)])).await;
     assert!(matches!(elsewhere, Err(ChangeError::NotLeader { .. })), "{elsewhere:?}");
     drop((shard, outsider));
+    fleet.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_for_a_replica_that_is_not_here_is_refused_and_makes_nothing() {
+    let fleet = Fleet::bare(2, Fleet::config(2)).await;
+    fleet.found(1, 0, &[0, 1]).await;
+    let transport = fleet.net.transport(fleet.id(0));
+    let soon = || std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let head = |topic, group, incarnation| Head { lane: Lane::Control, topic, group, incarnation };
+    let garbage = Bytes::from_static(b"\x01 no message of ours");
+    for topic in [Topic::Vote, Topic::PreVote, Topic::Append, Topic::TransferLeader] {
+        for (group, life) in [(2, 1), (0, 0), (1, incarnation(1) + 1), (1, incarnation(1) - 1), (u32::MAX, 1)] {
+            let answer = transport.call(fleet.id(1), head(topic, group, life), garbage.clone(), soon()).await;
+            assert_eq!(answer, Err(peer::Error::Refused(Refusal::NoReplica { group, incarnation: life })));
+        }
+        let answer = transport.call(fleet.id(1), head(topic, 1, incarnation(1)), garbage.clone(), soon()).await;
+        assert!(matches!(answer, Err(peer::Error::Refused(Refusal::Malformed(_)))), "{topic:?}: {answer:?}");
+    }
+    for topic in [Topic::AppendStream, Topic::Snapshot] {
+        let messages = || stream::iter([garbage.clone()]).boxed();
+        let absent = transport.stream(fleet.id(1), head(topic, 2, 1), messages()).await;
+        assert!(matches!(absent, Err(peer::Error::Refused(Refusal::NoReplica { .. }))), "{topic:?}");
+        let answers = transport.stream(fleet.id(1), head(topic, 1, incarnation(1)), messages()).await;
+        let answers: Vec<_> = answers.map_err(|error| error.to_string()).unwrap().collect().await;
+        assert!(matches!(answers[..], [Err(peer::Error::Refused(Refusal::Malformed(_)))]), "{topic:?}: {answers:?}");
+    }
+    assert_eq!(fleet.shards(1).all().len(), 1);
+    assert_eq!(fleet.shards(1).hosted.wal.groups().into_keys().collect::<Vec<_>>(), [GroupId(1)]);
     fleet.stop_all().await;
 }

@@ -1,0 +1,77 @@
+//! Forming a cluster of real nodes and changing who is in it, with the commands an operator has.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use http::StatusCode;
+use lethe_client::{ClusterStatus, NodeState};
+use lethe_tests::{Cluster, HEALTHY_MAX, Setup, get, leaders, wait_up_to};
+
+/// Last resort of conditions that come within a second or two.
+const WAIT: Duration = Duration::from_secs(60);
+
+fn state_of(status: &ClusterStatus, name: &str) -> NodeState {
+    status.nodes.iter().find(|node| node.name == name).expect("a member").state()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_form_a_cluster_that_each_of_them_shows_and_serves() {
+    let cluster = Cluster::form(Setup::default()).await.unwrap();
+    let mut seen = BTreeSet::new();
+    for (number, node) in cluster.nodes().iter().enumerate() {
+        let status = cluster.status(number).await.unwrap();
+        assert_eq!((status.data_groups, status.replication, status.groups.len()), (8, 3, 9));
+        seen.insert(status.cluster.clone());
+        let voters = status.groups.iter().map(|group| group.replicas.len()).collect::<Vec<_>>();
+        assert_eq!(voters, [3; 9], "each group is on all three");
+        let reply = get(&node.http(), "/").await.unwrap();
+        assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(reply.text().contains("lethe deploy DIR"), "{}", reply.text());
+        let table = node.lethe(&["cluster", "status", "--api", &node.grpc(), "--check"]).unwrap();
+        assert!(table.ends_with("\nAll 9 groups are healthy.\n"), "{table}");
+    }
+    assert_eq!(seen.len(), 1, "one cluster: {seen:?}");
+    cluster.digests_agree(HEALTHY_MAX).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_drained_comes_back_and_is_removed_for_good() {
+    let mut cluster = Cluster::form(Setup::default()).await.unwrap();
+    let (first, api) = (cluster.nodes()[0].name.clone(), cluster.nodes()[1].grpc());
+    let lethe = |cluster: &Cluster, args: &[&str]| {
+        let args = [&["cluster"], args, &["--api", &api]].concat();
+        cluster.nodes()[1].lethe(&args).unwrap()
+    };
+
+    lethe(&cluster, &["drain", &first]);
+    let status = cluster.status(1).await.unwrap();
+    assert_eq!((state_of(&status, &first), leaders(&status).get(&first)), (NodeState::Draining, None));
+    lethe(&cluster, &["undrain", &first]);
+    assert_eq!(state_of(&cluster.status(1).await.unwrap(), &first), NodeState::Active);
+
+    lethe(&cluster, &["transfer", "3", &first]);
+    assert_eq!(cluster.leader(3).await.unwrap(), 0);
+
+    // A stop hands leadership over before it ends, and the exit is a clean one.
+    cluster.node(0).stop().await.unwrap();
+    let id = |status: &ClusterStatus| status.nodes.iter().find(|node| node.name == first).map(|node| node.id.clone());
+    let status = wait_up_to(WAIT, "others to lead all groups", async || {
+        let status = cluster.status(1).await.ok()?;
+        let gone = id(&status);
+        status.groups.iter().all(|group| group.leader.is_some() && group.leader != gone).then_some(status)
+    })
+    .await;
+    assert_eq!(status.groups.len(), 9);
+    cluster.node(0).start().await.unwrap();
+    cluster.healthy(HEALTHY_MAX).await.unwrap();
+
+    // Removed: its process ends by itself with a reason, and its disk does not bring it back.
+    lethe(&cluster, &["remove", &first]);
+    let died = wait_up_to(WAIT, "the removed node to end", async || cluster.node(0).died().unwrap()).await;
+    assert!(died.contains("removed"), "{died}");
+    let refused = cluster.node(0).start().await.unwrap_err();
+    assert!(format!("{refused:#}").contains("removed"), "{refused:#}");
+    cluster.healthy(HEALTHY_MAX).await.unwrap();
+    let status = cluster.status(1).await.unwrap();
+    let removed = id(&status).expect("it is still listed");
+    assert!(status.groups.iter().all(|group| group.replicas.iter().all(|replica| replica.node != removed)));
+}

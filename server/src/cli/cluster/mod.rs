@@ -160,7 +160,7 @@ struct ApiArgs {
 }
 
 /// Deadline of one request to the node.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 impl ApiArgs {
     async fn connect(&self) -> Result<Client, lethe_client::Error> {

@@ -40,7 +40,10 @@ pub(super) async fn serve(args: ServeArgs) -> Result<()> {
     let starting = Node::start(config, identity, None);
     let node = tokio::select! {
         started = starting => started?,
-        () = stopped(&mut interrupt, &mut terminate) => bail!("stopped before it served"),
+        () = stopped(&mut interrupt, &mut terminate) => {
+            tracing::info!("stopped before it served");
+            return Ok(());
+        }
     };
     announce(&identity, &node, args.json)?;
     tokio::select! {

@@ -6,10 +6,7 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{
-    data,
-    rooms::{Addresses, Config, Node},
-};
+use super::{config::Config, data, ports::Addresses, rooms::Node};
 use crate::{
     cli::DevArgs,
     deploy::{Project, WatchError, Watcher},

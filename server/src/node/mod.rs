@@ -1,6 +1,7 @@
 //! The node: makes it, builds its rooms bottom-up, reloads what they serve, and stops them top-down.
 
 mod birth;
+mod config;
 mod data;
 mod dev;
 mod directory;
@@ -12,6 +13,7 @@ mod guard;
 mod join_file;
 mod nothing;
 mod operator;
+mod ports;
 mod reload;
 mod rooms;
 mod serve;
@@ -20,7 +22,9 @@ use anyhow::Result;
 
 use crate::cli::Task;
 
-pub use rooms::{Config, Node};
+pub use config::{Config, Member};
+pub use ports::Addresses;
+pub use rooms::Node;
 
 /// Does one of the tasks that are a node's.
 pub async fn run(task: Task) -> Result<()> {

@@ -7,7 +7,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     birth::{Birth, By},
-    rooms::{Config, Member, Node},
+    config::{Config, Member},
+    rooms::Node,
 };
 use crate::{
     cli::{

@@ -27,7 +27,9 @@ const LONG: Duration = Duration::from_millis(50);
 /// How often to look for calls that take long.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How long the remaining calls have to end, while the group is without service.
-const LAST_WAIT: Duration = Duration::from_millis(150);
+const MOMENT: Duration = Duration::from_millis(150);
+/// And this long when no moment was good: where every call takes long, a longer silence is better than calls cut off.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Groups whose actors are not to start here, and by how many that is asked for.
 #[derive(Default)]
@@ -79,9 +81,11 @@ impl Actors {
             }
             let released = self.inner.releases.begin(group);
             let ending = self.inner.live_of(group);
-            futures::future::join_all(ending.iter().map(|(_, _, live)| live.drain(LAST_WAIT))).await;
+            let last = Instant::now() >= until;
+            let moment = if last { LAST_MOMENT } else { MOMENT };
+            futures::future::join_all(ending.iter().map(|(_, _, live)| live.drain(moment))).await;
             let quiet = ending.iter().all(|(_, _, live)| live.oldest_call().is_none());
-            if quiet || Instant::now() >= until {
+            if quiet || last {
                 for (id, serial, live) in ending {
                     live.end(error::unavailable("the actor's group is handed over to another node", Outcome::Unknown));
                     self.inner.forget(id, serial);

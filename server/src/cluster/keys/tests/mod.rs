@@ -1,6 +1,7 @@
 //! Keys of two nodes that answer each other. Each has its own group 1 with itself as the voter and the other as a learner, and
 //! the same actors are proposed to both, as replication would do.
 
+mod trio;
 mod world;
 
 use std::{collections::BTreeMap, time::Duration};

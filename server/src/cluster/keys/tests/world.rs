@@ -101,9 +101,9 @@ impl Transport for Sender {
 /// Nothing happens by itself in the time of a test.
 pub const NEVER: Duration = Duration::from_secs(36_000);
 /// What is missing is asked for all the time.
-const EAGER: Duration = Duration::from_millis(5);
+pub const EAGER: Duration = Duration::from_millis(5);
 
-fn times(rotate: Duration, retry: Duration) -> Config {
+pub fn times(rotate: Duration, retry: Duration) -> Config {
     Config { rotate, retry, ..Config::default() }
 }
 

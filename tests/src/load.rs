@@ -19,12 +19,14 @@ use lethe_client::{Client, Id, Outcome};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::{Cluster, Project, get, http::Reply};
+use crate::{Cluster, Node, Project, Reply, get};
 
 /// Callers of one counter.
 const CALLERS: usize = 2;
 /// A call that takes longer has no answer.
-const CALL_MAX: Duration = Duration::from_secs(5);
+const CALL_MAX: Duration = Duration::from_secs(10);
+/// As the last resort: a read that is refused for so long fails.
+const READ_MAX: Duration = Duration::from_secs(60);
 /// After an error, so that a node that refuses is not asked in a hot loop.
 const AFTER_ERROR: Duration = Duration::from_millis(20);
 const NAMESPACE: &str = "Counter";
@@ -85,7 +87,7 @@ impl Load {
     pub fn start(cluster: &Cluster, counters: usize) -> Self {
         let counts = (0..counters).map(|_| Mutex::default()).collect();
         let shared = Arc::new(Shared { counts, ..Shared::default() });
-        let doors: Arc<Vec<String>> = Arc::new(cluster.nodes().iter().map(crate::Node::grpc).collect());
+        let doors: Arc<Vec<String>> = Arc::new(cluster.nodes().iter().map(Node::grpc).collect());
         let mut callers = JoinSet::new();
         for number in 0..counters * CALLERS {
             callers.spawn(call(Arc::clone(&shared), Arc::clone(&doors), number));
@@ -199,7 +201,9 @@ fn note(
                 Outcome::Unknown => drop(shared.unknown.fetch_add(1, Ordering::Relaxed)),
                 Outcome::Done => lock(&shared.violations).push(format!("{}: {}", name(counter), error.describe())),
             }
-            return Err(format!("{} ({}): {}", error.code.as_str_name(), error.outcome, error.message));
+            // Errors are counted by their text, so numbers in it must not make each a kind of its own.
+            let message = error.message.replace(|c: char| c.is_ascii_digit(), "").replace("  ", " ");
+            return Err(format!("{} ({}): {message}", error.code.as_str_name(), error.outcome));
         }
     };
     let now = Instant::now();
@@ -239,14 +243,8 @@ impl Ledger {
         for (counter, count) in self.counts.iter().enumerate() {
             let mut seen = BTreeSet::new();
             for node in cluster.running() {
-                let client = Client::connect(&node.grpc()).await?;
-                let value = client.actor(NAMESPACE, Id::name(name(counter))).call_json("value", &json!([])).await;
-                let value = value.with_context(|| format!("{} through gRPC of {}", name(counter), node.name))?;
-                seen.insert(value.as_u64().with_context(|| format!("{value} is no count"))?);
-                let reply: Reply = get(&node.http(), &format!("/{}", name(counter))).await?;
-                let text = reply.text();
-                let at = || format!("{} through HTTP of {}: {} {text}", name(counter), node.name, reply.status());
-                seen.insert(text.parse().with_context(at)?);
+                seen.insert(patiently(async || through_grpc(node, counter).await).await?);
+                seen.insert(patiently(async || through_http(node, counter).await).await?);
             }
             let (low, high) = (count.acked_max, count.attempts);
             let held = seen.iter().all(|value| (low..=high).contains(value));
@@ -258,6 +256,33 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+/// Asks until there is an answer: a node may refuse while it finds out who leads.
+async fn patiently(ask: impl AsyncFn() -> Result<u64>) -> Result<u64> {
+    let started = Instant::now();
+    loop {
+        match ask().await {
+            Ok(value) => return Ok(value),
+            Err(error) if started.elapsed() > READ_MAX => return Err(error),
+            Err(_) => tokio::time::sleep(AFTER_ERROR).await,
+        }
+    }
+}
+
+async fn through_grpc(node: &Node, counter: usize) -> Result<u64> {
+    let at = || format!("{} through gRPC of {}", name(counter), node.name);
+    let client = Client::connect(&node.grpc()).await.with_context(at)?;
+    let value = client.actor(NAMESPACE, Id::name(name(counter))).call_json("value", &json!([])).await;
+    value.with_context(at)?.as_u64().with_context(at)
+}
+
+async fn through_http(node: &Node, counter: usize) -> Result<u64> {
+    let reply = get(&node.http(), &format!("/{}", name(counter))).await;
+    let reply: Reply = reply.with_context(|| format!("{} through HTTP of {}", name(counter), node.name))?;
+    let text = reply.text();
+    let at = || format!("{} through HTTP of {}: {} {text}", name(counter), node.name, reply.status());
+    text.parse().with_context(at)
 }
 
 /// Deploys [`counters`] on a cluster.

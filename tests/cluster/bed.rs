@@ -1,0 +1,76 @@
+//! What every test here begins and ends with: a cluster under load, and three checks.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use lethe_tests::{Cluster, HEALTHY_MAX, Ledger, Load, Setup, deploy_counters, leaders};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// One cluster at a time: it is several processes, and machines that test are small.
+static CLUSTERS: Semaphore = Semaphore::const_new(1);
+
+/// Nodes wait longer for each other than by default: they share their CPUs with the load and with other tests.
+const PATIENCE: &str = "heartbeat_ms = 300\nelection_min_ms = 1500\nelection_max_ms = 2500\n";
+/// Answers that a load must give before a fault means anything.
+const WARM_CALLS: u64 = 50;
+/// As the last resort: a counter that is silent for so long is lost.
+pub const ANSWER_MAX: Duration = Duration::from_secs(120);
+/// Counters, spread over all groups by their names.
+pub const COUNTERS: usize = 12;
+
+/// A cluster under load. The load ends before the cluster.
+pub struct Bed {
+    pub load: Load,
+    pub cluster: Cluster,
+    _permit: SemaphorePermit<'static>,
+}
+
+/// A cluster of three for these tests, with further keys of `[raft]`.
+pub fn setup(raft: &str) -> Setup {
+    Setup { settings: format!("[raft]\n{PATIENCE}{raft}"), ..Setup::default() }
+}
+
+impl Bed {
+    /// Forms a cluster, deploys the counters, and waits until every one of them counts.
+    pub async fn make(setup: Setup) -> Result<Self> {
+        let permit = CLUSTERS.acquire().await.context("clusters are still allowed")?;
+        let cluster = Cluster::form(setup).await?;
+        deploy_counters(&cluster).await?;
+        let load = Load::start(&cluster, COUNTERS);
+        load.all_answer(ANSWER_MAX).await?;
+        load.more(WARM_CALLS, ANSWER_MAX).await?;
+        Ok(Self { load, cluster, _permit: permit })
+    }
+
+    /// Every counter answers again.
+    pub async fn all_answer(&self) -> Result<Duration> {
+        self.load.all_answer(ANSWER_MAX).await
+    }
+
+    /// Number of the node that leads most groups, as a running node sees it.
+    pub async fn leads_most(&self) -> Result<usize> {
+        let asked = self.cluster.running().next().context("no node runs")?.name.clone();
+        let asked = self.cluster.nodes().iter().position(|node| node.name == asked).context("it is ours")?;
+        let leading = leaders(&self.cluster.status(asked).await?);
+        let (most, _) = leading.iter().max_by_key(|(_, groups)| **groups).context("nobody leads")?;
+        self.cluster.nodes().iter().position(|node| node.name == *most).context("the leader is none of ours")
+    }
+
+    /// The three checks, after everything was healed: all healthy, nothing acknowledged is missing, replicas are equal.
+    pub async fn finish(self) -> Result<Ledger> {
+        let healed = self.cluster.healthy(HEALTHY_MAX).await?;
+        self.load.all_answer(ANSWER_MAX).await?;
+        let ledger = self.load.stop().await?;
+        println!(
+            "healthy after {} ms; {} calls acknowledged, {} unknown, longest silence {} ms, errors {:?}",
+            healed.as_millis(),
+            ledger.acked,
+            ledger.unknown,
+            ledger.gap_max().as_millis(),
+            ledger.errors
+        );
+        ledger.check(&self.cluster).await?;
+        self.cluster.digests_agree(HEALTHY_MAX).await?;
+        Ok(ledger)
+    }
+}

@@ -1,0 +1,54 @@
+//! Disks that lose power or are full.
+
+use anyhow::Result;
+use lethe_tests::{Cluster, Setup, can, try_cut};
+
+use crate::bed::{Bed, setup};
+
+async fn cut(cluster: &mut Cluster, nodes: &[usize]) -> Result<()> {
+    for number in nodes {
+        cluster.node(*number).disk().cut()?;
+    }
+    for number in nodes {
+        cluster.node(*number).end().await?;
+        cluster.node(*number).disk().restore()?;
+    }
+    for number in nodes {
+        cluster.node(*number).launch()?;
+    }
+    for number in nodes {
+        cluster.node(*number).ready().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_when_the_power_of_one_node_or_of_all_is_cut() -> Result<()> {
+    if !can("cut the power of a disk", try_cut) {
+        return Ok(());
+    }
+    let mut bed = Bed::make(Setup { disks: true, ..setup("") }).await?;
+    let leader = bed.leads_most().await?;
+    cut(&mut bed.cluster, &[leader]).await?;
+    bed.all_answer().await?;
+    cut(&mut bed.cluster, &[0, 1, 2]).await?;
+    bed.finish().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_disk_is_full_takes_nothing_down_with_it() -> Result<()> {
+    if !can("make a disk", try_cut) {
+        return Ok(());
+    }
+    let mut bed = Bed::make(Setup { disks: true, ..setup("") }).await?;
+    let full = bed.leads_most().await?;
+    bed.cluster.node(full).disk().fill()?;
+    bed.all_answer().await?;
+    bed.cluster.node(full).disk().relieve()?;
+    // It may have ended, which is what a node does whose log cannot be written, or be on its way there.
+    bed.cluster.node(full).end().await?;
+    bed.cluster.node(full).start().await?;
+    bed.finish().await?;
+    Ok(())
+}

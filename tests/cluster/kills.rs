@@ -1,0 +1,35 @@
+//! kill -9 of one node, of a majority, of all.
+
+use anyhow::Result;
+
+use crate::bed::{Bed, setup};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_when_the_leader_a_majority_or_all_are_killed() -> Result<()> {
+    let mut bed = Bed::make(setup("")).await?;
+
+    let leader = bed.leads_most().await?;
+    bed.cluster.node(leader).kill().await?;
+    bed.all_answer().await?;
+    bed.cluster.node(leader).start().await?;
+
+    for number in [0, 1] {
+        bed.cluster.node(number).kill().await?;
+    }
+    for number in [0, 1] {
+        bed.cluster.node(number).start().await?;
+    }
+    bed.all_answer().await?;
+
+    for node in bed.cluster.nodes_mut() {
+        node.kill().await?;
+    }
+    for node in bed.cluster.nodes_mut() {
+        node.launch()?;
+    }
+    for node in bed.cluster.nodes_mut() {
+        node.ready().await?;
+    }
+    bed.finish().await?;
+    Ok(())
+}

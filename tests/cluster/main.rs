@@ -1,0 +1,14 @@
+//! Faults of a cluster: real `lethe serve` processes under load, broken from outside.
+//!
+//! Every test ends alike: all groups are healthy again, every counter is read through every node and holds all that was
+//! acknowledged, and the digests of all replicas are equal.
+
+mod bed;
+mod damage;
+mod disks;
+mod forms;
+mod kills;
+mod members;
+mod partitions;
+mod pauses;
+mod restarts;

@@ -1,0 +1,65 @@
+//! Members come and go under load.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use lethe_client::NodeState;
+use lethe_tests::{HEALTHY_MAX, Setup, damage, wait_up_to};
+
+use crate::bed::{Bed, setup};
+
+/// Replicas move one after the other, and wait for each other.
+const CHANGED_MAX: Duration = Duration::from_secs(120);
+/// A node that is told that it is out ends within this time.
+const END_MAX: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_node_stays_out_even_with_its_old_disk() -> Result<()> {
+    let mut bed = Bed::make(Setup { nodes: 4, ..setup("") }).await?;
+    let (out, name) = (3, "n4");
+    // Its disk as it was while it was a member.
+    bed.cluster.node(out).stop().await?;
+    let (data, backup) = (bed.cluster.node(out).data(), bed.cluster.node(out).data().with_extension("backup"));
+    damage::copy(&data, &backup)?;
+    bed.cluster.node(out).start().await?;
+    bed.cluster.healthy(HEALTHY_MAX).await?;
+
+    bed.cluster.client(0).await?.remove_node(name).await?;
+    wait_up_to(CHANGED_MAX, "the node to be out", async || {
+        let status = bed.cluster.status(0).await.ok()?;
+        let node = status.nodes.iter().find(|node| node.name == name)?;
+        (node.state() == NodeState::Removed && node.replicas == 0).then_some(())
+    })
+    .await;
+    bed.cluster.node(out).end().await?;
+    bed.cluster.healthy(HEALTHY_MAX).await?;
+    bed.all_answer().await?;
+
+    fs::remove_dir_all(&data).context("its disk of today")?;
+    fs::rename(&backup, &data).context("its disk of yesterday")?;
+    bed.cluster.node(out).launch()?;
+    let status = bed.cluster.node(out).process()?.ended(END_MAX).await?;
+    let log = bed.cluster.node(out).log();
+    ensure!(!status.success() && log.contains("removed"), "it ended with {status} and said:\n{log}");
+    bed.cluster.node(out).end().await?;
+    bed.finish().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_grows_to_six_nodes_that_share_its_replicas() -> Result<()> {
+    let mut bed = Bed::make(setup("")).await?;
+    for _ in 3..6 {
+        let number = bed.cluster.add()?;
+        bed.cluster.node(number).start().await?;
+    }
+    wait_up_to(CHANGED_MAX, "replicas to be spread evenly", async || {
+        let status = bed.cluster.status(0).await.ok()?;
+        // Eight groups of three replicas, and the system group on each node.
+        let even = status.nodes.len() == 6 && status.nodes.iter().all(|node| (4..=6).contains(&node.replicas));
+        even.then_some(())
+    })
+    .await;
+    bed.finish().await?;
+    Ok(())
+}

@@ -107,7 +107,7 @@ impl Trio {
 
     /// Proposes where the leader is; on a busy machine that may change, and then it is tried again.
     async fn propose(&self, command: Command) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(180);
         for node in self.nodes.iter().cycle() {
             assert!(Instant::now() < deadline, "nobody takes {command:?}");
             let shard = node.shards.group(1).unwrap();

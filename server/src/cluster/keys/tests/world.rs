@@ -53,11 +53,11 @@ pub fn owner(n: u8) -> Owner {
     Owner { actor: ActorId([n; 32]), incarnation: Uuid::from_bytes([n; 16]) }
 }
 
-/// Waits until something is so, for a minute at most: machines that run tests are busy.
+/// Waits until something is so, for three minutes at most: machines that run tests are busy.
 pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(180);
     while !so() {
-        assert!(Instant::now() < deadline, "not within a minute: {what}");
+        assert!(Instant::now() < deadline, "not within three minutes: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

@@ -155,7 +155,7 @@ impl Actors {
         }
         let entered = loop {
             let live = tokio::time::timeout_at(deadline.into(), self.find(&to)?);
-            let late = |_| CallError { outcome: Outcome::NotDone, ..error::deadline() };
+            let late = |_| error::deadline_before_start();
             let live = live.await.map_err(late)??;
             match live.enter() {
                 Ok(entered) => {

@@ -40,6 +40,12 @@ pub(crate) fn deadline() -> CallError {
     call_error(CallErrorKind::Deadline, "TimeoutError", message, Outcome::Unknown)
 }
 
+/// The deadline passed before the call could begin.
+pub(crate) fn deadline_before_start() -> CallError {
+    let message = "the call's deadline passed before its actor was ready; nothing was done";
+    call_error(CallErrorKind::Deadline, "TimeoutError", message, Outcome::NotDone)
+}
+
 /// A fault of ours.
 pub(crate) fn internal(message: impl Into<String>, outcome: Outcome) -> CallError {
     call_error(CallErrorKind::Internal, "InternalError", message, outcome)

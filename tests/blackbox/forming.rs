@@ -64,7 +64,7 @@ async fn a_node_is_drained_comes_back_and_is_removed_for_good() {
     // On a busy machine a node may lead once more before it hands that over, too.
     let drained = async || {
         let status = cluster.status(1).await.ok()?;
-        leaders(&status).get(&first).is_none().then_some(status)
+        (!leaders(&status).contains_key(&first)).then_some(status)
     };
     let status = wait_up_to(WAIT, "the node to lead nothing", drained).await;
     assert_eq!(state_of(&status, &first), NodeState::Draining);

@@ -21,7 +21,7 @@ use futures::{
 use lethe_proto::ActorId;
 use lethe_runtime::{
     engine::Engine,
-    host::{ActorCall, ActorReply, CallError, CallErrorKind, Outcome},
+    host::{ActorCall, ActorReply, CallErrorKind, Outcome},
 };
 use parking_lot::Mutex;
 use tokio_util::{

@@ -202,7 +202,7 @@ fn the_effective_configuration_can_be_printed_and_is_a_configuration() {
     let (code, printed, _) = world.run("a", "serve", &["--print-config"]);
     assert_eq!(code, 0);
     let data = world.dir("a").join("data");
-    for line in ["heartbeat_ms = 123", "election_min_ms = 600", &format!("data_dir = \"{}\"", data.display())] {
+    for line in ["heartbeat_ms = 123", "election_min_ms = 400", &format!("data_dir = \"{}\"", data.display())] {
         assert!(printed.lines().any(|printed| printed == line), "{line}: {printed}");
     }
     fs::write(world.dir("a").join("lethe.toml"), &printed).unwrap();

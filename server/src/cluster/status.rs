@@ -1,6 +1,7 @@
 //! How the cluster is, for operators, and what they can ask for.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use lethe_proto::{ClusterId, NodeId};
@@ -146,7 +147,10 @@ impl Cluster {
             let mut change = Change::default();
             change.put(record::node_name(node), Some(member.revision), &Member { state, ..member.value.clone() });
             match self.inner.registry.write(change.expect, change.ops).await {
-                Ok(_) => return Ok(()),
+                Ok(revision) => {
+                    self.inner.followed(revision).await;
+                    return Ok(());
+                }
                 Err(WriteError::Conflict(_)) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -185,7 +189,10 @@ impl Cluster {
             let placement = Placement { leader: node, ..placed.value.clone() };
             change.put(record::group_name(group), Some(placed.revision), &placement);
             match self.inner.registry.write(change.expect, change.ops).await {
-                Ok(_) => return Ok(()),
+                Ok(revision) => {
+                    self.inner.followed(revision).await;
+                    return Ok(());
+                }
                 Err(WriteError::Conflict(_)) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -207,15 +214,28 @@ impl Cluster {
 
 impl Inner {
     /// A map that has everything that was written before the call.
-    async fn fresh_map(&self) -> Result<std::sync::Arc<Map>, Error> {
+    async fn fresh_map(&self) -> Result<Arc<Map>, Error> {
         let deadline = Instant::now() + ms(self.config.write_ms);
         let newest = self.registry.confirm(deadline).await?;
+        let map = self.map_at(newest, deadline).await?;
+        map.ok_or_else(|| Error::NotNow("this node does not follow the registry".to_owned()))
+    }
+
+    /// Waits until this node shows what was just written, so that whoever wrote it sees it here. It is written in any case.
+    async fn followed(&self, revision: u64) {
+        let deadline = Instant::now() + ms(self.config.write_ms);
+        // A node that stops meanwhile shows nothing any more.
+        let _ = self.map_at(revision, deadline).await;
+    }
+
+    /// The map once it has reached a revision; none if it does not until then.
+    async fn map_at(&self, revision: u64, deadline: Instant) -> Result<Option<Arc<Map>>, Error> {
         let mut maps = self.map.subscribe();
-        let seen = maps.wait_for(|map| map.as_ref().is_some_and(|map| map.revision >= newest));
+        let seen = maps.wait_for(|map| map.as_ref().is_some_and(|map| map.revision >= revision));
         match tokio::time::timeout_at(deadline.into(), seen).await {
-            Ok(Ok(map)) => map.clone().ok_or(Error::Stopped),
+            Ok(Ok(map)) => Ok(map.clone()),
             Ok(Err(_)) => Err(Error::Stopped),
-            Err(_) => Err(Error::NotNow("this node does not follow the registry".to_owned())),
+            Err(_) => Ok(None),
         }
     }
 

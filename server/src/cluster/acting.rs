@@ -1,27 +1,35 @@
 //! Which nodes act on a revision of the registry: what a deploy waits for.
 
-use std::time::Duration;
+use std::time::Instant;
 
+use super::Cluster;
 use super::config::ms;
-use super::{Cluster, State};
+use super::handle::Inner;
+
+/// How often waiting looks again, in milliseconds.
+const POLL_MS: u64 = 20;
 
 impl Cluster {
-    /// Whether every member said that it acts on this revision.
-    pub fn all_act_on(&self, revision: u64) -> bool {
-        let inner = &self.inner;
-        let Some(map) = inner.now() else { return false };
-        let contacts = inner.contacts.lock();
-        map.members.iter().filter(|(_, member)| member.value.state != State::Removed).all(|(node, _)| {
-            match *node == inner.me {
-                true => inner.lease.acts_on(revision) >= revision,
-                false => contacts.report(*node).is_some_and(|report| report.revision >= revision),
-            }
-        })
+    /// Waits until every node that still starts anything acts on this revision, which must have been written before: each
+    /// one that was not removed said so, or its lease has run out. That is at most a lease and a little more.
+    pub async fn everywhere(&self, revision: u64) {
+        // A node that has not confirmed the registry for so long starts nothing new, or took it after the write. A tenth is
+        // added for clocks that do not run alike.
+        let lapsed = Instant::now() + ms(self.inner.config.lease_ms) * 11 / 10;
+        while Instant::now() < lapsed && !self.inner.all_act_on(revision) {
+            tokio::time::sleep(ms(POLL_MS)).await;
+        }
     }
+}
 
-    /// A node that has not confirmed the registry for so long starts nothing new. A tenth is added for clocks that do
-    /// not run alike.
-    pub fn lapse(&self) -> Duration {
-        ms(self.inner.config.lease_ms) * 11 / 10
+impl Inner {
+    /// Whether every member said that it acts on this revision. Only a map that has the revision knows all of them.
+    fn all_act_on(&self, revision: u64) -> bool {
+        let Some(map) = self.now().filter(|map| map.revision >= revision) else { return false };
+        let contacts = self.contacts.lock();
+        map.present().all(|node| match node == self.me {
+            true => self.lease.acts_on(revision) >= revision,
+            false => contacts.report(node).is_some_and(|report| report.revision >= revision),
+        })
     }
 }

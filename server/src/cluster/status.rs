@@ -199,17 +199,6 @@ impl Cluster {
         }
         Err(Error::NotNow(format!("the record of group {group} changes too fast")))
     }
-
-    /// Waits until every node that still starts anything acts on this revision, which must have been written before: each
-    /// one that was not removed said so, or its lease has run out. That is at most a lease and a little more.
-    pub async fn everywhere(&self, revision: u64) {
-        let lease_ms = self.inner.config.lease_ms;
-        // Clocks of two machines run at slightly different speeds: far below one in a hundred.
-        let deadline = Instant::now() + ms(lease_ms + lease_ms / 100 + 1);
-        while Instant::now() < deadline && !self.inner.all_act_on(revision) {
-            tokio::time::sleep(ms(POLL_MS)).await;
-        }
-    }
 }
 
 impl Inner {
@@ -237,14 +226,6 @@ impl Inner {
             Ok(Err(_)) => Err(Error::Stopped),
             Err(_) => Ok(None),
         }
-    }
-
-    fn all_act_on(&self, revision: u64) -> bool {
-        let newest = self.registry.changed().map_or(0, |changed| *changed.borrow());
-        let contacts = self.contacts.lock();
-        let others = self.others();
-        let mut said = others.iter().map(|node| contacts.report(*node).map_or(0, |report| report.revision));
-        self.lease.acts_on(newest) >= revision && said.all(|reached| reached >= revision)
     }
 }
 

@@ -35,8 +35,6 @@ mod tests;
 pub const VERSIONS_KEPT: usize = 5;
 /// How long reading what is newest may take.
 const CONFIRM: Duration = Duration::from_secs(5);
-/// How often it is looked whether all nodes act on a deploy.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// Handle of the cluster's versions.
 #[derive(Clone)]
@@ -186,11 +184,7 @@ impl Inner {
         ops.extend(self.outdated(&manifest).await?);
         let expect = Expect { key: Bytes::from_static(records::CURRENT.as_bytes()), revision };
         let revision = self.write(vec![expect], ops).await?;
-        let lapsed = tokio::time::Instant::now() + self.cluster.lapse();
-        // A node that does not say that it acts on it has no lease any more by then, or took it after the deploy.
-        while tokio::time::Instant::now() < lapsed && !self.cluster.all_act_on(revision) {
-            tokio::time::sleep(LOOK).await;
-        }
+        self.cluster.everywhere(revision).await;
         tracing::info!(worker = manifest.name, version = %id, revision, "a new version serves on all nodes");
         Ok(Released { manifest, revision, warnings })
     }

@@ -23,6 +23,7 @@ pub mod keys;
 mod lease;
 mod map;
 mod message;
+mod operate;
 mod plan;
 mod pulse;
 mod record;

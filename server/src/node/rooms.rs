@@ -263,9 +263,7 @@ fn live(
 
 /// Who takes which messages of other nodes.
 fn handlers(shards: &Shards, cluster: &Cluster, keys: &Keys) -> Vec<(peer::Topic, Arc<dyn peer::Handler>)> {
-    use peer::Topic::{Append, AppendStream, Heartbeats, PreVote, Snapshot, TransferLeader, Vote};
-    let raft = [Vote, PreVote, Heartbeats, Append, AppendStream, Snapshot, TransferLeader];
     let handler = shards.handler();
-    let raft = raft.map(|topic| (topic, handler.clone()));
+    let raft = shard::TOPICS.map(|topic| (topic, handler.clone()));
     raft.into_iter().chain(cluster.handlers()).chain([(peer::Topic::Keys, keys.handler())]).collect()
 }

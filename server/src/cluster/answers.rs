@@ -4,13 +4,12 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
 use lethe_proto::NodeId;
 
 use super::enter::enlist;
 use super::handle::Inner;
 use super::message::{Ask, Join, Joined, Report, decode, encode};
-use crate::peer::{self, Handler, Head, Refusal, Topic};
+use crate::peer::{Handler, Head, Refusal, Topic};
 
 /// The room's handler. It holds the room weakly: the peer port outlives it.
 pub(super) struct Answers {
@@ -30,15 +29,6 @@ impl Handler for Answers {
             let inner = inner.ok_or_else(|| Refusal::Unavailable("the node is stopping".to_owned()))?;
             inner.answer(from, head.topic, &message).await
         })
-    }
-
-    fn stream(
-        &self,
-        _: NodeId,
-        _: Head,
-        _: BoxStream<'static, Result<Bytes, peer::Error>>,
-    ) -> BoxFuture<'static, Result<peer::Answers<Refusal>, Refusal>> {
-        Box::pin(async { Err(Refusal::Malformed("this topic has no streams".to_owned())) })
     }
 }
 

@@ -69,11 +69,13 @@ pub trait Handler: Send + Sync + 'static {
     /// Answers one message.
     fn call(&self, from: NodeId, head: Head, message: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>>;
 
-    /// Answers a stream of messages. An error among them is where it broke off.
+    /// Answers a stream of messages. An error among them is where it broke off. Most topics have none.
     fn stream(
         &self,
-        from: NodeId,
-        head: Head,
-        messages: BoxStream<'static, Result<Bytes, Error>>,
-    ) -> BoxFuture<'static, Result<Answers<Refusal>, Refusal>>;
+        _from: NodeId,
+        _head: Head,
+        _messages: BoxStream<'static, Result<Bytes, Error>>,
+    ) -> BoxFuture<'static, Result<Answers<Refusal>, Refusal>> {
+        Box::pin(async { Err(Refusal::Malformed("this topic has no streams".to_owned())) })
+    }
 }

@@ -1,7 +1,7 @@
 //! Answers other nodes that ask for keys.
 
 use bytes::Bytes;
-use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
+use futures::{FutureExt, future::BoxFuture};
 use lethe_proto::NodeId;
 use tokio::task::spawn_blocking;
 
@@ -10,7 +10,7 @@ use super::{
     message::{Answer, Ask, Found, PAGE, decode, encode},
 };
 use crate::{
-    peer::{Answers, Error, Handler, Head, Refusal},
+    peer::{Handler, Head, Refusal},
     shard::Shard,
     store::HeaderOrTombstone,
     vault::{Owner, Recipient},
@@ -49,15 +49,6 @@ impl Handler for Inner {
             Ok(encode(&answer).into())
         }
         .boxed()
-    }
-
-    fn stream(
-        &self,
-        _: NodeId,
-        _: Head,
-        _: BoxStream<'static, Result<Bytes, Error>>,
-    ) -> BoxFuture<'static, Result<Answers<Refusal>, Refusal>> {
-        std::future::ready(Err(Refusal::Malformed("keys are not asked for in streams".to_owned()))).boxed()
     }
 }
 

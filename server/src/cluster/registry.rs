@@ -9,20 +9,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lethe_proto::NodeId;
-use rand::RngExt;
 use tokio::sync::watch;
 
 use super::config::{Config, ms};
 use super::error::{Error, WriteError, not_delivered};
 use super::map::{Map, Row, SYSTEM};
 use super::message::{Ask, Told, decode, encode};
+use super::pause::Pause;
 use crate::peer::{Head, Lane, Topic, Transport};
 use crate::shard::{Applied, Command, Expect, NotDone, ProposeError, ReadError, RegistryOp, Rejection, Shard, Shards};
 
-/// Pause before a write is tried again, at first.
-const RETRY_MIN_MS: u64 = 10;
-/// And at most.
-const RETRY_MAX_MS: u64 = 200;
+/// Pauses before a write is tried again: at first, and at most.
+const RETRY_MIN: Duration = Duration::from_millis(10);
+const RETRY_MAX: Duration = Duration::from_millis(200);
 /// Names read at once.
 const PAGE_NAMES: usize = 1024;
 /// Times that a read of several pages is begun again because the registry changed meanwhile.
@@ -98,7 +97,7 @@ impl Registry {
     /// revision it was done; this node may not have that one yet.
     pub async fn write(&self, expect: Vec<Expect>, ops: Vec<RegistryOp>) -> Result<u64, WriteError> {
         let deadline = Instant::now() + ms(self.config.write_ms);
-        let (mut pause, mut unknown) = (Pause::default(), None);
+        let (mut pause, mut unknown) = (Pause::new(RETRY_MIN, RETRY_MAX), None);
         loop {
             let told = self.ask(Ask::Write { expect: expect.clone(), ops: ops.clone() }, deadline).await;
             let reason = match told {
@@ -119,7 +118,7 @@ impl Registry {
     /// Waits until this node has everything that was written before the call. Says the newest revision then.
     pub async fn confirm(&self, deadline: Instant) -> Result<u64, WriteError> {
         let not_done = |reason: &str| WriteError::NotDone(reason.to_owned());
-        let mut pause = Pause::default();
+        let mut pause = Pause::new(RETRY_MIN, RETRY_MAX);
         let revision = loop {
             let reason = match self.ask(Ask::Confirm, deadline).await {
                 Told::Revision(revision) => break revision,
@@ -228,30 +227,6 @@ impl Registry {
 
     pub(super) fn system(&self) -> Result<Shard, Error> {
         self.shards.group(SYSTEM).ok_or(Error::Stopped)
-    }
-}
-
-/// The pause before something is tried again: longer each time, and never quite the same.
-struct Pause {
-    next_ms: u64,
-}
-
-impl Default for Pause {
-    fn default() -> Self {
-        Self { next_ms: RETRY_MIN_MS }
-    }
-}
-
-impl Pause {
-    /// Waits. False at once if there would be no time left after it.
-    async fn before(&mut self, deadline: Instant) -> bool {
-        let wait = Duration::from_millis(rand::rng().random_range(self.next_ms / 2..=self.next_ms));
-        self.next_ms = (2 * self.next_ms).min(RETRY_MAX_MS);
-        if Instant::now() + wait >= deadline {
-            return false;
-        }
-        tokio::time::sleep(wait).await;
-        true
     }
 }
 

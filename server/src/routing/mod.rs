@@ -7,7 +7,6 @@
 //! ```
 
 mod again;
-mod pause;
 mod router;
 
 #[cfg(test)]

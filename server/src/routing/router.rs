@@ -15,14 +15,17 @@ use lethe_proto::NodeId;
 use lethe_runtime::host::{ActorCall, ActorReply, CallError};
 use parking_lot::Mutex;
 
-use super::{again::Again, pause::Pause};
+use super::again::Again;
 use crate::{
     actor::{ActorRef, Call, Failed, Homes, Place},
-    cluster::Home,
+    cluster::{Home, Pause},
 };
 
 /// Less time than this is not worth another attempt.
 const ATTEMPT_MIN: Duration = Duration::from_millis(1);
+/// Pauses between attempts: at first, and at most.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+const PAUSE_MAX: Duration = Duration::from_millis(200);
 
 /// The nodes of the cluster as places to call actors at.
 pub trait Places: Send + Sync + 'static {
@@ -81,7 +84,7 @@ struct Round {
 
 impl Inner {
     async fn route(&self, to: ActorRef, call: ActorCall, deadline: Instant) -> Result<ActorReply, Failed> {
-        let (mut again, mut pause, mut round) = (Again::new(call), Pause::new(), Round::default());
+        let (mut again, mut pause, mut round) = (Again::new(call), Pause::new(PAUSE_MIN, PAUSE_MAX), Round::default());
         let mut reason = Failed::NotLeader { leader: None };
         loop {
             let home = self.homes.home(to.id);

@@ -28,7 +28,7 @@ const ABOVE: [&str; 3] = ["main", "node", "cli"];
 /// Libraries that may be named below these paths only.
 const OWNERS: [(&str, &[&str]); 7] = [
     ("openraft", &["server/src/shard/", "server/tests/shard", "server/benches/shard"]),
-    ("sled", &["server/src/store/", "server/tests/store", "server/benches/store"]),
+    ("lsm_tree", &["server/src/store/", "server/tests/store", "server/benches/store"]),
     ("chacha20poly1305", &["server/src/vault/", "runtime/"]),
     ("aes_gcm", &["server/src/vault/", "runtime/"]),
     ("v8", &["runtime/"]),

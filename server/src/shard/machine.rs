@@ -198,6 +198,8 @@ impl Machine {
     /// nothing has changed and it can be tried again.
     pub fn prepare(&self) -> io::Result<Found> {
         let saved = self.unsaved_bytes();
+        // The log is purged behind the snapshot before this one: state on disk must reach that far.
+        self.group.flush().map_err(io::Error::other)?;
         let found = self.build()?;
         self.unsaved.fetch_sub(saved, Ordering::Relaxed);
         *self.prepared.lock() = Some(found.clone());

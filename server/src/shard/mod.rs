@@ -7,6 +7,7 @@ mod config;
 mod effects;
 mod epoch;
 mod error;
+mod flush;
 mod handle;
 mod identity;
 mod limits;

@@ -25,8 +25,8 @@ use super::network::{Links, Receiver};
 use super::open::{Opened, open, put_clean_mark};
 use super::replica::{Replica, Shared};
 use super::roster::{Entry, Roster, Stage};
-use super::upkeep;
 use super::{Error, NodeId};
+use super::{flush, upkeep};
 use crate::peer::Handler;
 use crate::store::snapshot;
 use crate::store::state::Store;
@@ -111,7 +111,13 @@ impl Shards {
             tasks: TaskTracker::new(),
         });
         hosted.open_all().await?;
-        let upkeep = tokio::spawn(upkeep::run(hosted.clone(), hosted.stop.subscribe()));
+        let (caring, writing) = (hosted.clone(), hosted.clone());
+        let upkeep = tokio::spawn(async move {
+            tokio::join!(
+                upkeep::run(caring.clone(), caring.stop.subscribe()),
+                flush::run(writing.clone(), writing.stop.subscribe())
+            );
+        });
         Ok(Self { hosted, upkeep })
     }
 

@@ -266,11 +266,11 @@ const STORAGE: &[Key] = &[
     number("log", "bytes_max", (256 * MIB, 1 << 44), "Largest log; snapshots are taken early enough.", |s| {
         Slot::U64(&mut s.shard.wal_bytes_max)
     }),
-    number("state", "cache_bytes", (MIB, 1 << 40), "Page cache of the state store.", |s| {
+    number("state", "cache_bytes", (MIB, 1 << 40), "Blocks of the state store that are kept in memory.", |s| {
         Slot::U64(&mut s.shard.state.cache_bytes)
     }),
-    number("state", "flush_ms", (1, HOUR_MS), "How often its dirty pages are written out.", |s| {
-        Slot::U64(&mut s.shard.state.flush_ms)
+    number("state", "memtable_bytes", (64 << 10, 32 * MIB), "A group's changes are written out when so many.", |s| {
+        Slot::U64(&mut s.shard.state.memtable_bytes)
     }),
 ];
 

@@ -1,28 +1,34 @@
 //! `Group`: the applied state of one shard on this node.
 //!
-//! One tree per group. Reads see whole batches only; `Txn` writes, one commit at a time. A group can be replaced as a
+//! One tree per group. Reads see whole batches only; `Txn` writes, one commit at a time, into memory; `flush` writes out
+//! what was committed, with the position up to which it is applied. A group can be replaced as a
 //! whole by a snapshot: it is loaded into a fresh tree, checked, and then swapped in, so half of one is never seen.
 //! All methods block and belong on a blocking thread.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use lethe_proto::ActorId;
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::digest::unframe;
-use super::engine::Engine;
+use super::digest::{frame, unframe};
 use super::key::{Key, RecordSet};
-use super::life::{Actor, Life, decode_tombstone, unversioned};
-use super::scan::{Shadow, Slice};
+use super::life::{Actor, Life, decode_tombstone, unversioned, versioned};
+use super::scan::Slice;
+use super::tree::{self, Engine, Tree};
 use super::{Error, Mark};
 use crate::store::{HeaderOrTombstone, RecordId};
 
 /// How many keys are read before a waiting commit gets its turn.
 const SLICE_KEYS: usize = 1024;
+
+/// A commit writes out first when so many bytes are only in memory: something is wrong with who should do it.
+const UNSEALED_BYTES_MAX: u64 = 64 << 20;
 
 /// Bytes before the first chunk of a value: its length.
 pub(super) const LENGTH_BYTES: usize = 4;
@@ -36,10 +42,10 @@ pub struct Group {
     /// Changes only while `live` is locked for writing; apart from it so that asking how far the group is never waits
     /// for a batch.
     mark: RwLock<Mark>,
-    /// Set while a snapshot is scanned. Taken after `live`.
-    pub(super) shadow: Mutex<Option<Shadow>>,
-    /// Told when the shadow shrinks or goes.
-    pub(super) shadow_room: Condvar,
+    /// A snapshot is scanned.
+    pub(super) scanned: AtomicBool,
+    /// Held while what was committed is written out. Taken before `live`.
+    pub(super) flushing: Mutex<()>,
     /// The newest revision of the registry.
     pub(super) registry: watch::Sender<u64>,
 }
@@ -47,21 +53,28 @@ pub struct Group {
 /// The framed bytes that are stored of an actor; an actor has one of the two at most.
 #[derive(Default)]
 pub(super) struct Stored {
-    pub header: Option<sled::IVec>,
-    pub tombstone: Option<sled::IVec>,
+    pub header: Option<tree::Bytes>,
+    pub tombstone: Option<tree::Bytes>,
 }
 
 /// The tree that counts.
 pub(super) struct Live {
-    pub tree: sled::Tree,
+    pub tree: Tree,
     pub generation: u32,
 }
 
 impl Group {
     pub(super) fn new(id: u32, incarnation: u64, engine: Arc<Engine>, live: Live, mark: Mark, registry: u64) -> Self {
-        let (live, mark) = (RwLock::new(live), RwLock::new(mark));
-        let registry = watch::Sender::new(registry);
-        Self { id, incarnation, engine, live, mark, shadow: Mutex::new(None), shadow_room: Condvar::new(), registry }
+        Self {
+            id,
+            incarnation,
+            engine,
+            live: RwLock::new(live),
+            mark: RwLock::new(mark),
+            scanned: AtomicBool::new(false),
+            flushing: Mutex::new(()),
+            registry: watch::Sender::new(registry),
+        }
     }
 
     /// Its number.
@@ -77,6 +90,50 @@ impl Group {
     /// Sets how far the log is applied. Only while `live` is locked for writing.
     pub(super) fn set_mark(&self, mark: Mark) {
         *self.mark.write() = mark;
+    }
+
+    /// Makes changes visible, sets the mark that belongs to them, and tells of the registry's new revision.
+    pub(super) fn write(
+        &self,
+        changes: BTreeMap<Vec<u8>, Option<tree::Bytes>>,
+        mark: Mark,
+        registry: Option<u64>,
+    ) -> Result<(), Error> {
+        if self.live.read().tree.unsealed_bytes() >= UNSEALED_BYTES_MAX {
+            self.flush()?;
+        }
+        let live = self.live.write();
+        live.tree.apply(changes);
+        self.set_mark(mark);
+        if let Some(revision) = registry {
+            self.registry.send_replace(revision);
+        }
+        Ok(())
+    }
+
+    /// Bytes of changes that are only in memory, give or take.
+    pub fn unwritten_bytes(&self) -> u64 {
+        self.live.read().tree.unsealed_bytes()
+    }
+
+    /// Writes out what was committed, together with how far the log is applied by it: all or nothing. What failed is
+    /// written by the next flush. Blocks; commits go on meanwhile.
+    pub fn flush(&self) -> Result<(), Error> {
+        let _flushing = self.flushing.lock();
+        let tree = {
+            let live = self.live.write();
+            if live.tree.unsealed_bytes() > 0 {
+                live.tree.apply([stored_form(&self.mark())]);
+                live.tree.seal();
+            }
+            live.tree.clone()
+        };
+        tree.flush()
+    }
+
+    /// Bytes on disk.
+    pub fn disk_bytes(&self) -> u64 {
+        self.live.read().tree.disk_bytes()
     }
 
     /// The actor's header or tombstone.
@@ -156,39 +213,38 @@ impl Group {
         Ok(actors)
     }
 
-    fn life(&self, tree: &sled::Tree, actor: ActorId) -> Result<Option<Life>, Error> {
+    fn life(&self, tree: &Tree, actor: ActorId) -> Result<Option<Life>, Error> {
         Ok(self.stored_life(tree, actor)?.0)
     }
 
     /// An actor, and the framed bytes it was read from.
-    pub(super) fn stored_life(&self, tree: &sled::Tree, actor: ActorId) -> Result<(Option<Life>, Stored), Error> {
-        let get = |key: &[u8]| tree.get(key).map_err(|e| self.engine.error(e));
-        let whole = |key: &[u8], framed: &sled::IVec| self.unframe(key, framed);
+    pub(super) fn stored_life(&self, tree: &Tree, actor: ActorId) -> Result<(Option<Life>, Stored), Error> {
+        let whole = |key: &[u8], framed: &[u8]| self.unframe(key, framed);
         let key = Key::Header(actor).encode();
-        if let Some(framed) = get(&key)? {
+        if let Some(framed) = tree.get(&key)? {
             let actor = Actor::decode(&whole(&key, &framed)?).ok_or_else(|| self.damaged("a header"))?;
             return Ok((Some(Life::Live(actor)), Stored { header: Some(framed), tombstone: None }));
         }
         let key = Key::Tombstone(actor).encode();
-        let Some(framed) = get(&key)? else { return Ok((None, Stored::default())) };
+        let Some(framed) = tree.get(&key)? else { return Ok((None, Stored::default())) };
         let tombstone = decode_tombstone(&whole(&key, &framed)?).ok_or_else(|| self.damaged("a tombstone"))?;
         Ok((Some(Life::Dead(tombstone)), Stored { header: None, tombstone: Some(framed) }))
     }
 
-    fn living(&self, tree: &sled::Tree, actor: ActorId, incarnation: Uuid) -> Result<Option<Actor>, Error> {
+    fn living(&self, tree: &Tree, actor: ActorId, incarnation: Uuid) -> Result<Option<Actor>, Error> {
         match self.life(tree, actor)? {
             Some(Life::Live(actor)) if actor.incarnation() == incarnation => Ok(Some(actor)),
             Some(Life::Live(_) | Life::Dead(_)) | None => Ok(None),
         }
     }
 
-    fn chunk(&self, tree: &sled::Tree, set: RecordSet, record: RecordId, n: u16) -> Result<Option<Vec<u8>>, Error> {
+    fn chunk(&self, tree: &Tree, set: RecordSet, record: RecordId, n: u16) -> Result<Option<Vec<u8>>, Error> {
         self.get(tree, &Key::Value(set, record, n).encode())
     }
 
     /// A checked value.
-    pub(super) fn get(&self, tree: &sled::Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        let Some(framed) = tree.get(key).map_err(|e| self.engine.error(e))? else { return Ok(None) };
+    pub(super) fn get(&self, tree: &Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let Some(framed) = tree.get(key)? else { return Ok(None) };
         self.unframe(key, &framed).map(Some)
     }
 
@@ -202,14 +258,14 @@ impl Group {
     /// Checked keys and values from `start` on, as long as they begin with `prefix`.
     pub(super) fn slice(
         &self,
-        tree: &sled::Tree,
+        tree: &Tree,
         start: Bound<Vec<u8>>,
         prefix: &[u8],
         limit: usize,
     ) -> Result<Slice, Error> {
         let mut slice = Slice::new();
-        for entry in tree.range((start, Bound::Unbounded)).take(limit) {
-            let (key, framed) = entry.map_err(|e| self.engine.error(e))?;
+        for entry in tree.from(start).take(limit) {
+            let (key, framed) = entry?;
             if !key.starts_with(prefix) {
                 break;
             }
@@ -225,8 +281,15 @@ impl Group {
 }
 
 /// The mark stored in a tree; none if there is none or it does not fit its checksum.
-pub(super) fn stored_mark(tree: &sled::Tree) -> Option<Mark> {
+pub(super) fn stored_mark(tree: &Tree) -> Option<Mark> {
     let key = Key::Applied.encode();
     let framed = tree.get(&key).ok()??;
     unversioned(unframe(&key, &framed)?)
+}
+
+/// The mark as it is stored in a tree: key and framed value.
+pub(super) fn stored_form(mark: &Mark) -> (Vec<u8>, Option<tree::Bytes>) {
+    let key = Key::Applied.encode();
+    let framed = frame(&key, &versioned(mark));
+    (key, Some(framed.into()))
 }

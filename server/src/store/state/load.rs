@@ -6,19 +6,21 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::digest::frame;
-use super::group::{Group, Live};
+use super::group::{Group, Live, stored_form};
 use super::key::Key;
-use super::life::versioned;
 use super::registry;
 use super::scan::Slice;
+use super::tree::Tree;
 use super::verify::verify;
 use super::{Error, Mark};
+
+/// What is pushed is written out when it has this many bytes.
+const LOADED_BYTES_MAX: u64 = 16 << 20;
 
 /// A replacement under construction.
 pub struct Loader {
     group: Arc<Group>,
-    tree: sled::Tree,
+    tree: Tree,
     generation: u32,
 }
 
@@ -27,39 +29,43 @@ impl Loader {
     pub fn begin(group: &Arc<Group>) -> Result<Self, Error> {
         let generation = group.live.read().generation + 1;
         let name = TreeName { group: group.id, generation, incarnation: group.incarnation }.to_string();
-        group.engine.drop_tree(&name)?;
-        Ok(Self { group: group.clone(), tree: group.engine.tree(&name)?, generation })
+        group.engine.remove(&name)?;
+        Ok(Self { group: group.clone(), tree: group.engine.open(&name)?, generation })
     }
 
     /// Adds keys and framed values.
     pub fn push(&self, slice: Slice) -> Result<(), Error> {
-        let mut batch = sled::Batch::default();
-        for (key, framed) in slice {
-            if !Key::in_snapshot(&key) || Key::decode(&key).is_none() {
-                return Err(self.group.damaged("a snapshot holds a key that does not belong there"));
-            }
-            batch.insert(key, framed);
+        if slice.iter().any(|(key, _)| !Key::in_snapshot(key) || Key::decode(key).is_none()) {
+            return Err(self.group.damaged("a snapshot holds a key that does not belong there"));
         }
-        self.tree.apply_batch(batch).map_err(|e| self.group.engine.error(e))
+        self.tree.apply(slice.into_iter().map(|(key, framed)| (key, Some(framed.into()))));
+        match self.tree.unsealed_bytes() < LOADED_BYTES_MAX {
+            true => Ok(()),
+            false => self.write_out(),
+        }
     }
 
     /// Checks the whole and lets it take the group's place.
     pub fn finish(self, mark: Mark) -> Result<(), Error> {
-        verify(&self.group.engine, &self.tree, &mark).map_err(|what| self.group.damaged(what))?;
+        verify(&self.tree, &mark).map_err(|what| self.group.damaged(what))?;
         let registry = registry::stored(&self.tree).map_err(|what| self.group.damaged(what))?;
-        let key = Key::Applied.encode();
-        let stored = frame(&key, &versioned(&mark));
-        self.tree.insert(key, stored).map_err(|e| self.group.engine.error(e))?;
+        self.tree.apply([stored_form(&mark)]);
+        self.write_out()?;
+        // The old tree goes when it is neither read nor written out.
+        let _flushing = self.group.flushing.lock();
         let old = {
             let mut live = self.group.live.write();
-            *self.group.shadow.lock() = None;
             self.group.set_mark(mark);
             self.group.registry.send_replace(registry.revision);
             std::mem::replace(&mut *live, Live { tree: self.tree, generation: self.generation })
         };
-        self.group.shadow_room.notify_all();
         let Group { id: group, incarnation, .. } = *self.group;
-        self.group.engine.drop_tree(&TreeName { group, generation: old.generation, incarnation }.to_string())
+        self.group.engine.remove(&TreeName { group, generation: old.generation, incarnation }.to_string())
+    }
+
+    fn write_out(&self) -> Result<(), Error> {
+        self.tree.seal();
+        self.tree.flush()
     }
 }
 
@@ -107,7 +113,7 @@ mod tests {
     fn other_trees_are_not_ours() {
         let whole = TreeName { group: 7, generation: 1, incarnation: 2 }.to_string();
         let longer = format!("{whole}-00000001");
-        let others = ["__sled__default", "group-", "group-00000001", "group-00000001-00000001", "group-1-2-3", &longer];
+        let others = ["tables", "group-", "group-00000001", "group-00000001-00000001", "group-1-2-3", &longer];
         for name in others.into_iter().chain([&whole[..whole.len() - 1], &whole.replace('7', "+")]) {
             assert_eq!(TreeName::parse(name), None, "{name}");
         }

@@ -1,7 +1,7 @@
-//! The applied state of this node's shards. Only this room names sled.
+//! The applied state of this node's shards. Only this room names lsm-tree.
 //!
 //! ```text
-//! Store     the databases under `state/`, a few groups in each
+//! Store     the directories under `state/`, one for each group
 //!   Group   one shard's state: reads, and how far the log is applied
 //!     Txn   changes that become visible in one batch with the applied position
 //!     Scan  the group as of one position, while commits go on, for a snapshot
@@ -12,7 +12,6 @@
 
 mod audit;
 mod digest;
-mod engine;
 mod error;
 mod group;
 mod key;
@@ -23,6 +22,7 @@ mod open;
 mod reclaim;
 mod registry;
 mod scan;
+mod tree;
 mod txn;
 mod verify;
 
@@ -31,7 +31,6 @@ mod tests;
 
 pub use audit::Audit;
 pub use digest::Digest;
-pub use engine::{CHUNK_BYTES, Config};
 pub use error::Error;
 pub use group::Group;
 pub use key::{Key, RecordSet};
@@ -41,4 +40,5 @@ pub use mark::{Mark, Position};
 pub use open::Store;
 pub use registry::{NAME_BYTES_MAX, REGISTRY_BYTES_MAX, RegistryEntry, RegistryPage, VALUE_BYTES_MAX};
 pub use scan::{Scan, Slice};
+pub use tree::{CHUNK_BYTES, Config};
 pub use txn::Txn;

@@ -12,10 +12,10 @@ use tokio::sync::watch;
 
 use super::Error;
 use super::digest::unframe;
-use super::engine::CHUNK_BYTES;
 use super::group::Group;
 use super::key::Key;
 use super::life::unversioned;
+use super::tree::{CHUNK_BYTES, Tree};
 use super::txn::Txn;
 
 /// Longest name, in bytes; the shortest has one.
@@ -100,7 +100,7 @@ pub(super) fn decode_mark(bytes: &[u8]) -> Option<RegistryMark> {
 }
 
 /// The mark stored in a tree. The error says what is wrong with it.
-pub(super) fn stored(tree: &sled::Tree) -> Result<RegistryMark, String> {
+pub(super) fn stored(tree: &Tree) -> Result<RegistryMark, String> {
     let key = Key::RegistryMark.encode();
     let Some(framed) = tree.get(&key).map_err(|error| error.to_string())? else { return Ok(RegistryMark::default()) };
     unframe(&key, &framed).and_then(decode_mark).ok_or_else(|| "the mark of its registry cannot be read".to_owned())
@@ -126,8 +126,8 @@ impl Group {
         let limit = limit.min(PAGE_NAMES);
         let mut page = RegistryPage { revision: *self.registry.borrow(), ..RegistryPage::default() };
         let mut bytes = 0;
-        for entry in live.tree.range((start, Bound::Unbounded)) {
-            let (key, framed) = entry.map_err(|e| self.engine.error(e))?;
+        for entry in live.tree.from(start) {
+            let (key, framed) = entry?;
             if !key.starts_with(&prefix) {
                 break;
             }
@@ -149,7 +149,7 @@ impl Group {
     }
 
     /// The value whose stored start this is.
-    fn whole(&self, tree: &sled::Tree, name: &[u8], start: &[u8]) -> Result<(u64, Bytes), Error> {
+    fn whole(&self, tree: &Tree, name: &[u8], start: &[u8]) -> Result<(u64, Bytes), Error> {
         let head = Head::decode(start).ok_or_else(|| self.damaged("a value of the registry"))?;
         let mut value = Vec::with_capacity(head.len.min(VALUE_BYTES_MAX));
         value.extend(head.first);

@@ -7,14 +7,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use lethe_proto::ActorId;
-use sled::IVec;
 
 use super::digest::{CHECKSUM_BYTES, Digest, frame, unframe};
-use super::engine::CHUNK_BYTES;
 use super::group::{Group, LENGTH_BYTES, Stored};
 use super::key::Key;
 use super::life::{Actor, Life, encode_tombstone, versioned};
 use super::registry::RegistryMark;
+use super::tree::{self, CHUNK_BYTES};
 use super::{Error, Mark, Position};
 use crate::store::{RecordId, Tombstone};
 
@@ -24,7 +23,7 @@ pub struct Txn<'g> {
     /// Headers and tombstones that were read or set.
     lives: BTreeMap<ActorId, Seen>,
     /// Framed values; none is a removal.
-    writes: BTreeMap<Vec<u8>, Option<IVec>>,
+    writes: BTreeMap<Vec<u8>, Option<tree::Bytes>>,
     /// What the registry adds up to, once it was asked for.
     pub(super) registry: Option<RegistryMark>,
     /// The registry was changed.
@@ -172,16 +171,7 @@ impl Txn<'_> {
         digest.merge(self.registry_digest);
         let membership = membership.unwrap_or(before.membership);
         let mark = Mark { applied: Some(applied), membership, digest };
-        let mut batch = sled::Batch::default();
-        for (key, value) in &self.writes {
-            match value {
-                Some(framed) => batch.insert(&key[..], framed.clone()),
-                None => batch.remove(&key[..]),
-            }
-        }
-        let key = Key::Applied.encode();
-        batch.insert(&key[..], frame(&key, &versioned(&mark)));
-        self.group.write(self.writes.keys(), batch, mark, registry.map(|mark| mark.revision))
+        self.group.write(self.writes, mark, registry.map(|mark| mark.revision))
     }
 
     /// The set is no longer reached by any header. An empty one leaves nothing to reclaim.
@@ -205,16 +195,15 @@ impl Txn<'_> {
     fn exists(&self, key: &[u8]) -> Result<bool, Error> {
         match self.writes.get(key) {
             Some(value) => Ok(value.is_some()),
-            None => self.group.live.read().tree.contains_key(key).map_err(|e| self.group.engine.error(e)),
+            None => self.group.live.read().tree.contains(key),
         }
     }
 
-    pub(super) fn framed(&self, key: &[u8]) -> Result<Option<IVec>, Error> {
+    pub(super) fn framed(&self, key: &[u8]) -> Result<Option<tree::Bytes>, Error> {
         if let Some(value) = self.writes.get(key) {
             return Ok(value.clone());
         }
-        let live = self.group.live.read();
-        live.tree.get(key).map_err(|e| self.group.engine.error(e))
+        self.group.live.read().tree.get(key)
     }
 
     /// Sets or removes a key, and keeps the digest in step. Removing what is not there changes nothing.
@@ -225,7 +214,7 @@ impl Txn<'_> {
     }
 
     /// The same where what was there before is known.
-    fn replace(&mut self, digest: &mut Digest, key: Vec<u8>, before: Option<IVec>, value: Option<&[u8]>) {
+    fn replace(&mut self, digest: &mut Digest, key: Vec<u8>, before: Option<tree::Bytes>, value: Option<&[u8]>) {
         if before.is_none() && value.is_none() {
             return;
         }
@@ -237,7 +226,7 @@ impl Txn<'_> {
             digest.add(framed);
         }
         self.bytes += key.len() + framed.as_ref().map_or(0, Vec::len);
-        self.writes.insert(key, framed.map(IVec::from));
+        self.writes.insert(key, framed.map(tree::Bytes::from));
     }
 }
 

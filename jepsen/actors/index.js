@@ -1,6 +1,7 @@
 // The Worker of the harness: passes HTTP requests on to the test actors.
 //
-//   POST /CLASS/NAME/METHOD with a JSON array of arguments -> 200 {"value": result} | 410 when destroyed | 500 otherwise
+//   POST /CLASS/NAME/METHOD with a JSON array of arguments -> 200 {"value": result} | 410 when destroyed | 500 otherwise,
+//   both with {"name", "message", "outcome"}: whether the call took effect, as the runtime told this Worker
 
 export { Bank } from "./bank.js";
 export { Counter } from "./counter.js";
@@ -20,7 +21,7 @@ export default {
       return Response.json({ value: await stub[method](...args) });
     } catch (error) {
       const status = error.name === "ActorDestroyed" ? 410 : 500;
-      return Response.json({ name: error.name, message: error.message }, { status });
+      return Response.json({ name: error.name, message: error.message, outcome: error.outcome }, { status });
     }
   },
 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri};
+use http::{Request, StatusCode, Uri, header::RETRY_AFTER};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -61,12 +61,20 @@ impl HttpDoor {
         match timeout(DEADLINE, exchange(&mut connection.sender, request)).await {
             Err(_) => Answer::Unknown(format!("no answer within {DEADLINE:?}")),
             Ok(Err(error)) => Answer::Unknown(format!("{error:#}")),
-            Ok(Ok((status, body))) => {
+            Ok(Ok(reply)) => {
                 self.connection = Some(connection);
-                answer(status, &body)
+                answer(&reply)
             }
         }
     }
+}
+
+/// What came back.
+struct Reply {
+    status: StatusCode,
+    /// It says when to come again.
+    later: bool,
+    body: Bytes,
 }
 
 async fn connect(endpoint: &str) -> anyhow::Result<Connection> {
@@ -80,32 +88,36 @@ async fn connect(endpoint: &str) -> anyhow::Result<Connection> {
     Ok(Connection { endpoint: endpoint.to_string(), sender, task })
 }
 
-async fn exchange(
-    sender: &mut SendRequest<Full<Bytes>>,
-    request: Request<Full<Bytes>>,
-) -> anyhow::Result<(StatusCode, Bytes)> {
+async fn exchange(sender: &mut SendRequest<Full<Bytes>>, request: Request<Full<Bytes>>) -> anyhow::Result<Reply> {
     sender.ready().await?;
     let response = sender.send_request(request).await?;
     let status = response.status();
+    let later = response.headers().contains_key(RETRY_AFTER);
     let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
     let body = body.map_err(|error| anyhow::anyhow!("the answer's body: {error}"))?;
-    Ok((status, body.to_bytes()))
+    Ok(Reply { status, later, body: body.to_bytes() })
 }
 
-fn answer(status: StatusCode, body: &[u8]) -> Answer {
+fn answer(reply: &Reply) -> Answer {
+    let Reply { status, later, body } = reply;
     let text = || format!("{status}: {}", String::from_utf8_lossy(body));
+    let json = serde_json::from_slice::<Value>(body).unwrap_or_default();
+    let not_done = json["outcome"] == "not done";
     if status.is_server_error() {
         // The Worker tells what the actor threw. That the actor found itself overtaken must not pass as unknown.
-        let thrown = serde_json::from_slice::<Value>(body).ok();
-        let overtaken = thrown.is_some_and(|thrown| thrown["name"] == "Error");
-        return if overtaken { Answer::Unexpected(text()) } else { Answer::Unknown(text()) };
+        return match json["name"] == "Error" {
+            true => Answer::Unexpected(text()),
+            // The gateway refuses before any Worker runs: "come again later". Else the runtime told the Worker.
+            false if not_done || (*status == StatusCode::SERVICE_UNAVAILABLE && *later) => Answer::NotDone(text()),
+            false => Answer::Unknown(text()),
+        };
     }
-    match status {
-        // JavaScript is not told whether the call was under way when the actor was destroyed.
+    match *status {
+        StatusCode::GONE if not_done => Answer::Destroyed,
         StatusCode::GONE => Answer::Ended,
-        StatusCode::OK => match serde_json::from_slice::<Value>(body) {
-            Ok(mut reply) if reply.get("value").is_some() => Answer::Value(reply["value"].take()),
-            _ => Answer::Unexpected(text()),
+        StatusCode::OK => match json.get("value") {
+            Some(value) => Answer::Value(value.clone()),
+            None => Answer::Unexpected(text()),
         },
         _ => Answer::Unexpected(text()),
     }
@@ -118,26 +130,30 @@ mod tests {
 
     #[test]
     fn each_status_says_what_may_be_believed() {
+        let text = |status: &str, body: &str| format!("{status}: {body}");
+        let (internal, unavailable) = ("500 Internal Server Error", "503 Service Unavailable");
+        let overtaken = r#"{"name":"Error","message":"overtaken","outcome":"done"}"#;
+        let reset = r#"{"name":"ActorReset","outcome":"unknown"}"#;
+        let refused = r#"{"name":"Unavailable","outcome":"not done"}"#;
         let cases = [
-            (200, r#"{"value":7}"#, Answer::Value(json!(7))),
-            (200, r#"{"value":null}"#, Answer::Value(json!(null))),
-            (200, "hello", Answer::Unexpected("200 OK: hello".into())),
-            (404, "x", Answer::Unexpected("404 Not Found: x".into())),
-            (410, r#"{"name":"ActorDestroyed"}"#, Answer::Ended),
-            (503, "overloaded", Answer::Unknown("503 Service Unavailable: overloaded".into())),
-            (
-                500,
-                r#"{"name":"Error","message":"overtaken"}"#,
-                Answer::Unexpected(r#"500 Internal Server Error: {"name":"Error","message":"overtaken"}"#.into()),
-            ),
-            (
-                500,
-                r#"{"name":"ActorReset"}"#,
-                Answer::Unknown(r#"500 Internal Server Error: {"name":"ActorReset"}"#.into()),
-            ),
+            (200, false, r#"{"value":7}"#, Answer::Value(json!(7))),
+            (200, false, r#"{"value":null}"#, Answer::Value(json!(null))),
+            (200, false, "hello", Answer::Unexpected("200 OK: hello".into())),
+            (404, false, "x", Answer::Unexpected("404 Not Found: x".into())),
+            (410, false, r#"{"name":"ActorDestroyed"}"#, Answer::Ended),
+            (410, false, r#"{"name":"ActorDestroyed","outcome":"unknown"}"#, Answer::Ended),
+            (410, false, r#"{"name":"ActorDestroyed","outcome":"not done"}"#, Answer::Destroyed),
+            (503, false, "overloaded", Answer::Unknown(text(unavailable, "overloaded"))),
+            (503, true, "starting", Answer::NotDone(text(unavailable, "starting"))),
+            (500, true, "starting", Answer::Unknown(text(internal, "starting"))),
+            (500, false, overtaken, Answer::Unexpected(text(internal, overtaken))),
+            (500, false, reset, Answer::Unknown(text(internal, reset))),
+            (500, false, refused, Answer::NotDone(text(internal, refused))),
         ];
-        for (status, body, expected) in cases {
-            assert_eq!(answer(StatusCode::from_u16(status).unwrap(), body.as_bytes()), expected);
+        for (status, later, body, expected) in cases {
+            let status = StatusCode::from_u16(status).unwrap();
+            let reply = Reply { status, later, body: Bytes::from_static(body.as_bytes()) };
+            assert_eq!(answer(&reply), expected);
         }
     }
 

@@ -15,7 +15,7 @@ use lethe_jepsen::{
 };
 
 const HARNESS_FAILED: u8 = 3;
-const FINAL_READS_MAX: Duration = Duration::from_secs(60);
+const FINAL_READS_MAX: Duration = Duration::from_secs(180);
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 valid, 1 violation, 2 unknown, 3 the harness failed or was used wrongly.";
@@ -32,7 +32,7 @@ struct Cli {
 enum Command {
     /// Run a workload against a server of its own and judge what happened.
     ///
-    /// Example: jepsen run -w register -n kill --time 60
+    /// Example: jepsen run -w register -n all --nodes 3 --time 60
     #[command(after_help = EXIT_CODES)]
     Run(RunArgs),
     /// Judge a recorded run again, with the checkers of today.
@@ -63,8 +63,8 @@ struct RunArgs {
     /// Seconds to run.
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=86_400))]
     time: u64,
-    /// Clients at the same time.
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    /// Clients at the same time, in teams of four that share an actor.
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     workers: u16,
     /// Calls in a second by all clients together, at most.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -129,6 +129,7 @@ fn start(args: &RunArgs) -> anyhow::Result<Judgement> {
         nemesis: args.nemesis,
         nodes,
         groups: args.groups,
+        settings: Config::RESTLESS.into(),
         time,
         final_reads_max: FINAL_READS_MAX,
         workers: args.workers.into(),

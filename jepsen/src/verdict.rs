@@ -37,12 +37,13 @@ impl fmt::Display for Judgement {
         let (all, report) = (self.coverage.all, &self.linearizable);
         writeln!(
             f,
-            "{} calls: {} ok, {} fail, {} info, in {:.1} s",
+            "{} calls: {} ok, {} fail, {} info, in {:.1} s; longest silence {:.1} s",
             all.total(),
             all.ok,
             all.fail,
             all.info,
-            self.coverage.seconds
+            self.coverage.seconds,
+            self.coverage.silence_max,
         )?;
         for (name, outcomes) in self.coverage.by_f.iter().chain(&self.coverage.by_node) {
             writeln!(f, "  {name}: {} ok, {} fail, {} info", outcomes.ok, outcomes.fail, outcomes.info)?;
@@ -140,6 +141,7 @@ mod tests {
         Required {
             ok_per_second: 0.0,
             ok_share: 0.0,
+            ok_per_stretch: 0,
             functions: BTreeSet::new(),
             nodes: BTreeSet::new(),
             overlap_median: 0,

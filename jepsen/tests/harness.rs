@@ -38,6 +38,7 @@ async fn judgement_of(name: &str, nemesis: Nemesis) -> (tempfile::TempDir, Judge
         nemesis,
         nodes: 1,
         groups: 1,
+        settings: String::new(),
         time,
         final_reads_max: Duration::from_secs(5),
         workers: 12,

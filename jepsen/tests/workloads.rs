@@ -32,6 +32,7 @@ async fn assert_valid_under_kills(workload: Name) {
         nemesis,
         nodes: 1,
         groups: 1,
+        settings: String::new(),
         time,
         final_reads_max: Duration::from_secs(60),
         // Faster than any machine answers: every worker always has a call under way, so calls overlap.

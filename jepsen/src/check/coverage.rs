@@ -54,6 +54,9 @@ pub struct Coverage {
     pub faults: BTreeMap<String, u64>,
     /// Operations answered in each stretch between faults, in order.
     pub ok_between_faults: Vec<u64>,
+    /// Longest time in which nothing was answered, seconds.
+    #[serde(default)]
+    pub silence_max: f64,
 }
 
 /// What a run must have done to count.
@@ -63,6 +66,9 @@ pub struct Required {
     pub ok_per_second: f64,
     /// Share answered, 0 to 1.
     pub ok_share: f64,
+    /// Operations answered in the stretches between faults, on average: a measure that no slow machine misses.
+    #[serde(default)]
+    pub ok_per_stretch: u64,
     /// Functions that must each have been answered.
     pub functions: BTreeSet<String>,
     /// Ways that must each have answered.
@@ -91,6 +97,7 @@ pub fn measure(history: &[Op]) -> Coverage {
     let mut open: BTreeMap<Process, usize> = BTreeMap::new();
     let (mut overlaps, mut beside) = (Vec::new(), BTreeSet::new());
     let (mut swapped, mut compared) = (0, 0);
+    let mut answered_at = history.first().map_or(0, |op| op.time);
     for (at, op) in history.iter().enumerate() {
         if op.process == Process::Nemesis {
             count_fault(&mut coverage, op);
@@ -121,6 +128,8 @@ pub fn measure(history: &[Op]) -> Coverage {
             }
         }
         if op.kind == Kind::Ok {
+            let silence = (op.time - std::mem::replace(&mut answered_at, op.time)) as f64 / 1e9;
+            coverage.silence_max = coverage.silence_max.max(silence);
             *coverage.ok_between_faults.last_mut().expect("starts with one") += 1;
             coverage.reads_beside_changes += f64::from(u8::from(op.f == "read" && overlapped));
             if op.f == "cas"
@@ -167,6 +176,15 @@ impl Required {
         );
         let ok_share = coverage.all.ok_share();
         want(ok_share >= self.ok_share, format!("{ok_share:.2} of operations answered, {} required", self.ok_share));
+        let stretches = coverage.ok_between_faults.len().max(1) as u64;
+        want(
+            coverage.all.ok / stretches >= self.ok_per_stretch,
+            format!(
+                "{} operations answered between faults, {} required",
+                coverage.all.ok / stretches,
+                self.ok_per_stretch
+            ),
+        );
         for (kind, names, found) in
             [("function", &self.functions, &coverage.by_f), ("way", &self.nodes, &coverage.by_node)]
         {
@@ -214,6 +232,7 @@ mod tests {
         Required {
             ok_per_second: 0.0,
             ok_share: 0.0,
+            ok_per_stretch: 0,
             functions: BTreeSet::new(),
             nodes: BTreeSet::new(),
             overlap_median: 0,
@@ -261,6 +280,7 @@ mod tests {
         let cases = [
             (Required { ok_per_second: 1e12, ..nothing_required() }, "operations a second"),
             (Required { ok_share: 0.9, ..nothing_required() }, "0.80 of operations answered"),
+            (Required { ok_per_stretch: 3, ..nothing_required() }, "2 operations answered between faults, 3 required"),
             (Required { functions: named("destroy"), ..nothing_required() }, "function destroy was never answered"),
             (Required { nodes: named("n3"), ..nothing_required() }, "way n3 was never answered"),
             (Required { overlap_median: 2, ..nothing_required() }, "median overlap 1, 2 required"),

@@ -4,6 +4,7 @@
 //! this process: an operation whose answer is recorded before another is invoked really was over by then.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{BufRead, BufReader, BufWriter, Write},
     path::Path,
@@ -25,11 +26,14 @@ pub struct Writer {
     inner: Mutex<Inner>,
 }
 
+#[derive(Default)]
 struct Inner {
     ops: Vec<Op>,
     file: Option<BufWriter<File>>,
     next_process: u64,
-    open: std::collections::BTreeMap<Process, usize>,
+    answered: u64,
+    installed: BTreeMap<String, u64>,
+    open: BTreeMap<Process, usize>,
     error: Option<std::io::Error>,
 }
 
@@ -48,7 +52,7 @@ impl Writer {
             .map(|path| File::create(path).with_context(|| format!("cannot create {}", path.display())))
             .transpose()?
             .map(BufWriter::new);
-        let inner = Inner { ops: Vec::new(), file, next_process: 0, open: Default::default(), error: None };
+        let inner = Inner { file, ..Inner::default() };
         Ok(Self { started: Instant::now(), inner: Mutex::new(inner) })
     }
 
@@ -85,6 +89,7 @@ impl Writer {
         assert!(kind != Kind::Invoke, "an operation is not completed by invoking it");
         let mut inner = self.inner.lock().expect("no holder of this lock panics");
         inner.open.remove(&pending.process).expect("an operation is completed once");
+        inner.answered += u64::from(kind == Kind::Ok);
         let time = self.started.elapsed().as_nanos() as u64;
         let op = Op { index: inner.ops.len() as u64, time, kind, value, error, ..inner.ops[pending.at].clone() };
         inner.push(op);
@@ -93,6 +98,9 @@ impl Writer {
     /// Records something the nemesis did.
     pub fn nemesis(&self, f: &str, value: Value) {
         let mut inner = self.inner.lock().expect("no holder of this lock panics");
+        if value["status"] == "installed" {
+            *inner.installed.entry(f.to_string()).or_default() += 1;
+        }
         let op = Op {
             index: inner.ops.len() as u64,
             time: self.started.elapsed().as_nanos() as u64,
@@ -105,6 +113,16 @@ impl Writer {
             node: None,
         };
         inner.push(op);
+    }
+
+    /// Operations that were answered so far.
+    pub fn answered(&self) -> u64 {
+        self.inner.lock().expect("no holder of this lock panics").answered
+    }
+
+    /// How often the nemesis has installed this fault so far.
+    pub fn installed(&self, fault: &str) -> u64 {
+        self.inner.lock().expect("no holder of this lock panics").installed.get(fault).copied().unwrap_or(0)
     }
 
     /// Closes every open operation with `info`, syncs the file, and hands out the whole history.

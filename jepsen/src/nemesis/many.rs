@@ -1,6 +1,9 @@
 //! Faults of a cluster: of one node, of a majority, of all, and of the links between them.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, ensure};
 use lethe_client::{Client, ClusterStatus, NodeState};
@@ -9,7 +12,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde_json::json;
 use tokio::{sync::watch, time::sleep};
 
-use super::{CALM_END, LOOK_EVERY, Nemesis, calm, pause_length};
+use super::{CALM_END, CALM_MIN, LOOK_EVERY, Nemesis, calm, pause_length};
 use crate::{cluster::Addresses, history::Writer};
 
 /// A partition lets something through until it has swallowed a packet, or it is none.
@@ -19,6 +22,24 @@ const CHANGED_MAX: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(50);
 /// Nodes that a cluster keeps when others are removed.
 const NODES_MIN: usize = 3;
+/// Answers between two faults, unless the second comes in a hurry.
+const ANSWERS: u64 = 60;
+/// As the last resort, when a whole cluster answers nobody: an incident.
+const ANSWERS_MAX: Duration = Duration::from_secs(90);
+/// A run on a slow machine may take so many times as long, to see all its faults.
+const OVERTIME: u32 = 6;
+
+/// What to do to a cluster.
+pub struct Plan<'a> {
+    /// Which faults.
+    pub nemesis: Nemesis,
+    /// How long.
+    pub time: Duration,
+    /// How many of each, by name.
+    pub least: &'a BTreeMap<String, u64>,
+    /// Same seed, same faults.
+    pub seed: u64,
+}
 
 /// What the nemesis works on.
 pub struct Nodes {
@@ -52,28 +73,30 @@ impl Nodes {
         self.addresses.send_replace(self.members.iter().map(address).collect());
     }
 
-    /// Breaks the cluster until `time` is over, then heals it. `Ok(false)` after an incident.
-    pub async fn torment(
-        &mut self,
-        nemesis: Nemesis,
-        writer: &Writer,
-        time: Duration,
-        seed: u64,
-    ) -> anyhow::Result<bool> {
+    /// Breaks the cluster until `time` is over and `least` faults of each kind were installed, at most
+    /// [`OVERTIME`] times as long; then heals it. `Ok(false)` after an incident.
+    pub async fn torment(&mut self, plan: &Plan<'_>, writer: &Writer) -> anyhow::Result<bool> {
         let started = Instant::now();
-        let mut rng = StdRng::seed_from_u64(seed ^ 0x6e65_6d65);
-        let mut turns: Vec<Nemesis> = Vec::new();
+        let mut rng = StdRng::seed_from_u64(plan.seed ^ 0x6e65_6d65);
+        let (mut turns, mut hurried) = (Vec::new(), false);
         loop {
+            let installed = plan.least.iter().all(|(fault, times)| writer.installed(fault) >= *times);
+            let time = if installed { plan.time } else { plan.time * OVERTIME };
             let left = time.saturating_sub(started.elapsed());
-            let pause = if nemesis == Nemesis::None { left } else { calm(&mut rng) };
+            let pause = if plan.nemesis == Nemesis::None { left } else { calm(&mut rng) };
             let last = pause + CALM_END > left;
             let mut incident = self.watch_for(if last { left } else { pause }).await?;
+            // Never two in a hurry one after the other.
+            hurried = pause < CALM_MIN && !hurried && !last;
+            if incident.is_none() && !hurried {
+                incident = self.answers(writer).await?;
+            }
             if last && incident.is_none() {
-                break;
+                return Ok(true);
             }
             if incident.is_none() {
                 if turns.is_empty() {
-                    turns = nemesis.faults().to_vec();
+                    turns = plan.nemesis.faults().to_vec();
                     turns.shuffle(&mut rng);
                 }
                 let turn = turns.pop().context("nothing is only waited for")?;
@@ -84,7 +107,23 @@ impl Nodes {
                 return Ok(false);
             }
         }
-        Ok(true)
+    }
+
+    /// Waits until clients were answered some more: a fault that nobody works through shows nothing, and a cluster that
+    /// answers nobody although all its nodes are there and can talk is an incident.
+    async fn answers(&mut self, writer: &Writer) -> anyhow::Result<Option<Incident>> {
+        let (until, wanted) = (Instant::now() + ANSWERS_MAX, writer.answered() + ANSWERS);
+        while writer.answered() < wanted {
+            let died = self.watch_for(POLL).await?;
+            if died.is_some() {
+                return Ok(died);
+            }
+            if Instant::now() > until {
+                let missing = wanted - writer.answered();
+                return Ok(Some(("no-answers", format!("{missing} of {ANSWERS} are missing after {ANSWERS_MAX:?}"))));
+            }
+        }
+        Ok(None)
     }
 
     /// The checks at the end of a run: all healthy, all replicas equal. `false` after an incident.
@@ -138,6 +177,7 @@ impl Nodes {
             Nemesis::Transfer => self.transfer(writer, rng).await,
             Nemesis::Members => self.replace(writer, rng).await,
             Nemesis::Rolling => self.roll(writer).await,
+            Nemesis::Chaos => self.chaos(writer, rng).await,
         }
     }
 
@@ -192,6 +232,11 @@ impl Nodes {
         for number in victims {
             self.cluster.node(*number).launch()?;
         }
+        self.ready(victims, writer).await
+    }
+
+    /// Waits until nodes that were launched are ready.
+    async fn ready(&mut self, victims: &[usize], writer: &Writer) -> anyhow::Result<Option<Incident>> {
         for number in victims {
             if let Err(error) = self.cluster.node(*number).ready().await {
                 return Ok(Some(("no-restart", format!("{error:#}"))));
@@ -218,6 +263,50 @@ impl Nodes {
     }
 
     async fn partition(&mut self, writer: &Writer, rng: &mut StdRng) -> anyhow::Result<Option<Incident>> {
+        let (shape, nodes) = self.part(rng).await?;
+        writer.nemesis("partition", json!({"status": "installed", "shape": shape, "nodes": nodes}));
+        sleep(Duration::from_millis(rng.random_range(200..8_000))).await;
+        self.heal(writer)?;
+        Ok(None)
+    }
+
+    /// Kills nodes and starts them again, or pauses them, while links are cut.
+    async fn chaos(&mut self, writer: &Writer, rng: &mut StdRng) -> anyhow::Result<Option<Incident>> {
+        let (shape, nodes) = self.part(rng).await?;
+        let (victims, kills) = (self.victims(rng), rng.random_bool(0.7));
+        let what = if kills { "kill" } else { "pause" };
+        sleep(Duration::from_millis(rng.random_range(0..2_000))).await;
+        for number in &victims {
+            match kills {
+                true => {
+                    if let Err(error) = self.cluster.node(*number).kill().await {
+                        return Ok(Some(("server-died", format!("{error:#}"))));
+                    }
+                }
+                false => self.cluster.node(*number).pause().await?,
+            }
+        }
+        let names = self.names(&victims);
+        let evidence = json!({"status": "installed", "shape": shape, "nodes": nodes, "what": what, "to": names});
+        writer.nemesis("chaos", evidence);
+        sleep(Duration::from_millis(rng.random_range(0..3_000))).await;
+        for number in &victims {
+            match kills {
+                true => self.cluster.node(*number).launch()?,
+                false => self.cluster.node(*number).resume()?,
+            }
+        }
+        sleep(Duration::from_millis(rng.random_range(0..4_000))).await;
+        self.heal(writer)?;
+        // A node that is alone is ready only when it can talk.
+        match kills {
+            true => self.ready(&victims, writer).await,
+            false => Ok(None),
+        }
+    }
+
+    /// Cuts links, and waits until a packet was lost. Gives the shape and the nodes in its order.
+    async fn part(&mut self, rng: &mut StdRng) -> anyhow::Result<(&'static str, Vec<String>)> {
         let mut members = self.members.clone();
         members.shuffle(rng);
         let network = self.cluster.network();
@@ -227,13 +316,14 @@ impl Nodes {
             ensure!(Instant::now() < until, "the partition swallowed nothing");
             sleep(POLL).await;
         }
-        let nodes = self.names(&members);
-        writer.nemesis("partition", json!({"status": "installed", "shape": shape, "nodes": nodes}));
-        sleep(Duration::from_millis(rng.random_range(200..8_000))).await;
+        Ok((shape, self.names(&members)))
+    }
+
+    fn heal(&self, writer: &Writer) -> anyhow::Result<()> {
         let dropped = self.cluster.network().dropped()?;
         self.cluster.network().heal()?;
         writer.nemesis("heal", json!({"status": "done", "dropped": dropped}));
-        Ok(None)
+        Ok(())
     }
 
     /// Hands a group over, or drains a node and takes it back.
@@ -242,7 +332,10 @@ impl Nodes {
         let name = self.cluster.nodes()[number].name.clone();
         let client = self.cluster.client(self.members[0]).await?;
         if rng.random_bool(0.5) {
-            let group = rng.random_range(1..=client.cluster_status().await?.data_groups);
+            let Some(status) = insist(async || client.cluster_status().await).await else {
+                return Ok(Some(("not-healed", format!("no status within {CHANGED_MAX:?}"))));
+            };
+            let group = rng.random_range(1..=status.data_groups);
             // A node that lags, or leads nothing because it was lately away, may refuse.
             let status = match client.transfer_group(group, &name).await {
                 Ok(_) => "installed",
@@ -251,11 +344,10 @@ impl Nodes {
             writer.nemesis("transfer", json!({"status": status, "group": group, "to": name}));
             return Ok(None);
         }
-        client.drain_node(&name).await?;
-        let drained = wait(&client, |status| leads(status, &name) == Some(0)).await;
-        client.undrain_node(&name).await?;
-        if !drained {
-            return Ok(Some(("not-healed", format!("{name} was not drained within {CHANGED_MAX:?}"))));
+        let drains = insist(async || client.drain_node(&name).await).await.is_some();
+        let drained = drains && wait(&client, |status| leads(status, &name) == Some(0)).await;
+        if !drained || insist(async || client.undrain_node(&name).await).await.is_none() {
+            return Ok(Some(("not-healed", format!("{name} was not drained, or not back, within {CHANGED_MAX:?}"))));
         }
         writer.nemesis("transfer", json!({"status": "installed", "drained": name}));
         Ok(None)
@@ -343,6 +435,18 @@ fn cut(network: &Network, members: &[usize], rng: &mut StdRng) -> anyhow::Result
             let (left, right) = rest.split_at(rest.len() / 2);
             network.part(left, right)?;
             Ok("one is the bridge")
+        }
+    }
+}
+
+/// Asks until there is an answer; none if that takes too long. Servers that have hardly started may refuse.
+async fn insist<T, E>(ask: impl AsyncFn() -> Result<T, E>) -> Option<T> {
+    let until = Instant::now() + CHANGED_MAX;
+    loop {
+        match ask().await {
+            Ok(answer) => return Some(answer),
+            Err(_) if Instant::now() > until => return None,
+            Err(_) => sleep(POLL).await,
         }
     }
 }

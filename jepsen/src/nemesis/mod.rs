@@ -9,7 +9,7 @@
 mod many;
 mod one;
 
-pub use many::Nodes;
+pub use many::{Nodes, Plan};
 pub use one::Victim;
 
 use std::time::Duration;
@@ -21,12 +21,14 @@ use serde::{Deserialize, Serialize};
 use crate::door::DEADLINE;
 
 /// Lines that the nemesis writes and that no run may have.
-pub const INCIDENTS: [&str; 4] = ["server-died", "no-restart", "not-healed", "replicas-differ"];
+pub const INCIDENTS: [&str; 5] = ["server-died", "no-restart", "no-answers", "not-healed", "replicas-differ"];
 
 /// How often servers are looked at while nothing is done to them.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The last fault leaves this much of the run.
 const CALM_END: Duration = Duration::from_secs(2);
+/// Shortest calm that is no hurry: before a fault that comes sooner nothing is waited for.
+const CALM_MIN: Duration = Duration::from_millis(600);
 
 /// What is done to the servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
@@ -50,7 +52,9 @@ pub enum Nemesis {
     Members,
     /// Nodes are stopped one after the other, as for a new version, and started again.
     Rolling,
-    /// Kills, pauses, partitions and transfers in turn.
+    /// Nodes are killed and started again, or paused, while links between nodes are cut. Needs what partitions need.
+    Chaos,
+    /// Kills, pauses, partitions, transfers and chaos in turn.
     All,
 }
 
@@ -66,6 +70,7 @@ impl Nemesis {
             Self::Transfer => "transfer",
             Self::Members => "members",
             Self::Rolling => "rolling",
+            Self::Chaos => "chaos",
             Self::All => "all",
         }
     }
@@ -81,7 +86,8 @@ impl Nemesis {
             Self::Transfer => &[Self::Transfer],
             Self::Members => &[Self::Members],
             Self::Rolling => &[Self::Rolling],
-            Self::All => &[Self::Kill, Self::Pause, Self::Partition, Self::Transfer],
+            Self::Chaos => &[Self::Chaos],
+            Self::All => &[Self::Kill, Self::Pause, Self::Partition, Self::Transfer, Self::Chaos],
         }
     }
 
@@ -89,8 +95,13 @@ impl Nemesis {
     pub fn needs_cluster(self) -> bool {
         match self {
             Self::None | Self::Kill | Self::Pause | Self::PowerCut => false,
-            Self::Partition | Self::Transfer | Self::Members | Self::Rolling | Self::All => true,
+            Self::Partition | Self::Transfer | Self::Members | Self::Rolling | Self::Chaos | Self::All => true,
         }
+    }
+
+    /// Whether links between nodes are cut.
+    pub fn needs_network(self) -> bool {
+        self.faults().iter().any(|fault| matches!(fault, Self::Partition | Self::Chaos))
     }
 
     /// How often a run of this length on so many nodes must at least see each of its faults.
@@ -100,7 +111,7 @@ impl Nemesis {
             (Self::None, _) => return 0,
             (Self::Kill | Self::PowerCut, 1) => 4,
             (Self::Pause, 1) => 8,
-            (Self::Kill | Self::PowerCut | Self::Pause | Self::Partition | Self::Transfer, _) => 15,
+            (Self::Kill | Self::PowerCut | Self::Pause | Self::Partition | Self::Transfer | Self::Chaos, _) => 15,
             (Self::Members | Self::Rolling | Self::All, _) => 60,
         };
         (time.as_secs() / seconds_each).max(1)
@@ -111,7 +122,7 @@ impl Nemesis {
 fn calm(rng: &mut StdRng) -> Duration {
     match rng.random_bool(0.25) {
         true => Duration::from_millis(rng.random_range(0..200)),
-        false => Duration::from_millis(rng.random_range(600..2_500)),
+        false => Duration::from_millis(rng.random_range(CALM_MIN.as_millis() as u64..2_500)),
     }
 }
 

@@ -65,9 +65,12 @@ async fn torment(
             Nemesis::Pause => pause_for(victim, writer, pause_length(&mut rng)).await.map(|()| true)?,
             Nemesis::Kill => kill(victim, writer).await && restart(victim, writer, &mut rng).await,
             Nemesis::PowerCut => cut_power(victim, writer).await? && restart(victim, writer, &mut rng).await,
-            Nemesis::Partition | Nemesis::Transfer | Nemesis::Members | Nemesis::Rolling | Nemesis::All => {
-                anyhow::bail!("{} needs a cluster", nemesis.name())
-            }
+            Nemesis::Partition
+            | Nemesis::Transfer
+            | Nemesis::Members
+            | Nemesis::Rolling
+            | Nemesis::Chaos
+            | Nemesis::All => anyhow::bail!("{} needs a cluster", nemesis.name()),
         };
         if !alive {
             return Ok(false);

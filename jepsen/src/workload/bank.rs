@@ -5,15 +5,18 @@ use std::sync::Mutex;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
-use super::{Workload, slots::Slots};
+use super::{
+    Workload,
+    slots::{Life, Slots},
+};
 use crate::{
     check::Required,
     generate::Object,
     model::{Bank, BankIn, BankOut},
 };
 
-/// Calls that a bank gets. Unanswered transfers double the checker's work each, so there must not be many of them.
-const CALLS_MAX: u32 = 120;
+/// Unanswered changes may double the checker's work each, so there must not be many of them.
+const LIFE: Life = Life { calls: 40..=160, unanswered_max: 8 };
 
 /// The workload.
 pub struct BankWorkload {
@@ -22,7 +25,7 @@ pub struct BankWorkload {
 
 impl Default for BankWorkload {
     fn default() -> Self {
-        Self { slots: Mutex::new(Slots::new(CALLS_MAX)) }
+        Self { slots: Mutex::new(Slots::new(LIFE)) }
     }
 }
 
@@ -31,8 +34,8 @@ impl Workload for BankWorkload {
 
     const CLASS: &'static str = "Bank";
 
-    fn next(&self, rng: &mut StdRng) -> (String, BankIn) {
-        let actor = self.slots.lock().expect("no holder of this lock panics").next(rng).actor;
+    fn next(&self, team: usize, rng: &mut StdRng) -> (String, BankIn) {
+        let actor = self.slots.lock().expect("no holder of this lock panics").next(team, rng).actor;
         (actor, Bank::random_input(rng, 0, None, false))
     }
 
@@ -57,6 +60,10 @@ impl Workload for BankWorkload {
     }
 
     fn saw(&self, _actor: &str, _input: BankIn, _output: BankOut) {}
+
+    fn unanswered(&self, actor: &str) {
+        self.slots.lock().expect("no holder of this lock panics").unanswered(actor);
+    }
 
     fn actors(&self) -> Vec<String> {
         self.slots.lock().expect("no holder of this lock panics").actors()

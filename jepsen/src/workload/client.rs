@@ -5,11 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::join_all;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
 use tokio::{
     sync::watch,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval_at, sleep, timeout},
 };
 
 use super::{In, Workload};
@@ -20,10 +21,12 @@ use crate::{
     history::{Kind, Process, Writer},
 };
 
-/// After a refusal a worker waits this long, after the next twice as long, and so on up to the maximum: a server that
-/// is down is not asked thousands of times, and one that is back is soon found.
+/// After a call that was not answered a worker waits this long, after the next twice as long, and so on up to the
+/// maximum: a server that is down is not asked thousands of times, and one that is back is soon found.
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_millis(400);
+/// Workers that share an actor.
+const TEAM: usize = 4;
 /// A roaming worker goes to another node after so many answers, on average.
 const CALLS_BEFORE_ROAMING: u32 = 20;
 /// More nodes than any cluster has; a number of a node is taken modulo the nodes that are there.
@@ -67,55 +70,68 @@ impl Way {
     }
 }
 
-/// One worker: one call at a time, one each `pace`, until stopped.
-pub async fn work<W: Workload>(clients: &Clients<W>, number: usize, pace: Duration, seed: u64) {
+/// When workers make their calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Rhythm {
+    /// When the first calls are made.
+    pub begin: Instant,
+    /// Time from one call of a worker to its next.
+    pub pace: Duration,
+}
+
+/// One worker: one call at a time until stopped. A team calls at the same moments, so that calls of one actor overlap.
+pub async fn work<W: Workload>(clients: &Clients<W>, number: usize, rhythm: Rhythm, seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed.wrapping_add(number as u64));
     let mut way = Way::for_worker(number);
     let mut process = clients.writer.new_process();
-    let mut pause = PAUSE;
-    sleep(pace.mul_f64(rng.random())).await;
-    let mut ticks = interval(pace);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (team, mut pause) = (number / TEAM, PAUSE);
+    // Teams are spread over the time of one call.
+    let offset = rhythm.pace.mul_f64(f64::from(team as u32) * 0.618 % 1.0);
+    let mut ticks = interval_at((rhythm.begin + offset).into(), rhythm.pace);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     while !clients.stopped.load(Ordering::Relaxed) {
         ticks.tick().await;
-        let (actor, input) = clients.workload.next(&mut rng);
+        let (actor, input) = clients.workload.next(team, &mut rng);
         let kind = ask(clients, process, &mut way, &actor, input).await;
-        if kind != Kind::Ok || rng.random_ratio(1, CALLS_BEFORE_ROAMING) {
-            way.roam(&mut rng);
-        }
-        match kind {
-            Kind::Ok => pause = PAUSE,
-            Kind::Info => process = clients.writer.new_process(),
-            Kind::Fail | Kind::Invoke => {
-                sleep(pause).await;
-                pause = PAUSE_MAX.min(2 * pause);
+        if kind == Kind::Ok {
+            pause = PAUSE;
+            if rng.random_ratio(1, CALLS_BEFORE_ROAMING) {
+                way.roam(&mut rng);
             }
+            continue;
         }
+        if kind == Kind::Info {
+            process = clients.writer.new_process();
+            clients.workload.unanswered(&actor);
+        }
+        way.roam(&mut rng);
+        sleep(pause).await;
+        pause = PAUSE_MAX.min(2 * pause);
     }
 }
 
-/// Reads every actor through every door of every node until each has answered; `false` if that takes longer than
-/// `time_max`.
+/// Reads every actor through every door of every node until each has answered, all ways at once; `false` if that takes
+/// longer than `time_max`.
 pub async fn final_reads<W: Workload>(clients: &Clients<W>, time_max: Duration) -> bool {
-    let started = Instant::now();
     let nodes = clients.addresses.borrow().len();
-    for (node, door) in (0..nodes).flat_map(|node| (0..Door::NAMES.len()).map(move |door| (node, door))) {
-        let mut way = Way { door: Door::for_worker(door), node, pinned: true };
-        let mut process = clients.writer.new_process();
-        for actor in clients.workload.actors() {
-            loop {
-                match ask(clients, process, &mut way, &actor, W::final_read()).await {
-                    Kind::Ok => break,
-                    Kind::Info => process = clients.writer.new_process(),
-                    Kind::Fail | Kind::Invoke => sleep(PAUSE).await,
-                }
-                if started.elapsed() > time_max {
-                    return false;
-                }
+    let ways = (0..nodes).flat_map(|node| (0..Door::NAMES.len()).map(move |door| (node, door)));
+    let reads = ways.map(|(node, door)| final_reads_by(clients, node, door));
+    timeout(time_max, join_all(reads)).await.is_ok()
+}
+
+async fn final_reads_by<W: Workload>(clients: &Clients<W>, node: usize, door: usize) {
+    let mut way = Way { door: Door::for_worker(door), node, pinned: true };
+    let mut process = clients.writer.new_process();
+    for actor in clients.workload.actors() {
+        loop {
+            match ask(clients, process, &mut way, &actor, W::final_read()).await {
+                Kind::Ok => break,
+                Kind::Info => process = clients.writer.new_process(),
+                Kind::Fail | Kind::Invoke => {}
             }
+            sleep(PAUSE).await;
         }
     }
-    true
 }
 
 /// One call, written down before it is sent and after it is answered.
@@ -158,6 +174,7 @@ fn completion<W: Workload>(
         Answer::Unknown(why) => return (Kind::Info, None, Some(why)),
         Answer::Unexpected(what) => return unexpected(what),
     };
+    let value = W::Model::answer(&input, &output);
     clients.workload.saw(actor, input, output);
-    (Kind::Ok, Some(W::Model::answer(&input, &output)), None)
+    (Kind::Ok, Some(value), None)
 }

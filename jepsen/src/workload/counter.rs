@@ -5,11 +5,14 @@ use std::sync::Mutex;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
-use super::{Workload, slots::Slots};
+use super::{
+    Workload,
+    slots::{Life, Slots},
+};
 use crate::{check::Required, generate::Object, model::Counter};
 
-/// Calls that a counter gets. Unanswered additions double the checker's work each, so there must not be many of them.
-const CALLS_MAX: u32 = 120;
+/// Unanswered changes may double the checker's work each, so there must not be many of them.
+const LIFE: Life = Life { calls: 40..=160, unanswered_max: 8 };
 
 /// The workload.
 pub struct CounterWorkload {
@@ -18,7 +21,7 @@ pub struct CounterWorkload {
 
 impl Default for CounterWorkload {
     fn default() -> Self {
-        Self { slots: Mutex::new(Slots::new(CALLS_MAX)) }
+        Self { slots: Mutex::new(Slots::new(LIFE)) }
     }
 }
 
@@ -27,8 +30,8 @@ impl Workload for CounterWorkload {
 
     const CLASS: &'static str = "Counter";
 
-    fn next(&self, rng: &mut StdRng) -> (String, Option<i64>) {
-        let actor = self.slots.lock().expect("no holder of this lock panics").next(rng).actor;
+    fn next(&self, team: usize, rng: &mut StdRng) -> (String, Option<i64>) {
+        let actor = self.slots.lock().expect("no holder of this lock panics").next(team, rng).actor;
         (actor, Counter::random_input(rng, 0, None, false))
     }
 
@@ -50,6 +53,10 @@ impl Workload for CounterWorkload {
     }
 
     fn saw(&self, _actor: &str, _input: Option<i64>, _output: i64) {}
+
+    fn unanswered(&self, actor: &str) {
+        self.slots.lock().expect("no holder of this lock panics").unanswered(actor);
+    }
 
     fn actors(&self) -> Vec<String> {
         self.slots.lock().expect("no holder of this lock panics").actors()

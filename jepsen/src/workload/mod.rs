@@ -8,7 +8,7 @@ mod set;
 mod slots;
 
 pub use bank::BankWorkload;
-pub use client::{Clients, final_reads, work};
+pub use client::{Clients, Rhythm, final_reads, work};
 pub use counter::CounterWorkload;
 pub use register::RegisterWorkload;
 pub use set::SetWorkload;
@@ -49,13 +49,13 @@ impl Name {
 /// Shared by all workers of a run.
 pub trait Workload: Default + Send + Sync + 'static {
     /// The model its histories are checked against.
-    type Model: Object<Input: Copy + Send, Output: Copy + Send>;
+    type Model: Object<Input: Copy + Send, Output: Clone + Send>;
 
     /// The actor's class in `jepsen/actors`.
     const CLASS: &'static str;
 
-    /// An actor, by name, and what to ask of it.
-    fn next(&self, rng: &mut StdRng) -> (String, In<Self>);
+    /// The actor of a team of clients, by name, and what one of them is to ask of it.
+    fn next(&self, team: usize, rng: &mut StdRng) -> (String, In<Self>);
 
     /// What reads an actor at the end.
     fn final_read() -> In<Self>;
@@ -71,6 +71,9 @@ pub trait Workload: Default + Send + Sync + 'static {
 
     /// Takes note of an answer.
     fn saw(&self, actor: &str, input: In<Self>, output: Out<Self>);
+
+    /// Takes note of a call of which nobody will ever know whether it was done.
+    fn unanswered(&self, actor: &str);
 
     /// All actors that were asked anything.
     fn actors(&self) -> Vec<String>;

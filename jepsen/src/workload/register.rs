@@ -5,16 +5,18 @@ use std::sync::Mutex;
 use rand::{RngExt, rngs::StdRng};
 use serde_json::{Value, json};
 
-use super::{Workload, slots::Slots};
+use super::{
+    Workload,
+    slots::{Life, Slots},
+};
 use crate::{
     check::Required,
     model::{Register, RegisterIn, RegisterOut},
 };
 
-/// The call that destroys a register.
-const DESTROYED_AT: u32 = 150;
-/// Calls that a register gets in all; the last of them find it destroyed.
-const CALLS_MAX: u32 = 170;
+const LIFE: Life = Life { calls: 50..=250, unanswered_max: 40 };
+/// Calls that a register gets after the one that destroys it; they find it destroyed.
+const PROBES: u32 = 15;
 
 /// The workload.
 pub struct RegisterWorkload {
@@ -29,7 +31,7 @@ struct Inner {
 
 impl Default for RegisterWorkload {
     fn default() -> Self {
-        Self { inner: Mutex::new(Inner { slots: Slots::new(CALLS_MAX), next_value: 0 }) }
+        Self { inner: Mutex::new(Inner { slots: Slots::new(LIFE), next_value: 0 }) }
     }
 }
 
@@ -39,13 +41,13 @@ impl Workload for RegisterWorkload {
     const CLASS: &'static str = "Register";
 
     /// Values are never repeated.
-    fn next(&self, rng: &mut StdRng) -> (String, RegisterIn) {
+    fn next(&self, team: usize, rng: &mut StdRng) -> (String, RegisterIn) {
         let mut inner = self.inner.lock().expect("no holder of this lock panics");
         inner.next_value += 1;
         let new = inner.next_value;
-        let turn = inner.slots.next(rng);
+        let turn = inner.slots.next(team, rng);
         let input = match (rng.random_range(0..10), *turn.note) {
-            _ if turn.call == DESTROYED_AT => RegisterIn::Destroy,
+            _ if turn.calls_left == PROBES => RegisterIn::Destroy,
             (0..4, _) => RegisterIn::Read,
             (4..7, Some(expected)) => RegisterIn::Cas(expected, new),
             _ => RegisterIn::Write(new),
@@ -97,6 +99,10 @@ impl Workload for RegisterWorkload {
         }
     }
 
+    fn unanswered(&self, actor: &str) {
+        self.inner.lock().expect("no holder of this lock panics").slots.unanswered(actor);
+    }
+
     fn actors(&self) -> Vec<String> {
         self.inner.lock().expect("no holder of this lock panics").slots.actors()
     }
@@ -139,16 +145,20 @@ mod tests {
     fn every_register_is_destroyed_once_and_probed_after() {
         let (workload, mut rng) = (RegisterWorkload::default(), StdRng::seed_from_u64(1));
         let mut by_actor: BTreeMap<String, Vec<RegisterIn>> = BTreeMap::new();
-        for _ in 0..CALLS_MAX as usize * 12 {
-            let (actor, input) = workload.next(&mut rng);
+        for turn in 0..3_000 {
+            let (actor, input) = workload.next(turn % 3, &mut rng);
             workload.saw(&actor, input, RegisterOut::Done);
             by_actor.entry(actor).or_default().push(input);
         }
-        let full: Vec<_> = by_actor.values().filter(|calls| calls.len() == CALLS_MAX as usize).collect();
-        assert!(full.len() >= 3, "{} registers were used up", full.len());
-        for calls in &full {
-            let destroys = calls.iter().filter(|input| **input == RegisterIn::Destroy).count();
-            assert_eq!((destroys, calls[DESTROYED_AT as usize - 1]), (1, RegisterIn::Destroy));
+        let used_up: Vec<_> = by_actor.values().filter(|calls| calls.contains(&RegisterIn::Destroy)).collect();
+        assert!(used_up.len() >= 8, "{} registers were used up", used_up.len());
+        for calls in &used_up {
+            let destroys: Vec<usize> = (0..calls.len()).filter(|at| calls[*at] == RegisterIn::Destroy).collect();
+            assert_eq!(destroys.len(), 1);
+            let probes = calls.len() - destroys[0] - 1;
+            assert!(
+                probes <= PROBES as usize && (LIFE.calls.contains(&(calls.len() as u32)) || probes < PROBES as usize)
+            );
             for f in ["read", "write", "cas"] {
                 assert!(calls.iter().any(|input| input.f() == f), "no {f}");
             }

@@ -5,14 +5,17 @@ use std::sync::Mutex;
 use rand::{RngExt, rngs::StdRng};
 use serde_json::{Value, json};
 
-use super::{Workload, slots::Slots};
+use super::{
+    Workload,
+    slots::{Life, Slots},
+};
 use crate::{
     check::Required,
     model::{NUMBERS, Set, SetIn, SetOut},
 };
 
-/// Calls that a set gets: not more than there are numbers, for every call may insert one.
-const CALLS_MAX: u32 = NUMBERS;
+/// Not more calls than there are numbers, for every call may insert one.
+const LIFE: Life = Life { calls: 40..=NUMBERS, unanswered_max: 24 };
 
 /// The workload.
 pub struct SetWorkload {
@@ -22,7 +25,7 @@ pub struct SetWorkload {
 
 impl Default for SetWorkload {
     fn default() -> Self {
-        Self { slots: Mutex::new(Slots::new(CALLS_MAX)) }
+        Self { slots: Mutex::new(Slots::new(LIFE)) }
     }
 }
 
@@ -31,9 +34,9 @@ impl Workload for SetWorkload {
 
     const CLASS: &'static str = "Set";
 
-    fn next(&self, rng: &mut StdRng) -> (String, SetIn) {
+    fn next(&self, team: usize, rng: &mut StdRng) -> (String, SetIn) {
         let mut slots = self.slots.lock().expect("no holder of this lock panics");
-        let turn = slots.next(rng);
+        let turn = slots.next(team, rng);
         let input = match (rng.random_range(0..10), *turn.note) {
             (0..4, _) => SetIn::Read,
             (4..6, inserted) if inserted > 0 => SetIn::Remove(rng.random_range(0..inserted)),
@@ -67,6 +70,10 @@ impl Workload for SetWorkload {
 
     fn saw(&self, _actor: &str, _input: SetIn, _output: SetOut) {}
 
+    fn unanswered(&self, actor: &str) {
+        self.slots.lock().expect("no holder of this lock panics").unanswered(actor);
+    }
+
     fn actors(&self) -> Vec<String> {
         self.slots.lock().expect("no holder of this lock panics").actors()
     }
@@ -87,8 +94,8 @@ mod tests {
         let (workload, mut rng) = (SetWorkload::default(), StdRng::seed_from_u64(1));
         let mut inserted = BTreeSet::new();
         let mut removals = 0;
-        for _ in 0..2_000 {
-            match workload.next(&mut rng) {
+        for turn in 0..2_000 {
+            match workload.next(turn % 3, &mut rng) {
                 (actor, SetIn::Insert(number)) => assert!(inserted.insert((actor, number)), "{number} twice"),
                 (actor, SetIn::Remove(number)) => {
                     assert!(inserted.contains(&(actor, number)), "{number} too early");

@@ -1,25 +1,37 @@
-//! A few hot actors at a time, each used for a number of calls and then replaced by a new one.
+//! A few hot actors at a time, each used by a team of clients for a number of calls and then replaced by a new one.
 //!
-//! Few hot actors make calls overlap; replacing them keeps each one's history short enough to be checked to the end.
+//! A team that has its actor to itself makes calls overlap however fast the machine is, and an actor that does not
+//! answer keeps only its own team waiting. Replacing actors keeps each history short enough to be checked to the end:
+//! an actor is given up after so many calls, and earlier after so many calls of which nobody knows whether they were
+//! done, for those may make the checker's work double each.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use rand::{Rng, RngExt};
 
-/// Actors in use at the same time.
-const SLOTS: usize = 3;
+/// How long actors are used. Each gets a length of its own: short lives see many actors, long ones several faults.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// Calls that an actor gets.
+    pub calls: RangeInclusive<u32>,
+    /// After so many calls without an answer it is given up.
+    pub unanswered_max: u32,
+}
 
 /// The actors of a run.
 pub struct Slots<T> {
-    calls_max: u32,
-    slots: [Slot<T>; SLOTS],
+    life: Life,
+    /// The actor that each team uses now.
+    teams: BTreeMap<usize, Slot<T>>,
+    /// Whose each actor is or was.
     actors: BTreeMap<String, usize>,
 }
 
 #[derive(Default)]
 struct Slot<T> {
     generation: u32,
-    calls: u32,
+    calls_left: u32,
+    unanswered: u32,
     note: T,
 }
 
@@ -27,38 +39,87 @@ struct Slot<T> {
 pub struct Turn<'a, T> {
     /// Its name.
     pub actor: String,
-    /// Which of its calls this is, from 1.
-    pub call: u32,
+    /// Calls that it gets after this one, if all goes well.
+    pub calls_left: u32,
     /// What was noted about it.
     pub note: &'a mut T,
 }
 
 impl<T: Default> Slots<T> {
-    /// Each actor gets `calls_max` calls.
-    pub fn new(calls_max: u32) -> Self {
-        Self { calls_max, slots: Default::default(), actors: BTreeMap::new() }
+    /// Actors that live so long.
+    pub fn new(life: Life) -> Self {
+        Self { life, teams: BTreeMap::new(), actors: BTreeMap::new() }
     }
 
-    /// Chooses an actor for the next call.
-    pub fn next(&mut self, rng: &mut impl Rng) -> Turn<'_, T> {
-        let number = rng.random_range(0..SLOTS);
-        let slot = &mut self.slots[number];
-        slot.calls += 1;
-        if slot.calls > self.calls_max {
-            *slot = Slot { generation: slot.generation + 1, calls: 1, note: T::default() };
+    /// The actor for the next call of a team.
+    pub fn next(&mut self, team: usize, rng: &mut impl Rng) -> Turn<'_, T> {
+        let slot = self.teams.entry(team).or_default();
+        if slot.calls_left == 0 || slot.unanswered >= self.life.unanswered_max {
+            // The first life is a short one: even a slow run then sees an actor from its beginning to its end.
+            let calls_left = match slot.generation {
+                0 => *self.life.calls.start(),
+                _ => rng.random_range(self.life.calls.clone()),
+            };
+            *slot = Slot { generation: slot.generation + 1, calls_left, ..Slot::default() };
         }
-        let actor = format!("a{number}-{}", slot.generation);
-        self.actors.insert(actor.clone(), number);
-        Turn { actor, call: slot.calls, note: &mut slot.note }
+        slot.calls_left -= 1;
+        let actor = name(team, slot.generation);
+        self.actors.insert(actor.clone(), team);
+        Turn { actor, calls_left: slot.calls_left, note: &mut slot.note }
     }
 
-    /// The notes about the slot of an actor; an actor that was replaced shares them with its successor.
+    /// The notes about an actor that is in use.
     pub fn note(&mut self, actor: &str) -> Option<&mut T> {
-        self.actors.get(actor).map(|number| &mut self.slots[*number].note)
+        self.slot(actor).map(|slot| &mut slot.note)
+    }
+
+    /// Nobody will ever know whether a call of this actor was done.
+    pub fn unanswered(&mut self, actor: &str) {
+        if let Some(slot) = self.slot(actor) {
+            slot.unanswered += 1;
+        }
     }
 
     /// All actors that were chosen.
     pub fn actors(&self) -> Vec<String> {
         self.actors.keys().cloned().collect()
+    }
+
+    fn slot(&mut self, actor: &str) -> Option<&mut Slot<T>> {
+        let team = *self.actors.get(actor)?;
+        self.teams.get_mut(&team).filter(|slot| name(team, slot.generation) == actor)
+    }
+}
+
+fn name(team: usize, generation: u32) -> String {
+    format!("a{team}-{generation}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{SeedableRng, rngs::StdRng};
+
+    #[test]
+    fn an_actor_is_replaced_after_its_calls_or_after_too_many_without_an_answer() {
+        let mut slots = Slots::<u32>::new(Life { calls: 3..=3, unanswered_max: 2 });
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut next = |slots: &mut Slots<u32>, team| {
+            let turn = slots.next(team, &mut rng);
+            (turn.actor, turn.calls_left)
+        };
+        for expected in [("a7-1", 2), ("a7-1", 1), ("a7-1", 0), ("a7-2", 2)] {
+            assert_eq!(next(&mut slots, 7), (expected.0.to_string(), expected.1));
+        }
+        // What happened to an actor that is out of use concerns nobody.
+        slots.unanswered("a7-1");
+        slots.unanswered("a7-2");
+        assert_eq!(next(&mut slots, 7).0, "a7-2");
+        slots.unanswered("a7-2");
+        assert_eq!(next(&mut slots, 7).0, "a7-3");
+        assert_eq!(next(&mut slots, 8).0, "a8-1");
+        assert_eq!(slots.note("a7-2"), None);
+        assert_eq!(slots.note("a7-3"), Some(&mut 0));
+        assert_eq!(slots.actors(), ["a7-1", "a7-2", "a7-3", "a8-1"]);
     }
 }

@@ -1,0 +1,54 @@
+//! A short run on a cluster of three real nodes: kills, pauses, partitions, transfers, and kills while links are cut.
+//!
+//! It needs the `lethe` binary beside the tests, which `cargo test --workspace` or `cargo build` makes, and the right to
+//! make networks. Nothing in it is timed: faults come as fast as the cluster answers, and the run goes on until each of
+//! them was seen.
+
+use std::time::Duration;
+
+use lethe_jepsen::{
+    check::{Required, Verdict},
+    nemesis::Nemesis,
+    run::{Config, run},
+    workload::Name,
+};
+use lethe_tests::{can, lethe, try_network};
+
+/// Nodes wait longer for each other than by default: they share their CPUs with clients and with other tests.
+const PATIENCE: &str = "heartbeat_ms = 300\nelection_min_ms = 1500\nelection_max_ms = 2500\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registers_of_a_cluster_stay_linearizable_whatever_happens_to_its_nodes_and_links() {
+    if !can("make networks", try_network) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (workload, nemesis, nodes, time, seed) =
+        (Name::Register, Nemesis::All, 3, Duration::from_secs(15), rand::random());
+    println!("seed {seed}");
+    let config = Config {
+        server: lethe(),
+        out: dir.path().join("run"),
+        workload,
+        nemesis,
+        nodes,
+        groups: 8,
+        settings: Config::RESTLESS.replace("[raft]\n", &format!("[raft]\n{PATIENCE}")),
+        time,
+        final_reads_max: Duration::from_secs(120),
+        workers: 16,
+        rate: 400.0,
+        seed,
+        // How fast the machine is does not matter, only that enough was answered between faults.
+        required: Required { ok_per_second: 0.0, ok_share: 0.0, ..Config::required(workload, nemesis, time, nodes) },
+    };
+    let judgement = match run(&config).await {
+        Ok(judgement) => judgement,
+        Err(error) => panic!("the harness failed: {error:#}"),
+    };
+    println!("{judgement}");
+    if judgement.verdict != Verdict::Valid {
+        // The evidence must outlive the test.
+        panic!("{:?}\neverything is in {}", judgement.verdict, dir.keep().display());
+    }
+}

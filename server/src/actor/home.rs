@@ -1,11 +1,8 @@
-//! `Homes`: which group an actor belongs to, and which nodes have it. The cluster knows it, or a node that is its own.
+//! `Homes`: which group an actor belongs to, and which nodes have it. The cluster knows it.
 
 use lethe_proto::{ActorId, NodeId};
 
-use crate::{
-    cluster::{Cluster, Home},
-    shard::{Shard, Shards},
-};
+use crate::cluster::{Cluster, Home};
 
 /// Knows where actors are. What it says of other nodes is a hint.
 pub trait Homes: Send + Sync + 'static {
@@ -32,22 +29,5 @@ impl Homes for Cluster {
         let map = self.map().borrow().clone();
         let replicas = map.as_ref().and_then(|map| map.placement(group)).map(|placement| &placement.replicas[..]);
         replicas.unwrap_or_default().iter().map(|replica| replica.node).collect()
-    }
-}
-
-/// A node that is its own cluster.
-impl Homes for Shards {
-    fn node(&self) -> NodeId {
-        Shards::node(self)
-    }
-
-    fn home(&self, actor: ActorId) -> Option<Home> {
-        let here = self.shard(actor);
-        let group = here.as_ref().map(Shard::id)?;
-        Some(Home { group, here, leader: Some(Shards::node(self)) })
-    }
-
-    fn replicas(&self, _: u32) -> Vec<NodeId> {
-        vec![Shards::node(self)]
     }
 }

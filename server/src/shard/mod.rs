@@ -33,7 +33,7 @@ pub use identity::Identity;
 pub use lethe_proto::{ClusterId, NodeId};
 pub use members::Members;
 pub use network::{Alone, TOPICS};
-pub use shards::{Begin, SYSTEM_GROUP, Shards};
+pub use shards::{Begin, Shards};
 
 #[cfg(test)]
 pub(crate) mod tests;

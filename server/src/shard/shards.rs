@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt, stream};
-use lethe_proto::{ActorId, ClusterId};
+use lethe_proto::ClusterId;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::task::TaskTracker;
 
-use super::config::{Config, Deps, SLOTS};
+use super::config::{Config, Deps};
 use super::handle::Shard;
 use super::identity::Identity;
 use super::limits::Limits;
@@ -32,9 +32,6 @@ use crate::store::snapshot;
 use crate::store::state::Store;
 use crate::store::vfs::Vfs;
 use crate::store::wal::Wal;
-
-/// The group that holds the cluster's own data.
-pub const SYSTEM_GROUP: u32 = 0;
 
 /// Replicas that are opened at once when a node starts.
 const OPENING_MAX: usize = 8;
@@ -151,11 +148,6 @@ impl Shards {
         self.hosted.changes.subscribe()
     }
 
-    /// The shard that holds an actor while slots are spread over the data groups in order, if it is on this node.
-    pub fn shard(&self, actor: ActorId) -> Option<Shard> {
-        self.group(group_of(actor, self.groups()))
-    }
-
     /// Makes a replica of a group. `incarnation` names its life: it must be above that of the group's last replica on
     /// this node. Asking again for one that is there changes nothing. With `Begin::Lead` it leads when this returns.
     pub async fn create(&self, group: u32, incarnation: u64, begin: Begin) -> Result<Shard, Error> {
@@ -170,14 +162,6 @@ impl Shards {
         let hosted = self.hosted.clone();
         let removing = self.hosted.tasks.spawn(async move { hosted.remove(group).await });
         removing.await.map_err(|error| Error::Stopped(error.to_string()))?
-    }
-
-    /// Makes the system group and all data groups with this node as the only voter, except those that are there.
-    pub async fn create_all(&self) -> Result<(), Error> {
-        for group in SYSTEM_GROUP..=self.groups() {
-            self.create(group, 1, Begin::Lead).await?;
-        }
-        Ok(())
     }
 
     /// Takes messages of other nodes for these replicas.
@@ -394,33 +378,4 @@ impl Hosted {
 /// Runs on a blocking thread.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
     spawn_blocking(work).await.map_err(|error| Error::Stopped(error.to_string()))?
-}
-
-/// Slots are a prefix of the id; data groups hold ranges of slots of equal size.
-fn group_of(actor: ActorId, groups: u32) -> u32 {
-    let slot = u32::from(u16::from_be_bytes([actor.0[0], actor.0[1]]) >> 4);
-    1 + slot * groups / SLOTS
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slots_are_spread_over_groups_in_ranges_of_equal_size() {
-        for groups in [1, 4, 64, 512, 4095] {
-            let mut counts = vec![0; groups as usize];
-            let mut last = 1;
-            for slot in 0..SLOTS as u16 {
-                let mut id = [0xff; 32];
-                id[..2].copy_from_slice(&((slot << 4) | 0xf).to_be_bytes());
-                let group = group_of(ActorId(id), groups);
-                assert!(group >= last);
-                last = group;
-                counts[group as usize - 1] += 1;
-            }
-            let even = (SLOTS / groups) as usize;
-            assert!(counts.iter().all(|count| (even..=even + 1).contains(count)), "{counts:?}");
-        }
-    }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use lethe_proto::ActorId;
+use lethe_proto::{ActorId, NodeId};
 use lethe_runtime::{
     engine::{self, Engine},
     host::{ActorCall, ActorReply, CallError, IdSource, Payload},
@@ -20,17 +20,19 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use crate::{
-    actor::{ActorRef, Actors, Call, Config, Deps},
-    cluster::{Keys, keys},
+    actor::{ActorRef, Actors, Call, Config, Deps, Homes},
+    cluster::{Home, Keys, keys},
     deploy::{Deployments, Project, Version},
     egress::{self, Fetcher, Policy},
-    shard::{self, Applied, Command, Identity, Shards},
+    shard::{self, Applied, Begin, Command, Identity, Shards},
     store::{DestroyReason, HeaderOrTombstone, vfs::StdVfs},
     vault::{TableConfig, Vault},
 };
 
 const ACTOR: &str = include_str!("actor.js");
 const NAMESPACE: &str = "test/Actor";
+/// The group that all actors belong to.
+const GROUP: u32 = 1;
 
 pub struct Rig {
     pub actors: Actors,
@@ -49,6 +51,21 @@ impl Call for Local {
     fn call(&self, to: ActorRef, call: ActorCall, until: Instant) -> BoxFuture<'static, Result<ActorReply, CallError>> {
         let actors = self.0.clone();
         Box::pin(async move { Ok(actors.call(to, call, until).await?) })
+    }
+}
+
+/// A node that is its own cluster, with one group of actors.
+impl Homes for Shards {
+    fn node(&self) -> NodeId {
+        Shards::node(self)
+    }
+
+    fn home(&self, _: ActorId) -> Option<Home> {
+        Some(Home { group: GROUP, here: self.group(GROUP), leader: Some(Shards::node(self)) })
+    }
+
+    fn replicas(&self, _: u32) -> Vec<NodeId> {
+        vec![Shards::node(self)]
     }
 }
 
@@ -82,7 +99,7 @@ impl Rig {
         let deployments = Deployments::new(version(&engine, "one").await);
         let vfs = Arc::new(StdVfs);
         let data_dir = dir.path().join("data");
-        let identity = Identity::first(1);
+        let identity = Identity::first(GROUP);
         identity.found(&*vfs, &data_dir).unwrap();
         let keys_dir = dir.path().join("keys");
         let vault = Vault::open(vfs.clone(), &keys_dir, TableConfig::new(identity.node.0)).unwrap();
@@ -94,12 +111,12 @@ impl Rig {
             effects: keys.effects(),
             transport: Arc::new(shard::Alone),
         };
-        let mut config_of_shards = shard::Config::new(1);
+        let mut config_of_shards = shard::Config::new(GROUP);
         (config_of_shards.command_bytes_max, config_of_shards.wal_segment_bytes) = (1 << 20, 8 << 20);
         // A test that ends without `stop` takes its tasks away from under the shards.
         config_of_shards.on_fatal = Arc::new(|reason| eprintln!("shards ended: {reason}"));
         let shards = Arc::new(Shards::start(config_of_shards, deps).await.unwrap());
-        shards.create_all().await.unwrap();
+        shards.create(GROUP, 1, Begin::Lead).await.unwrap();
         let call = Arc::new_cyclic(|call: &Weak<Local>| {
             let deps = Deps {
                 engine: engine.clone(),
@@ -155,7 +172,7 @@ impl Rig {
     /// How often the actor was activated.
     pub async fn activation(&self, name: &str) -> u64 {
         let id = self.id(name);
-        match self.shards.shard(id).unwrap().header(id).await.unwrap() {
+        match self.shards.group(GROUP).unwrap().header(id).await.unwrap() {
             Some(HeaderOrTombstone::Header(header)) => header.activation,
             other => panic!("no header: {other:?}"),
         }
@@ -164,7 +181,7 @@ impl Rig {
     /// Activates the actor behind its instance's back, as another node would.
     pub async fn activate_elsewhere(&self, name: &str) {
         let id = self.id(name);
-        let shard = self.shards.shard(id).unwrap();
+        let shard = self.shards.group(GROUP).unwrap();
         let epoch = shard.read_index().await.unwrap();
         let command = Command::Activate { actor: id, namespace: NAMESPACE.to_owned(), create: None };
         assert!(matches!(shard.propose(epoch, command).await, Ok(Applied::Activated(_))));

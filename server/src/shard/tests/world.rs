@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use crate::shard::config::SLOTS;
 use crate::shard::{
     Alone, Applied, Begin, Command, Config, Create, Created, Deps, EffectError, Effects, Epoch, Error, RecordOp, Shard,
     Shards,
@@ -27,6 +28,14 @@ pub async fn start_alone(config: Config, deps: Deps) -> Result<Shards, Error> {
         }
     }
     Ok(shards)
+}
+
+impl Shards {
+    /// The replica of the group that holds an actor, with slots spread over the data groups in order.
+    pub fn shard(&self, actor: ActorId) -> Option<Shard> {
+        let slot = u32::from(u16::from_be_bytes([actor.0[0], actor.0[1]]) >> 4);
+        self.group(1 + slot * self.groups() / SLOTS)
+    }
 }
 
 /// Remembers which keys would be made and gone.

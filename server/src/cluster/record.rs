@@ -15,8 +15,7 @@ use lethe_proto::{ClusterId, NodeId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map as Json, Value};
 
-/// Slots of actor ids.
-pub const SLOTS: usize = 4096;
+use crate::shard::SLOTS;
 
 /// Name of the cluster's own record.
 pub(super) const CLUSTER: &str = "cluster";
@@ -147,7 +146,7 @@ impl Placement {
 impl Runs {
     /// Slots in ranges of equal size over so many data groups.
     pub fn even(groups: u32) -> Self {
-        let slots: Vec<u32> = (0..SLOTS).map(|slot| 1 + (slot * groups as usize / SLOTS) as u32).collect();
+        let slots: Vec<u32> = (0..SLOTS).map(|slot| 1 + slot * groups / SLOTS).collect();
         let runs = slots.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() as u32)).collect();
         Self { runs, rest: Json::new() }
     }
@@ -156,7 +155,7 @@ impl Runs {
     pub fn slots(&self, groups: u32) -> Option<Vec<u32>> {
         let total: u64 = self.runs.iter().map(|(_, count)| u64::from(*count)).sum();
         let known = self.runs.iter().all(|(group, _)| (1..=groups).contains(group));
-        let whole = total == SLOTS as u64 && known;
+        let whole = total == u64::from(SLOTS) && known;
         whole.then(|| self.runs.iter().flat_map(|(group, count)| vec![*group; *count as usize]).collect())
     }
 }

@@ -12,7 +12,7 @@ use crate::store::vfs::Vfs;
 /// Called once when a group cannot go on. What the node has in memory is worth nothing then.
 pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// Bound of the number of groups: actor ids are spread over so many slots.
+/// Slots that actor ids are spread over; there are fewer groups than slots.
 pub const SLOTS: u32 = 4096;
 
 /// Bytes of entries after which a snapshot is due, however large the log may grow.

@@ -24,7 +24,7 @@ mod upkeep;
 mod types;
 
 pub use command::{Applied, Command, Create, Expect, REGISTER_OPS_MAX, RecordOp, RegistryLimit, RegistryOp, Rejection};
-pub use config::{Config, Deps, OnFatal};
+pub use config::{Config, Deps, OnFatal, SLOTS};
 pub use effects::{Created, EffectError, Effects};
 pub use epoch::Epoch;
 pub use error::{ChangeError, Error, NotDone, ProposeError, ReadError};

@@ -10,10 +10,9 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::shard::config::SLOTS;
 use crate::shard::{
-    Alone, Applied, Begin, Command, Config, Create, Created, Deps, EffectError, Effects, Epoch, Error, RecordOp, Shard,
-    Shards,
+    Alone, Applied, Begin, Command, Config, Create, Created, Deps, EffectError, Effects, Epoch, Error, RecordOp, SLOTS,
+    Shard, Shards,
 };
 use crate::store::vfs::StdVfs;
 use crate::store::{DestroyReason, Header, HeaderOrTombstone, KeyShare, RecordId};

@@ -14,7 +14,8 @@ use crate::{
     actor::{self, ActorRef, Failed, Homes},
     cluster::Cluster,
     deploy::{self, Namespace},
-    grpc::{ActorInfo, Directory, Listing, Remotes},
+    grpc::{ActorInfo, Directory, Listing, Remote, Remotes},
+    peer::Link,
 };
 
 /// Longest wait for one node's part.
@@ -83,30 +84,31 @@ impl Everywhere {
         if node == self.cluster.node() {
             return self.here.list(what).await;
         }
-        match self.others.as_ref().and_then(|others| others.node(node)) {
-            Some(remote) => remote.list(&what, Instant::now() + PART_WITHIN).await,
-            None => Err(Failed::NotLeader { leader: None }),
-        }
+        self.remote(node)?.list(&what, Instant::now() + PART_WITHIN).await
     }
 
     async fn show(&self, actor: ActorRef) -> Result<Option<ActorInfo>, Failed> {
         let until = Instant::now() + LEADERS_WITHIN;
         loop {
-            let leader = Homes::home(&self.cluster, actor.id).and_then(|home| home.leader);
-            let shown = match leader {
-                Some(node) if node == self.cluster.node() => self.here.show(actor.clone()).await,
-                Some(node) => match self.others.as_ref().and_then(|others| others.node(node)) {
-                    Some(remote) => remote.show(actor.clone(), Instant::now() + PART_WITHIN).await,
-                    None => Err(Failed::NotLeader { leader: None }),
-                },
-                None => Err(Failed::NotLeader { leader: None }),
-            };
-            match shown {
+            match self.show_once(actor.clone()).await {
                 Err(failed) if failed.may_be_tried_again() && Instant::now() < until => {}
                 shown => return shown,
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    async fn show_once(&self, actor: ActorRef) -> Result<Option<ActorInfo>, Failed> {
+        let leader = Homes::home(&self.cluster, actor.id).and_then(|home| home.leader);
+        match leader.ok_or(Failed::NotLeader { leader: None })? {
+            node if node == self.cluster.node() => self.here.show(actor).await,
+            node => self.remote(node)?.show(actor, Instant::now() + PART_WITHIN).await,
+        }
+    }
+
+    fn remote(&self, node: NodeId) -> Result<Remote<Link>, Failed> {
+        let remote = self.others.as_ref().and_then(|others| others.node(node));
+        remote.ok_or(Failed::NotLeader { leader: None })
     }
 }
 

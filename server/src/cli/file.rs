@@ -8,7 +8,7 @@ use super::config::{self, Settings};
 
 /// Which configuration file.
 #[derive(Clone, Debug, Args)]
-pub(super) struct FileArgs {
+pub struct FileArgs {
     /// The node's configuration.
     #[arg(long, value_name = "FILE", default_value = "lethe.toml", env = "LETHE_CONFIG")]
     config: PathBuf,

@@ -2,10 +2,7 @@
 
 use clap::Args;
 
-use super::{
-    config::{self, Settings},
-    file::FileArgs,
-};
+use super::{config, file::FileArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,19 +16,13 @@ SIGTERM hands leadership over, finishes what is under way and exits with 0; a se
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{}", config::help()))]
 pub struct ServeArgs {
+    /// Which configuration.
     #[command(flatten)]
-    file: FileArgs,
+    pub file: FileArgs,
     /// Print the ready line as JSON: {"node", "http", "grpc", "peer"}.
     #[arg(long)]
     pub json: bool,
     /// Print the effective configuration, which is a valid file, and exit.
     #[arg(long)]
     pub print_config: bool,
-}
-
-impl ServeArgs {
-    /// Reads and checks the configuration.
-    pub fn settings(&self) -> Result<Settings, config::Error> {
-        self.file.settings()
-    }
 }

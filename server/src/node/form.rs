@@ -27,7 +27,7 @@ use crate::{
 
 /// Makes a cluster, and this machine its first node.
 pub(super) fn init(args: &InitArgs) -> Result<()> {
-    let settings = args.settings()?;
+    let settings = args.file.settings()?;
     let dir = &settings.data_dir;
     refuse_used(dir)?;
     let identity = Identity::first(args.groups);
@@ -51,7 +51,7 @@ pub(super) fn init(args: &InitArgs) -> Result<()> {
 
 /// Makes an id and certificates for one more node, and puts them into a join file.
 pub(super) fn add(args: &AddArgs) -> Result<()> {
-    let settings = args.settings()?;
+    let settings = args.file.settings()?;
     ensure!(is_name(&args.name), "a node's name has 1 to 63 letters, digits, `-`, `_` or `.`, not {:?}", args.name);
     let Some(identity) = Identity::read(&StdVfs, &settings.data_dir)? else {
         bail!("{} is no node of a cluster: run this where `lethe cluster init` was run", settings.data_dir.display());
@@ -83,7 +83,7 @@ pub(super) fn add(args: &AddArgs) -> Result<()> {
 
 /// Makes this machine the node that a join file is for.
 pub(super) fn join(args: &JoinArgs) -> Result<()> {
-    let settings = args.settings()?;
+    let settings = args.file.settings()?;
     let file = JoinFile::read(&args.join_file)?;
     let dir = &settings.data_dir;
     refuse_used(dir)?;

@@ -23,7 +23,7 @@ use crate::{
 
 /// Runs `lethe serve`; returns when it was stopped and everything in flight is done.
 pub(super) async fn serve(args: ServeArgs) -> Result<()> {
-    let settings = args.settings()?;
+    let settings = args.file.settings()?;
     if args.print_config {
         std::io::stdout().write_all(settings.print().as_bytes()).context("writing the configuration to stdout")?;
         return Ok(());

@@ -18,7 +18,7 @@ const POLL: Duration = Duration::from_millis(200);
 /// Longest `--timeout`, seconds.
 const TIMEOUT_SECS_MAX: u64 = 86_400;
 
-const DRAIN_EXAMPLES: &str = "\
+pub(super) const DRAIN_EXAMPLES: &str = "\
 The node keeps its replicas and goes on serving requests; it only leads nothing where another node can.
 `lethe serve` does the same by itself when it is stopped; drain keeps a node so while it comes and goes.
 
@@ -30,7 +30,7 @@ pub(super) const UNDRAIN_EXAMPLES: &str = "\
 Examples:
   lethe cluster undrain n2";
 
-const REMOVE_EXAMPLES: &str = "\
+pub(super) const REMOVE_EXAMPLES: &str = "\
 Its replicas move to other nodes first; then nobody listens to it any more, and its id is never used again.
 Stop the process when this is done. To come back, the machine needs a new join file and an empty data directory.
 
@@ -38,7 +38,7 @@ Examples:
   lethe cluster remove n2
   lethe cluster remove n2 --no-wait";
 
-const TRANSFER_EXAMPLES: &str = "\
+pub(super) const TRANSFER_EXAMPLES: &str = "\
 The cluster may move it back later: leaders are kept spread evenly.
 
 Examples:
@@ -53,9 +53,11 @@ pub(in crate::cli) struct NodeArgs {
     pub(super) api: ApiArgs,
 }
 
-/// How long to wait for what was begun.
+/// Which node, how to reach the cluster, and how long to wait for what was begun.
 #[derive(Debug, Args)]
-struct WaitArgs {
+pub(in crate::cli) struct WaitArgs {
+    #[command(flatten)]
+    pub(super) of: NodeArgs,
     /// Return when it is decided; don't wait until it is done.
     #[arg(long)]
     no_wait: bool,
@@ -65,46 +67,13 @@ struct WaitArgs {
     timeout: u64,
 }
 
+/// Which group, to which node, and how to reach the cluster.
 #[derive(Debug, Args)]
-#[command(after_help = DRAIN_EXAMPLES)]
-pub(in crate::cli) struct DrainArgs {
-    /// Id of the node, or its name if only one node has it.
-    node: String,
-    #[command(flatten)]
-    wait: WaitArgs,
-    #[command(flatten)]
-    pub(super) api: ApiArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = REMOVE_EXAMPLES)]
-pub(in crate::cli) struct RemoveArgs {
-    /// Id of the node, or its name if only one node has it.
-    node: String,
-    #[command(flatten)]
-    wait: WaitArgs,
-    #[command(flatten)]
-    pub(super) api: ApiArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = TRANSFER_EXAMPLES)]
 pub(in crate::cli) struct TransferArgs {
     /// Number of the group.
     group: u32,
-    /// Id of the node, or its name if only one node has it.
-    node: String,
     #[command(flatten)]
-    pub(super) api: ApiArgs,
-}
-
-impl DrainArgs {
-    pub(super) async fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
-        let client = self.api.connect().await?;
-        let id = client.drain_node(&self.node).await?;
-        self.wait.until(&client, "the node still leads groups", |status| leads_nothing(status, &id)).await?;
-        say(out, self.api.json, &id, "draining")
-    }
+    pub(super) to: NodeArgs,
 }
 
 impl NodeArgs {
@@ -114,20 +83,10 @@ impl NodeArgs {
     }
 }
 
-impl RemoveArgs {
-    pub(super) async fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
-        let client = self.api.connect().await?;
-        let id = client.remove_node(&self.node).await?;
-        let what = "the node's replicas are still moving to others";
-        self.wait.until(&client, what, |status| is_removed(status, &id)).await?;
-        say(out, self.api.json, &id, if self.wait.no_wait { "leaving" } else { "removed" })
-    }
-}
-
 impl TransferArgs {
     pub(super) async fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
-        let id = self.api.connect().await?.transfer_group(self.group, &self.node).await?;
-        if self.api.json {
+        let id = self.to.api.connect().await?.transfer_group(self.group, &self.to.node).await?;
+        if self.to.api.json {
             writeln!(out, "{}", json!({ "group": self.group, "leader": id }))?;
         } else {
             writeln!(out, "{id} leads group {}", self.group)?;
@@ -137,6 +96,21 @@ impl TransferArgs {
 }
 
 impl WaitArgs {
+    pub(super) async fn drain(self, out: &mut impl Write) -> anyhow::Result<()> {
+        let client = self.of.api.connect().await?;
+        let id = client.drain_node(&self.of.node).await?;
+        self.until(&client, "the node still leads groups", |status| leads_nothing(status, &id)).await?;
+        say(out, self.of.api.json, &id, "draining")
+    }
+
+    pub(super) async fn remove(self, out: &mut impl Write) -> anyhow::Result<()> {
+        let client = self.of.api.connect().await?;
+        let id = client.remove_node(&self.of.node).await?;
+        let what = "the node's replicas are still moving to others";
+        self.until(&client, what, |status| is_removed(status, &id)).await?;
+        say(out, self.of.api.json, &id, if self.no_wait { "leaving" } else { "removed" })
+    }
+
     /// Waits until the status is as it should be. A node that does not answer for a moment is asked again.
     async fn until(
         &self,

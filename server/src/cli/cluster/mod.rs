@@ -9,12 +9,8 @@ use std::{future::Future, io::Write, path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use lethe_client::Client;
 
-use super::{
-    Task,
-    config::{self, Settings},
-    file::FileArgs,
-};
-use change::{DrainArgs, NodeArgs, RemoveArgs, TransferArgs};
+use super::{Task, file::FileArgs};
+use change::{NodeArgs, TransferArgs, WaitArgs};
 use status::StatusArgs;
 
 /// Fewest and most data groups of a cluster.
@@ -74,21 +70,25 @@ enum ClusterVerb {
     /// Show nodes and groups, and what is wrong with them.
     Status(StatusArgs),
     /// Move all leadership away from a node, and keep it away.
-    Drain(DrainArgs),
+    #[command(after_help = change::DRAIN_EXAMPLES)]
+    Drain(WaitArgs),
     /// Take a drain back.
     #[command(after_help = change::UNDRAIN_EXAMPLES)]
     Undrain(NodeArgs),
     /// Take a node, live or dead, out of the cluster for good.
-    Remove(RemoveArgs),
+    #[command(after_help = change::REMOVE_EXAMPLES)]
+    Remove(WaitArgs),
     /// Hand the leadership of a group to a node.
+    #[command(after_help = change::TRANSFER_EXAMPLES)]
     Transfer(TransferArgs),
 }
 
 /// Arguments of `lethe cluster init`.
 #[derive(Clone, Debug, Args)]
 pub struct InitArgs {
+    /// Which configuration.
     #[command(flatten)]
-    file: FileArgs,
+    pub file: FileArgs,
     /// Raft groups that actors are spread over.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(GROUPS))]
     pub groups: u32,
@@ -103,8 +103,9 @@ pub struct InitArgs {
 /// Arguments of `lethe cluster add`.
 #[derive(Clone, Debug, Args)]
 pub struct AddArgs {
+    /// Which configuration.
     #[command(flatten)]
-    file: FileArgs,
+    pub file: FileArgs,
     /// What people will call the new node.
     pub name: String,
     /// Where to write the join file; it must not exist.
@@ -118,34 +119,14 @@ pub struct AddArgs {
 /// Arguments of `lethe cluster join`.
 #[derive(Clone, Debug, Args)]
 pub struct JoinArgs {
+    /// Which configuration.
     #[command(flatten)]
-    file: FileArgs,
+    pub file: FileArgs,
     /// The join file.
     pub join_file: PathBuf,
     /// Print {"cluster", "node"} instead of text.
     #[arg(long)]
     pub json: bool,
-}
-
-impl InitArgs {
-    /// Reads and checks the configuration.
-    pub fn settings(&self) -> Result<Settings, config::Error> {
-        self.file.settings()
-    }
-}
-
-impl AddArgs {
-    /// Reads and checks the configuration.
-    pub fn settings(&self) -> Result<Settings, config::Error> {
-        self.file.settings()
-    }
-}
-
-impl JoinArgs {
-    /// Reads and checks the configuration.
-    pub fn settings(&self) -> Result<Settings, config::Error> {
-        self.file.settings()
-    }
 }
 
 /// How to reach the cluster, and how to print.
@@ -180,9 +161,9 @@ impl ClusterArgs {
             ClusterVerb::Add(args) => act(Task::Add(args)).await,
             ClusterVerb::Join(args) => act(Task::Join(args)).await,
             ClusterVerb::Status(args) => args.run(out).await,
-            ClusterVerb::Drain(args) => args.run(out).await,
+            ClusterVerb::Drain(args) => args.drain(out).await,
             ClusterVerb::Undrain(args) => args.undrain(out).await,
-            ClusterVerb::Remove(args) => args.run(out).await,
+            ClusterVerb::Remove(args) => args.remove(out).await,
             ClusterVerb::Transfer(args) => args.run(out).await,
         }
     }
@@ -194,10 +175,9 @@ impl ClusterArgs {
             ClusterVerb::Add(args) => args.json,
             ClusterVerb::Join(args) => args.json,
             ClusterVerb::Status(args) => args.api.json,
-            ClusterVerb::Drain(args) => args.api.json,
+            ClusterVerb::Drain(args) | ClusterVerb::Remove(args) => args.of.api.json,
             ClusterVerb::Undrain(args) => args.api.json,
-            ClusterVerb::Remove(args) => args.api.json,
-            ClusterVerb::Transfer(args) => args.api.json,
+            ClusterVerb::Transfer(args) => args.to.api.json,
         }
     }
 }

@@ -221,11 +221,6 @@ impl Hosted {
         slots.values().filter_map(open).collect()
     }
 
-    /// The write-ahead log.
-    pub fn wal(&self) -> &Wal {
-        &self.wal
-    }
-
     /// The sizes and limits in force.
     pub fn config(&self) -> &Config {
         &self.shared.config

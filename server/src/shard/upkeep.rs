@@ -55,7 +55,7 @@ pub(super) async fn run(hosted: Arc<Hosted>, mut stop: watch::Receiver<bool>) {
 
 /// Frees the oldest segment of a crowded log from the groups that keep it, those with the most bytes there first.
 async fn relieve(hosted: &Hosted) {
-    let mut pins = hosted.wal().pins();
+    let mut pins = hosted.wal.pins();
     pins.sort_by_key(|pin| std::cmp::Reverse(pin.bytes));
     for pin in pins {
         let Some(replica) = hosted.replica(pin.group.0) else { continue };

@@ -6,11 +6,13 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 
 use super::rig::*;
-use crate::peer::{Error, Refusal, Topic, Transport};
+use crate::peer::{self, Error, Refusal, Topic, Transport};
+
+type Answers = peer::Answers<Error>;
 
 const MESSAGE_BYTES: usize = 64 << 10;
 /// Messages that may be on their way to a reader who does not read: windows and buffers of both ends.
@@ -28,11 +30,25 @@ fn number(message: &Bytes) -> u64 {
 }
 
 /// `MESSAGES` numbered ones; `made` counts those that were taken.
-fn messages(made: Arc<AtomicU64>) -> impl futures::Stream<Item = Bytes> + Send + 'static {
+fn messages(made: Arc<AtomicU64>) -> impl Stream<Item = Bytes> + Send + 'static {
     stream::iter(0..MESSAGES).map(move |number| {
         made.store(number + 1, Ordering::SeqCst);
         numbered(number)
     })
+}
+
+/// Opens a stream of snapshot chunks, for these tests of no group.
+async fn open(one: &Served, two: &Served, sent: impl Stream<Item = Bytes> + Send + 'static) -> Answers {
+    soon("the stream", one.peers.stream(two.node, head(Topic::Snapshot), sent.boxed())).await.unwrap()
+}
+
+/// Opens a stream, sends one message and waits until it was read and answered; more never comes.
+async fn open_and_ask(one: &Served, two: &Served, told: &mut mpsc::UnboundedReceiver<Heard>) -> Answers {
+    let sent = stream::iter([Bytes::from_static(b"a")]).chain(stream::pending());
+    let mut answers = open(one, two, sent).await;
+    assert_eq!(soon("the message", told.recv()).await.unwrap(), Heard::Message(Bytes::from_static(b"a")));
+    assert_eq!(soon("an answer", answers.next()).await, Some(Ok(Bytes::from_static(b"read"))));
+    answers
 }
 
 /// Waits until the other side has run ahead at least a little.
@@ -77,8 +93,7 @@ async fn a_sender_does_not_run_ahead_of_a_reader() {
         stream::once(last).boxed()
     }))
     .await;
-    let sent = messages(made).boxed();
-    let answers = soon("the stream", one.peers.stream(two.node, head(Topic::Snapshot), sent)).await.unwrap();
+    let answers = open(&one, &two, messages(made)).await;
     let answers: Vec<_> = soon("the answer", answers.collect()).await;
     assert_eq!(answers, [Ok(Bytes::copy_from_slice(&MESSAGES.to_le_bytes()))]);
 }
@@ -88,8 +103,7 @@ async fn answers_do_not_run_ahead_of_their_reader() {
     let made = Arc::new(AtomicU64::new(0));
     let counted = made.clone();
     let (one, two) = two(streams(move |_| messages(counted.clone()).map(Ok).boxed())).await;
-    let sent = stream::pending().boxed();
-    let mut answers = soon("the stream", one.peers.stream(two.node, head(Topic::Snapshot), sent)).await.unwrap();
+    let mut answers = open(&one, &two, stream::pending()).await;
     some_ahead(&made).await;
     for read in 0..MESSAGES {
         let answer = soon("an answer", answers.next()).await.unwrap();
@@ -142,10 +156,7 @@ fn telling() -> (impl crate::peer::Handler, mpsc::UnboundedReceiver<Heard>) {
 async fn dropping_the_answers_breaks_the_stream_off_and_is_no_proper_end() {
     let (handler, mut told) = telling();
     let (one, two) = two(handler).await;
-    let sent = stream::iter([Bytes::from_static(b"a")]).chain(stream::pending()).boxed();
-    let mut answers = soon("the stream", one.peers.stream(two.node, head(Topic::Snapshot), sent)).await.unwrap();
-    assert_eq!(soon("an answer", answers.next()).await, Some(Ok(Bytes::from_static(b"read"))));
-    assert_eq!(soon("the message", told.recv()).await.unwrap(), Heard::Message(Bytes::from_static(b"a")));
+    let answers = open_and_ask(&one, &two, &mut told).await;
     drop(answers);
     // The handler hears of a break, or is dropped itself; an end it must not hear.
     let heard = soon("the break", told.recv()).await.unwrap();
@@ -156,10 +167,7 @@ async fn dropping_the_answers_breaks_the_stream_off_and_is_no_proper_end() {
 async fn a_receiver_that_goes_away_ends_the_stream_with_an_error() {
     let (handler, mut told) = telling();
     let (one, two) = two(handler).await;
-    let sent = stream::iter([Bytes::from_static(b"a")]).chain(stream::pending()).boxed();
-    let mut answers = soon("the stream", one.peers.stream(two.node, head(Topic::Snapshot), sent)).await.unwrap();
-    soon("the message", told.recv()).await.unwrap();
-    assert_eq!(soon("an answer", answers.next()).await, Some(Ok(Bytes::from_static(b"read"))));
+    let mut answers = open_and_ask(&one, &two, &mut told).await;
     drop(two.handle);
     let end = soon("the break", answers.next()).await;
     assert!(matches!(end, Some(Err(Error::Lost(_)))), "{end:?}");
@@ -169,10 +177,7 @@ async fn a_receiver_that_goes_away_ends_the_stream_with_an_error() {
 async fn a_receiver_that_stops_says_so_to_its_streams() {
     let (handler, mut told) = telling();
     let (one, two) = two(handler).await;
-    let sent = stream::iter([Bytes::from_static(b"a")]).chain(stream::pending()).boxed();
-    let mut answers = soon("the stream", one.peers.stream(two.node, head(Topic::Snapshot), sent)).await.unwrap();
-    soon("the message", told.recv()).await.unwrap();
-    assert_eq!(soon("an answer", answers.next()).await, Some(Ok(Bytes::from_static(b"read"))));
+    let mut answers = open_and_ask(&one, &two, &mut told).await;
     let drain = tokio::spawn(two.handle.drain());
     let end = soon("the end", answers.next()).await;
     assert_eq!(end, Some(Err(Error::Refused(Refusal::Unavailable("the node is stopping".into())))));

@@ -224,7 +224,8 @@ impl Inner {
         }
     }
 
-    /// Confirms the newest placement, then the leadership, then who the members are.
+    /// Confirms the newest placement, then the leadership, then who the members are: in the middle of a change of voters
+    /// old and new ones, so that a leader who comes upon it can end it.
     async fn confirm(&self, shard: &Shard) -> Result<(), String> {
         let group = shard.id();
         let deadline = Instant::now() + ms(self.config.message_ms);
@@ -234,7 +235,7 @@ impl Inner {
         let revision = placed.ok_or_else(|| "the group has no place".to_owned())?;
         let epoch = shard.read_index().await.map_err(|error| error.to_string())?;
         let members = shard.members();
-        if epoch.node != self.me || members.pending || members.joint {
+        if epoch.node != self.me || members.pending {
             return Err("its members are changing".to_owned());
         }
         let confirmed =

@@ -26,6 +26,9 @@ pub struct Config {
     pub confirm_ms: u64,
     /// How long a confirmed registry counts as fresh, in milliseconds.
     pub lease_ms: u64,
+    /// A node that has not been fresh for so long gives its groups to nodes that have been fresh for as long, in
+    /// milliseconds. Long enough for everybody to be fresh again after the system group had no leader.
+    pub resign_ms: u64,
     /// How often it is looked what is to be done, in milliseconds.
     pub control_ms: u64,
     /// How long one message may take, in milliseconds.
@@ -55,6 +58,7 @@ impl Default for Config {
             recovered_ms: 10_000,
             confirm_ms: 500,
             lease_ms: 3_000,
+            resign_ms: 1_000,
             control_ms: 200,
             message_ms: 2_000,
             write_ms: 10_000,

@@ -2,6 +2,7 @@
 //!
 //! A node is *reachable* while it was heard lately. It is *well* when it also was never lost, or has been back for long
 //! enough; it is *unwell* from when it was silent for very long until it is well again. In between nothing is concluded.
+//! A node that said it is not fresh any more was lost as well: it answers, but takes no requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -22,6 +23,10 @@ struct Contact {
     report: Option<Report>,
     /// When it was last heard; at first when it became known.
     heard: Instant,
+    /// Since when it says that it is fresh.
+    fresh: Option<Instant>,
+    /// It was fresh and is not any more.
+    lapsed: bool,
     /// When it came back after it was lost.
     back: Option<Instant>,
     dead: bool,
@@ -33,7 +38,7 @@ impl Contacts {
         let present: BTreeSet<NodeId> = map.present().filter(|node| *node != me).collect();
         self.nodes.retain(|node, _| present.contains(node));
         for node in present {
-            let new = || Contact { report: None, heard: now, back: None, dead: false };
+            let new = || Contact::new(now);
             self.nodes.entry(node).or_insert_with(new);
         }
     }
@@ -43,6 +48,16 @@ impl Contacts {
         let Some(contact) = self.nodes.get_mut(&node) else { return };
         if now.saturating_duration_since(contact.heard) > ms(config.silent_ms) {
             contact.back = Some(now);
+        }
+        match (report.fresh, contact.fresh) {
+            (true, None) => {
+                contact.fresh = Some(now);
+                if std::mem::take(&mut contact.lapsed) {
+                    contact.back = Some(now);
+                }
+            }
+            (false, Some(_)) => (contact.fresh, contact.lapsed) = (None, true),
+            (true, Some(_)) | (false, None) => {}
         }
         contact.heard = now;
         contact.report = Some(report);
@@ -67,6 +82,14 @@ impl Contacts {
     /// Those of them that have been well for long enough to lead.
     pub fn well(&self, now: Instant, config: &Config) -> BTreeSet<NodeId> {
         self.matching(|contact| contact.reachable(now, config) && contact.recovered(now, config))
+    }
+
+    /// Those that can be reached and have been fresh for long enough to take groups from a node that is not.
+    pub fn fresh(&self, now: Instant, config: &Config) -> BTreeSet<NodeId> {
+        self.matching(|contact| {
+            let since = contact.fresh.map(|since| now.saturating_duration_since(since));
+            contact.reachable(now, config) && since.is_some_and(|since| since >= ms(config.resign_ms))
+        })
     }
 
     /// Nodes that are not counted on.
@@ -103,6 +126,10 @@ impl Contacts {
 }
 
 impl Contact {
+    fn new(now: Instant) -> Self {
+        Self { report: None, heard: now, fresh: None, lapsed: false, back: None, dead: false }
+    }
+
     fn reachable(&self, now: Instant, config: &Config) -> bool {
         self.report.is_some() && now.saturating_duration_since(self.heard) <= ms(config.silent_ms)
     }
@@ -156,5 +183,31 @@ mod tests {
             (true, false, true),
         );
         assert_eq!(seen, [never, fine, fine, lost, lost, dead, back, back, back, back, fine]);
+    }
+
+    #[test]
+    fn a_node_that_was_not_fresh_takes_groups_of_stale_ones_after_a_moment_and_leads_its_own_after_a_long_one() {
+        let config = Config { resign_ms: 1_000, recovered_ms: 10_000, ..Config::default() };
+        let (me, other, start) = (NodeId::from(1), NodeId::from(2), Instant::now());
+        let mut map = founded(1, 3);
+        set(&mut map, 2, State::Active);
+        let mut contacts = Contacts::default();
+        contacts.follow(&map, me, start);
+        let mut look = |at_ms, fresh| {
+            let now = start + ms(at_ms);
+            contacts.heard(other, Report { fresh, ..Report::default() }, now, &config);
+            (contacts.fresh(now, &config).contains(&other), contacts.well(now, &config).contains(&other))
+        };
+        // It starts: it was never lost.
+        assert_eq!(look(0, false), (false, true));
+        assert_eq!(
+            [look(1_000, true), look(1_999, true), look(2_000, true)],
+            [(false, true), (false, true), (true, true)]
+        );
+        // It lapses, and is back.
+        assert!(!look(3_000, false).0);
+        let back = [4_000, 4_999, 5_000, 7_000, 10_000, 13_000, 13_999, 14_000].map(|at_ms| look(at_ms, true));
+        let (moment, long) = ((false, false), (true, false));
+        assert_eq!(back, [moment, moment, long, long, long, long, long, (true, true)]);
     }
 }

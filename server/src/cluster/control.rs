@@ -108,6 +108,7 @@ struct Seen {
     reports: BTreeMap<NodeId, Report>,
     reachable: BTreeSet<NodeId>,
     well: BTreeSet<NodeId>,
+    fresh: BTreeSet<NodeId>,
     unwell: BTreeSet<NodeId>,
 }
 
@@ -124,7 +125,9 @@ impl Inner {
             reports: &seen.reports,
             reachable: &seen.reachable,
             well: &seen.well,
+            fresh: &seen.fresh,
             lag_max: self.config.lag_max,
+            stale: self.lease.stale_for(ms(self.config.resign_ms), now),
             stopping,
         };
         for step in steps(&view) {
@@ -153,6 +156,7 @@ impl Inner {
             reports: contacts.reports(),
             reachable: contacts.reachable(now, &self.config),
             well: contacts.well(now, &self.config),
+            fresh: contacts.fresh(now, &self.config),
             unwell: contacts.unwell(),
         }
     }

@@ -5,7 +5,7 @@
 //! moment, so a deploy that was written at some time is known to every node that still starts anything a lease later.
 //! Time is the monotonic clock: it goes on while the process is stopped, but not while the machine sleeps.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -88,6 +88,13 @@ impl Lease {
             }
         }
     }
+
+    /// Whether nothing new could be started for so long: since the lease ended, or since there is one.
+    pub fn stale_for(&self, time: Duration, now: Instant) -> bool {
+        let confirmed = self.confirmed.lock();
+        let ended = confirmed.at.map(|at| at + ms(self.lease_ms)).or(confirmed.since);
+        ended.is_some_and(|ended| now >= ended + time)
+    }
 }
 
 #[cfg(test)]
@@ -105,6 +112,19 @@ mod tests {
         assert_eq!(lease.check(start + ms(3_999)), Ok(()));
         assert_eq!(lease.check(start + ms(4_000)), Err(Stale::Lapsed(3_000)));
         assert_eq!(lease.check(start + ms(9_000)), Err(Stale::Lapsed(8_000)));
+    }
+
+    #[test]
+    fn a_node_is_stale_for_as_long_as_its_lease_is_over_or_never_began() {
+        let lease = Lease::new(3_000);
+        assert!(!lease.stale_for(ms(0), Instant::now()), "there is nothing to confirm yet");
+        let _part = lease.follower();
+        let start = Instant::now();
+        assert!(lease.stale_for(ms(1_000), start + ms(1_000)));
+        assert!(!lease.stale_for(ms(1_000), start + ms(500)));
+        lease.confirm(start + ms(500));
+        assert!(!lease.stale_for(ms(1_000), start + ms(4_499)));
+        assert!(lease.stale_for(ms(1_000), start + ms(4_500)));
     }
 
     #[test]

@@ -8,6 +8,9 @@
 //! a replica that goes       leader: hand leadership over first ─> change voters ─> confirm ─> remove it here
 //! ```
 //!
+//! A node that has not confirmed the registry for too long takes no requests, but may well lead: its groups answer
+//! nobody then. It hands them to a node that is fresh, if there is one, and no one hands any to it.
+//!
 //! Two rules keep it safe. A leader changes members only after it has *confirmed*, in this leadership, that it leads
 //! and that the placement it sees is the newest: a leader that comes late with an old map changes nothing. And a node
 //! removes a replica only if a leader has confirmed, under a placement at least as new as the one that dropped it, that
@@ -76,7 +79,11 @@ pub(super) struct View<'a> {
     pub reachable: &'a BTreeSet<NodeId>,
     /// Those of them that have been well for long enough to lead.
     pub well: &'a BTreeSet<NodeId>,
+    /// Those that have been fresh for long enough to take groups from a node that is not.
+    pub fresh: &'a BTreeSet<NodeId>,
     pub lag_max: u64,
+    /// This node has not been fresh for so long that it gives all leadership to nodes that are.
+    pub stale: bool,
     /// This node is about to stop: it gives all leadership away.
     pub stopping: bool,
 }
@@ -132,12 +139,18 @@ fn lead(view: &View<'_>, group: u32) -> Option<Step> {
     if here.members.pending {
         return None;
     }
+    let led = Group { view, group, members: &here.members, leads, placement: &record.value };
+    // A hand-over changes no members, so it needs no confirmation, which a stale node could not get.
+    if view.stale
+        && let Some(step) = led.hand_over()
+    {
+        return Some(step);
+    }
     if leads.confirmed.as_ref().is_none_or(|confirmed| confirmed.revision != record.revision) {
         return Some(Step::Confirm { group });
     }
-    let group = Group { view, group, members: &here.members, leads, placement: &record.value };
-    let change = if here.members.joint { Some(group.leave_joint()) } else { group.change() };
-    change.or_else(|| group.confirm_members()).or_else(|| group.hand_over())
+    let change = if here.members.joint { Some(led.leave_joint()) } else { led.change() };
+    change.or_else(|| led.confirm_members()).or_else(|| led.hand_over())
 }
 
 impl<'a> View<'a> {
@@ -248,27 +261,34 @@ impl Group<'_> {
         (!same).then_some(Step::Confirm { group: self.group })
     }
 
-    /// Hands the leadership to whoever should have it. A node that drains gives it to anybody who can take it.
+    /// Hands the leadership to whoever should have it. A node that stops, drains or is stale gives it to anybody who can
+    /// take it.
     fn hand_over(&self) -> Option<Step> {
-        let (me, wish) = (self.view.me, self.placement.leader);
-        let leaves = self.view.stopping || self.view.map.state(me) != Some(State::Active);
-        if (wish == me && !leaves) || self.members.joint {
+        let View { me, stopping, stale, .. } = *self.view;
+        let wish = self.placement.leader;
+        let leaves = stopping || stale || self.view.map.state(me) != Some(State::Active);
+        // A change of voters ends first, unless this node cannot end it.
+        if (wish == me && !leaves) || (self.members.joint && !stale) {
             return None;
         }
-        let able = |node: &NodeId| {
-            let pool = if leaves { self.view.reachable } else { self.view.well };
-            pool.contains(node) && self.can_lead(*node)
+        let pool = match leaves {
+            true if stale && !stopping => self.view.fresh,
+            true => self.view.reachable,
+            false => self.view.well,
         };
         let active = |node: &NodeId| self.view.map.state(*node) == Some(State::Active);
         let others = self.members.voters.keys().copied().filter(|node| leaves && active(node));
-        let to = [wish].into_iter().chain(others).filter(|node| *node != me).find(able)?;
+        let able = |node: &NodeId| *node != me && pool.contains(node) && self.can_lead(*node);
+        let to = [wish].into_iter().chain(others).find(able)?;
         Some(Step::Transfer { group: self.group, to })
     }
 
-    /// Whether a node votes, has nearly everything, and does not stop.
+    /// Whether a node votes, has nearly everything, does not stop, and takes requests. Whoever stops itself does not ask
+    /// for the last: leaving without a hand-over would be no better.
     fn can_lead(&self, node: NodeId) -> bool {
-        let stops = self.view.reports.get(&node).is_none_or(|report| report.stopping);
-        self.members.voters.contains_key(&node) && self.caught_up(node) && !stops
+        let Some(report) = self.view.reports.get(&node) else { return false };
+        let serves = !report.stopping && (report.fresh || self.view.stopping);
+        serves && self.members.voters.contains_key(&node) && self.caught_up(node)
     }
 
     /// Whether a member has nearly everything: log and keys.

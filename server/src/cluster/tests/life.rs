@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::fleet::{Fleet, PATIENCE, node};
 use crate::cluster::{Error, SYSTEM, State, WriteError};
+use crate::peer::Topic;
 use crate::shard::tests::net::Way;
 use crate::shard::{Expect, RegistryOp};
 
@@ -139,6 +140,38 @@ async fn a_system_leader_that_is_cut_off_is_not_fresh_and_the_others_go_on() {
     let seen = fleet.cluster(alone).registry().confirm(Instant::now() + Duration::from_secs(60)).await.unwrap();
     assert!(seen >= written);
     assert!(fleet.cluster(alone).registry().get("deploy/x").await.unwrap().is_some());
+    fleet.settled(&[0, 1, 2]).await;
+    fleet.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cannot_reach_the_leader_of_the_system_group_gives_its_groups_to_the_node_between_them() {
+    let fleet = Fleet::new(3, GROUPS).await;
+    fleet.settled(&[0, 1, 2]).await;
+    let system = fleet.leader(SYSTEM, &[0, 1, 2]).unwrap();
+    let (cut, bridge) = ((system + 1) % 3, (system + 2) % 3);
+    let led = |number: usize| {
+        let leads = |group: &u32| fleet.shards(number).group(*group).unwrap().leadership().borrow().is_some();
+        (SYSTEM..=GROUPS).filter(leads).collect::<Vec<_>>()
+    };
+    let before = led(cut);
+    assert!(!before.is_empty(), "all nodes lead evenly");
+    fleet.net.set_both(fleet.nodes[system].id, fleet.nodes[cut].id, Way::Cut);
+    let moved = || {
+        let fresh = [system, bridge].iter().all(|number| fleet.cluster(*number).is_fresh().is_ok());
+        let (left, there) = (led(cut), led(bridge));
+        let done = fresh && left.is_empty() && before.iter().all(|group| there.contains(group));
+        (!done).then(|| format!("fresh {fresh}, leads {left:?} and {there:?} of {before:?}"))
+    };
+    fleet.until("moved", moved).await;
+    assert!(fleet.cluster(cut).is_fresh().is_err());
+    // It doubts the leaders that it cannot hear, again and again, and nobody follows it.
+    let doubts = fleet.net.calls(Topic::PreVote);
+    fleet
+        .until("in doubt", || (fleet.net.calls(Topic::PreVote) < doubts + 4).then(|| "it is content".to_owned()))
+        .await;
+    fleet.until("moved", moved).await;
+    fleet.net.heal();
     fleet.settled(&[0, 1, 2]).await;
     fleet.stop_all().await;
 }

@@ -5,4 +5,5 @@ mod fleet;
 mod life;
 mod model;
 mod plan;
+mod steps;
 pub(super) mod world;

@@ -50,6 +50,8 @@ struct Model {
     beliefs: BTreeMap<(NodeId, u32), Belief>,
     /// What a node last heard of another.
     heard: BTreeMap<NodeId, BTreeMap<NodeId, Report>>,
+    /// Nodes that take no requests.
+    stale: BTreeSet<NodeId>,
     faults: bool,
 }
 
@@ -67,6 +69,7 @@ impl Model {
             maps: BTreeMap::from([(founder, map.clone())]),
             beliefs: BTreeMap::new(),
             heard: BTreeMap::new(),
+            stale: BTreeSet::new(),
             faults: true,
             map,
         };
@@ -117,7 +120,7 @@ impl Model {
             let incarnation = here.incarnation;
             GroupReport { group, incarnation, applied: Some(9), digest: [0; 16], missing_keys: 0, lead }
         });
-        Report { groups: groups.collect(), ..Report::default() }
+        Report { groups: groups.collect(), fresh: !self.stale.contains(&node), ..Report::default() }
     }
 
     /// Runs something on what a node sees. Everybody is reachable: who is not simply does nothing for a while.
@@ -126,8 +129,10 @@ impl Model {
         let reports = self.heard.get(&node).unwrap_or(&none);
         let others: BTreeSet<NodeId> = self.map.present().filter(|other| *other != node).collect();
         let map = &self.maps[&node];
-        let (reachable, well) = (&others, &others);
-        let view = View { me: node, map, here: &here, reports, reachable, well, lag_max: 0, stopping: false };
+        let (reachable, well, fresh) = (&others, &others, &others);
+        let stale = self.stale.contains(&node);
+        let view =
+            View { me: node, map, here: &here, reports, reachable, well, fresh, lag_max: 0, stale, stopping: false };
         work(&view)
     }
 
@@ -273,13 +278,15 @@ impl Model {
         let pick = |rng: &mut StdRng| *nodes.choose(rng).unwrap();
         let (node, other) = (pick(&mut self.rng), pick(&mut self.rng));
         let group = self.rng.random_range(SYSTEM..=GROUPS);
-        match self.rng.random_range(0..12) {
+        match self.rng.random_range(0..13) {
             0..4 => drop(self.act(node)),
             4..7 => self.hear(node, other),
             7 => drop(self.maps.insert(node, self.map.clone())),
             8 => self.learn_leadership(node, group),
             9 => self.elect(group),
             10 => self.beliefs.retain(|(at, _), _| *at != node),
+            11 if !self.stale.remove(&node) => drop(self.stale.insert(node)),
+            11 => {}
             _ => self.operate(node),
         }
         self.replicas.entry((node, SYSTEM)).or_insert(SYSTEM_INCARNATION);
@@ -302,6 +309,7 @@ impl Model {
     /// Without faults: everybody hears everything and acts, until nobody has anything to do.
     fn rest(&mut self) {
         self.faults = false;
+        self.stale.clear();
         for _ in 0..600 {
             let mut acted = false;
             for node in self.nodes() {

@@ -1,0 +1,153 @@
+//! Who hands leadership to whom: nodes that are fresh and nodes that are not, as one of them sees it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lethe_proto::NodeId;
+
+use super::world::{founded, set};
+use crate::cluster::map::{Map, SYSTEM};
+use crate::cluster::message::{Confirmed, GroupReport, Report};
+use crate::cluster::record::{Placement, Replica, State};
+use crate::cluster::steps::{Here, Leads, Step, View, replicas, steps};
+use crate::shard::Members;
+
+const GROUP: u32 = 1;
+
+/// What the node 1 sees: it leads a group whose voters are the nodes 1, 2 and 3, who all are fresh and well.
+struct Sight {
+    map: Map,
+    here: BTreeMap<u32, Here>,
+    reports: BTreeMap<NodeId, Report>,
+    fresh: BTreeSet<NodeId>,
+    stale: bool,
+    stopping: bool,
+}
+
+impl Sight {
+    /// The group is to be led by this node.
+    fn new(wish: u64) -> Self {
+        let mut map = founded(1, 3);
+        (2..=3).for_each(|node| set(&mut map, node, State::Active));
+        let voters: BTreeMap<NodeId, u64> = (1..=3).map(|node| (NodeId::from(node), 1)).collect();
+        let record = map.groups.get_mut(&GROUP).unwrap();
+        record.value = Placement::new(replicas(&voters), NodeId::from(wish));
+        let confirmed = Confirmed { revision: record.revision, voters: replicas(&voters), learners: Vec::new() };
+        let progress = voters.keys().map(|node| (*node, Some(9))).collect();
+        let leads = Leads { last: Some(9), progress, confirmed: Some(confirmed) };
+        let members = Members { voters, ..Members::default() };
+        let group = |group| {
+            let (applied, digest) = (Some(9), [0; 16]);
+            GroupReport { group, incarnation: 1, applied, digest, missing_keys: 0, lead: None }
+        };
+        let report = Report { fresh: true, groups: vec![group(SYSTEM), group(GROUP)], ..Report::default() };
+        let others: BTreeSet<NodeId> = [2, 3].map(NodeId::from).into();
+        Self {
+            map,
+            here: BTreeMap::from([(GROUP, Here { incarnation: 1, members, leads: Some(leads) })]),
+            reports: others.iter().map(|node| (*node, report.clone())).collect(),
+            fresh: others,
+            stale: false,
+            stopping: false,
+        }
+    }
+
+    fn leads(&mut self) -> &mut Leads {
+        self.here.get_mut(&GROUP).and_then(|here| here.leads.as_mut()).unwrap()
+    }
+
+    /// A node says that it is not fresh.
+    fn lapse(&mut self, node: u64) {
+        self.reports.get_mut(&NodeId::from(node)).unwrap().fresh = false;
+        self.fresh.remove(&NodeId::from(node));
+    }
+
+    fn step(&self) -> Option<Step> {
+        let others = self.reports.keys().copied().collect();
+        let view = View {
+            me: NodeId::from(1),
+            map: &self.map,
+            here: &self.here,
+            reports: &self.reports,
+            reachable: &others,
+            well: &others,
+            fresh: &self.fresh,
+            lag_max: 0,
+            stale: self.stale,
+            stopping: self.stopping,
+        };
+        steps(&view).into_iter().find(|step| step.group() == GROUP)
+    }
+}
+
+fn transfer(to: u64) -> Option<Step> {
+    Some(Step::Transfer { group: GROUP, to: NodeId::from(to) })
+}
+
+#[test]
+fn a_stale_leader_hands_its_group_to_a_fresh_voter_and_confirms_nothing_first() {
+    let mut sight = Sight::new(1);
+    assert_eq!(sight.step(), None);
+    sight.stale = true;
+    assert_eq!(sight.step(), transfer(2));
+    sight.leads().confirmed = None;
+    assert_eq!(sight.step(), transfer(2));
+    sight.lapse(2);
+    assert_eq!(sight.step(), transfer(3));
+    // A change of voters that it cannot end is ended by the next leader.
+    sight.here.get_mut(&GROUP).unwrap().members.joint = true;
+    assert_eq!(sight.step(), transfer(3));
+}
+
+#[test]
+fn a_stale_leader_keeps_its_group_while_nobody_has_been_fresh_for_long_enough() {
+    let mut sight = Sight::new(1);
+    sight.stale = true;
+    sight.leads().confirmed = None;
+    // They are fresh since a moment ago: so may this node be, in a moment.
+    sight.fresh.clear();
+    assert_eq!(sight.step(), Some(Step::Confirm { group: GROUP }));
+    (2..=3).for_each(|node| sight.lapse(node));
+    assert_eq!(sight.step(), Some(Step::Confirm { group: GROUP }));
+}
+
+#[test]
+fn a_stale_leader_hands_its_group_to_no_voter_that_lacks_entries() {
+    let mut sight = Sight::new(1);
+    sight.stale = true;
+    sight.leads().progress.insert(NodeId::from(2), Some(8));
+    assert_eq!(sight.step(), transfer(3));
+    sight.leads().progress.insert(NodeId::from(3), None);
+    assert_eq!(sight.step(), None);
+}
+
+#[test]
+fn nobody_hands_a_group_to_the_node_that_should_lead_it_while_that_node_is_stale() {
+    let mut sight = Sight::new(2);
+    assert_eq!(sight.step(), transfer(2));
+    sight.lapse(2);
+    assert_eq!(sight.step(), None);
+    set(&mut sight.map, 1, State::Draining);
+    assert_eq!(sight.step(), transfer(3));
+}
+
+#[test]
+fn a_node_whose_replica_goes_hands_the_group_to_a_fresh_one() {
+    let mut sight = Sight::new(2);
+    let placed = [2, 3].map(|node| Replica { node: NodeId::from(node), incarnation: 1 });
+    sight.map.groups.get_mut(&GROUP).unwrap().value = Placement::new(placed.to_vec(), NodeId::from(2));
+    assert_eq!(sight.step(), transfer(2));
+    sight.lapse(2);
+    assert_eq!(sight.step(), transfer(3));
+    sight.lapse(3);
+    assert_eq!(sight.step(), None);
+}
+
+#[test]
+fn a_node_that_stops_hands_its_group_even_to_a_stale_one() {
+    let mut sight = Sight::new(1);
+    sight.stopping = true;
+    (2..=3).for_each(|node| sight.lapse(node));
+    assert_eq!(sight.step(), transfer(2));
+    sight.stale = true;
+    assert_eq!(sight.step(), transfer(2));
+}

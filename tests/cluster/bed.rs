@@ -56,6 +56,17 @@ impl Bed {
         self.cluster.nodes().iter().position(|node| node.name == *most).context("the leader is none of ours")
     }
 
+    /// How many data groups each node leads, as a running node sees it.
+    pub async fn leads(&self) -> Result<Vec<usize>> {
+        let asked = self.cluster.running().next().context("no node runs")?.name.clone();
+        let nodes = self.cluster.nodes();
+        let asked = nodes.iter().position(|node| node.name == asked).context("it is ours")?;
+        let mut status = self.cluster.status(asked).await?;
+        status.groups.retain(|group| group.id != 0);
+        let leading = leaders(&status);
+        Ok(nodes.iter().map(|node| leading.get(&node.name).copied().unwrap_or(0)).collect())
+    }
+
     /// The three checks, after everything was healed: all healthy, nothing acknowledged is missing, replicas are equal.
     pub async fn finish(self) -> Result<Ledger> {
         let healed = self.cluster.healthy(HEALTHY_MAX).await?;

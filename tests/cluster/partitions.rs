@@ -3,21 +3,59 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use lethe_tests::{Network, Setup, can, try_network, wait_for};
+use lethe_tests::{HEALTHY_MAX, Network, Setup, can, try_network, wait_for, wait_up_to};
 
 use crate::bed::{Bed, setup};
 
-/// What to cut between three nodes, given the one that leads most.
-type Shape = fn(&Network, leader: usize, others: [usize; 2]) -> Result<()>;
+/// What to cut between three nodes, given one of them. Gives the node that then has no way to the leader of the system
+/// group, if there is one.
+type Cut = fn(&Network, leader: usize, others: [usize; 2]) -> Result<Option<usize>>;
 
-const SHAPES: [(&str, Shape); 4] = [
-    ("the leader is alone", |network, leader, others| network.part(&[leader], &others)),
-    ("the leader is not heard", |network, leader, others| others.iter().try_for_each(|to| network.cut(leader, *to))),
-    ("the leader hears nobody", |network, leader, others| {
-        others.iter().try_for_each(|from| network.cut(*from, leader))
+/// The node that a cut is about.
+#[derive(Clone, Copy)]
+enum Leader {
+    /// It leads the system group. Of the others the first leads more groups.
+    System,
+    /// It leads most groups.
+    Most,
+}
+
+const SHAPES: [(&str, Leader, Cut); 5] = [
+    ("the system group's leader is the bridge between the others", Leader::System, |network, _, [one, other]| {
+        network.part(&[one], &[other])?;
+        Ok(None)
     }),
-    ("one node is the bridge between the others", |network, leader, others| network.part(&[leader], &others[..1])),
+    ("the system group's leader reaches another node by a bridge only", Leader::System, |network, leader, [one, _]| {
+        network.part(&[leader], &[one])?;
+        Ok(Some(one))
+    }),
+    ("the leader is alone", Leader::Most, |network, leader, others| {
+        network.part(&[leader], &others)?;
+        Ok(Some(leader))
+    }),
+    ("the leader is not heard", Leader::Most, |network, leader, others| {
+        others.iter().try_for_each(|to| network.cut(leader, *to))?;
+        Ok(Some(leader))
+    }),
+    ("the leader hears nobody", Leader::Most, |network, leader, others| {
+        others.iter().try_for_each(|from| network.cut(*from, leader))?;
+        Ok(Some(leader))
+    }),
 ];
+
+/// The node a cut is about, and the others, once each of the three leads a data group.
+async fn nodes(bed: &Bed, about: Leader) -> Result<(usize, [usize; 2])> {
+    // A node that was lost leads again only some time after it is back.
+    let all_lead = async || bed.leads().await.ok().filter(|led| !led.contains(&0));
+    let led = wait_up_to(HEALTHY_MAX, "every node to lead a data group", all_lead).await;
+    let leader = match about {
+        Leader::System => bed.cluster.leader(0).await?,
+        Leader::Most => (0..3).max_by_key(|node| led[*node]).expect("there are three"),
+    };
+    let mut others: Vec<usize> = (0..3).filter(|node| *node != leader).collect();
+    others.sort_by_key(|node| std::cmp::Reverse(led[*node]));
+    Ok((leader, [others[0], others[1]]))
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_actor_answers_while_a_majority_can_talk_and_nothing_is_lost_when_all_can() -> Result<()> {
@@ -25,23 +63,28 @@ async fn every_actor_answers_while_a_majority_can_talk_and_nothing_is_lost_when_
         return Ok(());
     }
     let bed = Bed::make(Setup { network: true, ..setup("") }).await?;
-    for (name, cut) in SHAPES {
-        let leader = bed.leads_most().await?;
-        let others = match leader {
-            0 => [1, 2],
-            1 => [0, 2],
-            _ => [0, 1],
-        };
-        cut(bed.cluster.network(), leader, others)?;
+    for (name, about, cut) in SHAPES {
+        let (leader, others) = nodes(&bed, about).await?;
+        let shut_out = cut(bed.cluster.network(), leader, others)?;
         wait_for("a packet to be lost", async || {
             let dropped = bed.cluster.network().dropped().expect("the network counts");
             (dropped > 0).then_some(())
         })
         .await;
         let took = bed.all_answer().await?;
+        if let Some(node) = shut_out {
+            // Until now it may have served on what it knew.
+            wait_for("a node to notice that it is shut out", async || {
+                let status = bed.cluster.status(node).await.ok()?;
+                status.nodes.iter().any(|at| at.id == status.answered_by && !at.fresh).then_some(())
+            })
+            .await;
+        }
+        let again = bed.all_answer().await?;
         bed.cluster.network().heal()?;
         let healed = bed.cluster.healthy(Duration::from_secs(90)).await?;
-        println!("{name}: all answered after {} ms, healed in {} ms", took.as_millis(), healed.as_millis());
+        let [took, again, healed] = [took, again, healed].map(|time| time.as_millis());
+        println!("{name}: all answered after {took} ms and again {again} ms, healed in {healed} ms");
     }
     bed.finish().await?;
     Ok(())

@@ -198,9 +198,12 @@ fn thread_time() -> Duration {
     clock_time(libc::CLOCK_THREAD_CPUTIME_ID).unwrap_or_default()
 }
 
+/// A CPU clock's time. The kernel itself is asked: libraries that move a process's wall clock move the C library's CPU
+/// clocks of other threads along, and every turn would end.
 fn clock_time(clock: libc::clockid_t) -> Option<Duration> {
     let mut time = MaybeUninit::<libc::timespec>::uninit();
     // SAFETY: the place is valid and written when the result is 0.
-    let time = unsafe { (libc::clock_gettime(clock, time.as_mut_ptr()) == 0).then(|| time.assume_init()) }?;
+    let time =
+        unsafe { (libc::syscall(libc::SYS_clock_gettime, clock, time.as_mut_ptr()) == 0).then(|| time.assume_init()) }?;
     Some(Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?))
 }

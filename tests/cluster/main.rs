@@ -4,6 +4,7 @@
 //! acknowledged, and the digests of all replicas are equal.
 
 mod bed;
+mod clocks;
 mod damage;
 mod disks;
 mod forms;

@@ -46,18 +46,21 @@ pub(super) fn recover(
         group = store.reset(id, incarnation)?;
     }
     let begin = purged.map(|log_id| log_id.index);
-    let newest = found.first().cloned();
-    if group.mark().index() >= begin {
-        return Ok(Recovered { group, current: newest, loaded: false });
-    }
-    for snapshot in found.into_iter().filter(|snapshot| snapshot.head.mark.index() >= begin) {
-        match load(&group, snapshots, &snapshot) {
+    let applied = group.mark().index();
+    // Those ahead of the state are tried here, and openraft hears of none that is damaged: it would install it.
+    let reaches = |snapshot: &&Found| snapshot.head.mark.index() > applied && snapshot.head.mark.index() >= begin;
+    for snapshot in found.iter().filter(reaches) {
+        match load(&group, snapshots, snapshot) {
             Ok(()) => {
                 tracing::info!(group = id, path = %snapshot.path.display(), "state is rebuilt from a snapshot");
-                return Ok(Recovered { group, current: Some(snapshot), loaded: true });
+                return Ok(Recovered { group, current: Some(snapshot.clone()), loaded: true });
             }
             Err(error) => tracing::error!(group = id, %error, "a snapshot is refused"),
         }
+    }
+    if applied >= begin {
+        let current = found.into_iter().find(|snapshot| snapshot.head.mark.index() <= applied);
+        return Ok(Recovered { group, current, loaded: false });
     }
     Err(Error::Refused(format!(
         "group {id}: its log begins behind entry {}, its state ends at {}, and no whole snapshot reaches the log; this \

@@ -82,6 +82,14 @@ fn files(world: &World, dir: &str) -> Vec<PathBuf> {
     paths
 }
 
+/// Changes a bit in the middle of a file.
+fn damage(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
 /// A node that took snapshots and purged its log, stopped; the last sequence and the digest.
 async fn aged(snapshots: usize) -> (World, u64, [u8; 16]) {
     let mut world = World::new(1);
@@ -125,11 +133,17 @@ async fn state_behind_the_log_is_rebuilt_from_a_snapshot_and_the_log() {
 async fn a_damaged_newest_snapshot_is_refused_and_the_one_before_used() {
     let (world, seq, digest) = aged(3).await;
     fs::remove_dir_all(world.path().join("state")).unwrap();
-    let newest = files(&world, "snapshots").pop().unwrap();
-    let mut bytes = fs::read(&newest).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&newest, bytes).unwrap();
+    damage(&files(&world, "snapshots").pop().unwrap());
+    assert_is(&world, seq, digest).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_snapshot_is_no_hindrance_while_the_log_is_whole() {
+    let (world, seq, digest) = aged(1).await;
+    fs::remove_dir_all(world.path().join("state")).unwrap();
+    for path in files(&world, "snapshots") {
+        damage(&path);
+    }
     assert_is(&world, seq, digest).await;
 }
 

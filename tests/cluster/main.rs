@@ -13,3 +13,4 @@ mod members;
 mod partitions;
 mod pauses;
 mod restarts;
+mod snapshots;

@@ -13,9 +13,29 @@ pub fn log_files(data: &Path) -> Result<Vec<PathBuf>> {
     files(&data.join("wal"), "wal")
 }
 
-/// Snapshot files in a data directory.
-pub fn snapshot_files(data: &Path) -> Result<Vec<PathBuf>> {
-    files(&data.join("snapshots"), "")
+/// A snapshot file of a node.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Its group.
+    pub group: u32,
+    /// Index of the last entry in it.
+    pub index: u64,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// Snapshots in a data directory, by group, oldest first.
+pub fn snapshots(data: &Path) -> Result<Vec<Snapshot>> {
+    let files = files(&data.join("snapshots"), "snapshot")?;
+    files.into_iter().map(|path| snapshot(&path).with_context(|| format!("the name of {}", path.display()))).collect()
+}
+
+/// Reads `group-GROUP-PLACE.snapshot`, hexadecimal; the place of entry n is n + 1, and a second one of it is a twin.
+fn snapshot(path: &Path) -> Option<Snapshot> {
+    let name = path.file_stem()?.to_str()?.strip_prefix("group-")?;
+    let (group, place) = name.strip_suffix("-twin").unwrap_or(name).split_once('-')?;
+    let index = u64::from_str_radix(place, 16).ok()?.checked_sub(1)?;
+    Some(Snapshot { group: u32::from_str_radix(group, 16).ok()?, index, path: path.to_owned() })
 }
 
 /// Files below a folder whose extension is this one, or all, in the order of their paths.

@@ -111,9 +111,12 @@ async fn take_in(replica: &Replica, from: NodeId, mut messages: Messages) -> Res
 async fn install(hosted: &Hosted, replica: &Replica, checked: Checked, head: SnapshotHead) -> Result<Vote, Refusal> {
     let file = SnapshotFile { vfs: hosted.vfs.clone(), found: checked.found().clone() };
     let snapshot = SnapshotOf { meta: head.meta, snapshot: file };
+    let index = snapshot.meta.last_log_id.map_or(0, |last| last.index);
     let installed = replica.raft.install_full_snapshot(head.vote, snapshot).await;
     drop(checked);
-    installed.map(|response| response.vote).map_err(|error| stopped(&error.to_string()))
+    let vote = installed.map_err(|error| stopped(&error.to_string()))?.vote;
+    tracing::info!(group = replica.id, index, "took in a snapshot");
+    Ok(vote)
 }
 
 async fn fill(mut incoming: Incoming, bytes: u64, mut messages: Messages) -> Result<Incoming, Refusal> {

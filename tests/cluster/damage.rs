@@ -1,6 +1,6 @@
-//! Files of a node that rot or vanish while it is down: rebuilt, or refused with a clear error, and never served.
+//! Files of a node that rot or vanish while it is down: rebuilt, cut, or refused with a clear error, and never served.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use lethe_tests::{HEALTHY_MAX, damage};
@@ -9,32 +9,48 @@ use crate::bed::{Bed, setup};
 
 const END_MAX: Duration = Duration::from_secs(60);
 
+/// A byte of this log is wrong: the node, which is down, does not start, says why, and is not missed.
+async fn refuses_rot(bed: &mut Bed, hurt: usize, log: &Path, at: u64) -> Result<()> {
+    damage::flip(log, at)?;
+    let node = bed.cluster.node(hurt);
+    let heard = node.log().len();
+    node.launch()?;
+    let status = node.process()?.ended(END_MAX).await?;
+    let said = node.log().split_off(heard);
+    ensure!(!status.success(), "it started on a log that is rotten at {at}");
+    ensure!(said.contains(".wal"), "it does not say which file is damaged:\n{said}");
+    node.end().await?;
+    bed.all_answer().await?;
+    damage::flip(log, at)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_whose_state_is_deleted_rebuilds_it_and_one_whose_log_rots_refuses_to_start() -> Result<()> {
+async fn deleted_state_is_rebuilt_a_torn_end_of_a_log_is_cut_and_rot_in_it_is_refused() -> Result<()> {
     let mut bed = Bed::make(setup("")).await?;
     let hurt = bed.leads_most().await?;
 
     bed.cluster.node(hurt).kill().await?;
-    fs::remove_dir_all(bed.cluster.node(hurt).data().join("state")).context("the state store")?;
+    fs::remove_dir_all(bed.cluster.node(hurt).data().join("state")).context("its state")?;
     bed.all_answer().await?;
     bed.cluster.node(hurt).start().await?;
     bed.cluster.healthy(HEALTHY_MAX).await?;
 
+    // It stands still before it is killed: no write is cut short, and the last one was whole.
+    bed.cluster.node(hurt).pause().await?;
     bed.cluster.node(hurt).kill().await?;
     let logs = damage::log_files(&bed.cluster.node(hurt).data())?;
     let log = logs.last().context("a log")?;
-    let middle = damage::content_bytes(log)? / 2;
-    damage::flip(log, middle)?;
-    bed.cluster.node(hurt).launch()?;
-    let status = bed.cluster.node(hurt).process()?.ended(END_MAX).await?;
-    let said = bed.cluster.node(hurt).log();
-    ensure!(!status.success(), "it started on a rotten log");
-    ensure!(said.contains(".wal"), "it does not say which file is damaged:\n{said}");
-    bed.cluster.node(hurt).end().await?;
-    bed.all_answer().await?;
+    let end = damage::content_bytes(log)?;
+    refuses_rot(&mut bed, hurt, log, end / 2).await?;
+    // What is last may have been acknowledged, too.
+    refuses_rot(&mut bed, hurt, log, end - 1).await?;
 
-    damage::flip(log, middle)?;
+    // What a write leaves behind whose first sector never reached the disk.
+    damage::leave_behind(log, end)?;
+    let heard = bed.cluster.node(hurt).log().len();
     bed.cluster.node(hurt).start().await?;
+    let said = bed.cluster.node(hurt).log().split_off(heard);
+    ensure!(said.contains("a torn end was cut"), "it did not say that it cut the end:\n{said}");
     bed.finish().await?;
     Ok(())
 }

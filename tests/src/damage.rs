@@ -8,6 +8,11 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
+/// What a disk writes at once.
+const SECTOR_BYTES: u64 = 512;
+/// What is left of a torn write.
+const TORN_BYTES: usize = 2048;
+
 /// Files of the write-ahead log in a data directory, oldest first.
 pub fn log_files(data: &Path) -> Result<Vec<PathBuf>> {
     files(&data.join("wal"), "wal")
@@ -66,6 +71,15 @@ pub fn flip(path: &Path, at: u64) -> Result<()> {
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).with_context(|| format!("no byte {at} in {}", path.display()))?;
     file.write_all_at(&[!byte[0]], at).context("damaging it")?;
+    file.sync_all().context("damaging it")
+}
+
+/// Writes behind a log's content what a torn write leaves there: its first sector never reached the disk.
+pub fn leave_behind(path: &Path, content_bytes: u64) -> Result<()> {
+    let file = OpenOptions::new().write(true).open(path);
+    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+    let at = content_bytes.next_multiple_of(SECTOR_BYTES) + SECTOR_BYTES;
+    file.write_all_at(&[0x5a; TORN_BYTES], at).context("damaging it")?;
     file.sync_all().context("damaging it")
 }
 

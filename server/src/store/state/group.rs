@@ -44,8 +44,8 @@ pub struct Group {
     mark: RwLock<Mark>,
     /// A snapshot is scanned.
     pub(super) scanned: AtomicBool,
-    /// Held while what was committed is written out. Taken before `live`.
-    pub(super) flushing: Mutex<()>,
+    /// Index of the mark that was sealed last. Held while what was committed is written out; taken before `live`.
+    pub(super) flushing: Mutex<Option<u64>>,
     /// The newest revision of the registry.
     pub(super) registry: watch::Sender<u64>,
 }
@@ -65,6 +65,7 @@ pub(super) struct Live {
 
 impl Group {
     pub(super) fn new(id: u32, incarnation: u64, engine: Arc<Engine>, live: Live, mark: Mark, registry: u64) -> Self {
+        let sealed = mark.index();
         Self {
             id,
             incarnation,
@@ -72,7 +73,7 @@ impl Group {
             live: RwLock::new(live),
             mark: RwLock::new(mark),
             scanned: AtomicBool::new(false),
-            flushing: Mutex::new(()),
+            flushing: Mutex::new(sealed),
             registry: watch::Sender::new(registry),
         }
     }
@@ -99,7 +100,7 @@ impl Group {
         mark: Mark,
         registry: Option<u64>,
     ) -> Result<(), Error> {
-        if self.live.read().tree.unsealed_bytes() >= UNSEALED_BYTES_MAX {
+        if self.is_crowded() {
             self.flush()?;
         }
         let live = self.live.write();
@@ -111,6 +112,11 @@ impl Group {
         Ok(())
     }
 
+    /// Whether so much is only in memory that a commit writes it out first, and takes long.
+    pub fn is_crowded(&self) -> bool {
+        self.unwritten_bytes() >= UNSEALED_BYTES_MAX
+    }
+
     /// Bytes of changes that are only in memory, give or take.
     pub fn unwritten_bytes(&self) -> u64 {
         self.live.read().tree.unsealed_bytes()
@@ -119,12 +125,15 @@ impl Group {
     /// Writes out what was committed, together with how far the log is applied by it: all or nothing. What failed is
     /// written by the next flush. Blocks; commits go on meanwhile.
     pub fn flush(&self) -> Result<(), Error> {
-        let _flushing = self.flushing.lock();
+        let mut sealed = self.flushing.lock();
         let tree = {
             let live = self.live.write();
-            if live.tree.unsealed_bytes() > 0 {
-                live.tree.apply([stored_form(&self.mark())]);
+            let mark = self.mark();
+            // An entry may change nothing but the mark.
+            if live.tree.unsealed_bytes() > 0 || *sealed < mark.index() {
+                live.tree.apply([stored_form(&mark)]);
                 live.tree.seal();
+                *sealed = mark.index();
             }
             live.tree.clone()
         };

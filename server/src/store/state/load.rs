@@ -52,9 +52,10 @@ impl Loader {
         self.tree.apply([stored_form(&mark)]);
         self.write_out()?;
         // The old tree goes when it is neither read nor written out.
-        let _flushing = self.group.flushing.lock();
+        let mut sealed = self.group.flushing.lock();
         let old = {
             let mut live = self.group.live.write();
+            *sealed = mark.index();
             self.group.set_mark(mark);
             self.group.registry.send_replace(registry.revision);
             std::mem::replace(&mut *live, Live { tree: self.tree, generation: self.generation })

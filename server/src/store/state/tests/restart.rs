@@ -75,6 +75,21 @@ fn after_a_crash_a_group_is_what_it_was_when_it_was_last_written_out() {
 }
 
 #[test]
+fn entries_that_change_nothing_count_as_applied_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (store, group) = open(dir.path(), true);
+        create(&group, 1);
+        group.flush().unwrap();
+        group.begin().commit(position(9), Some(Bytes::from_static(b"members"))).unwrap();
+        drop(group);
+        store.close().unwrap();
+    }
+    let (_store, group) = open(dir.path(), false);
+    assert_eq!((group.mark().index(), group.mark().membership), (Some(9), Bytes::from_static(b"members")));
+}
+
+#[test]
 fn what_could_not_be_written_out_is_still_there_and_written_out_later() {
     let dir = tempfile::tempdir().unwrap();
     let (store, group) = open(dir.path(), true);

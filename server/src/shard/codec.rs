@@ -26,6 +26,8 @@ use super::{Command, NodeId};
 use crate::store::wal::WalEntry;
 
 const VERSION: u8 = 1;
+/// What postcard begins a `Command::Write` with.
+const WRITE: u8 = 1;
 const BLANK: u8 = 0;
 const NORMAL: u8 = 1;
 const MEMBERSHIP: u8 = 2;
@@ -38,6 +40,11 @@ pub(super) fn encode_command(command: &Command) -> Bytes {
 
 pub(super) fn decode_command(bytes: &[u8]) -> io::Result<Command> {
     unversioned(bytes, "a command")
+}
+
+/// Whether a command is a `Write`, told by its first bytes.
+pub(super) fn is_write(command: &[u8]) -> bool {
+    command.starts_with(&[VERSION, WRITE])
 }
 
 pub(super) fn encode_entry(entry: &Entry) -> WalEntry {

@@ -28,6 +28,8 @@ use crate::store::vfs::Vfs;
 const BATCH_ENTRIES: usize = 1024;
 /// A batch is closed when its entries have this many bytes.
 const BATCH_BYTES: usize = 4 << 20;
+/// A batch of entries without effects, and with at most so many bytes, is not worth a thread of its own.
+const LIGHT_BYTES: usize = 64 << 10;
 /// Snapshots kept of each group.
 pub(super) const SNAPSHOTS_KEPT: usize = 2;
 /// How many tombstones are read at once to run their effects.
@@ -164,6 +166,16 @@ impl Machine {
         self.run_effects(lives)?;
         txn.commit(position(&last), membership).map_err(io::Error::other)?;
         Ok(answers)
+    }
+
+    /// Applies a batch on a blocking thread.
+    async fn apply_elsewhere(&self, batch: Vec<Entry>) -> io::Result<Vec<Option<Applied>>> {
+        let machine = self.clone();
+        let applying = blocking(move || machine.apply_batch(batch));
+        match tokio::time::timeout(self.stall, applying).await {
+            Ok(answers) => answers,
+            Err(_) => Err(io::Error::other(format!("a batch is not applied after {:?}", self.stall))),
+        }
     }
 
     fn run_effects(&self, lives: Lives) -> io::Result<()> {
@@ -304,11 +316,9 @@ impl RaftStateMachine<Types> for Machine {
             if batch.is_empty() {
                 return Ok(());
             }
-            let machine = self.clone();
-            let applying = blocking(move || machine.apply_batch(batch));
-            let answers = match tokio::time::timeout(self.stall, applying).await {
-                Ok(answers) => answers?,
-                Err(_) => return Err(io::Error::other(format!("a batch is not applied after {:?}", self.stall))),
+            let answers = match bytes <= LIGHT_BYTES && batch.iter().all(is_light) && !self.group.is_crowded() {
+                true => self.apply_batch(batch)?,
+                false => self.apply_elsewhere(batch).await?,
             };
             for (responder, answer) in responders.into_iter().zip(answers) {
                 if let Some(responder) = responder {
@@ -352,6 +362,14 @@ impl RaftSnapshotBuilder<Types> for Builder {
             }
         };
         self.machine.snapshot(found)
+    }
+}
+
+/// Whether an entry has no effect outside the state: applying it changes memory only.
+fn is_light(entry: &Entry) -> bool {
+    match &entry.payload {
+        EntryPayload::Blank | EntryPayload::Membership(_) => true,
+        EntryPayload::Normal(proposal) => codec::is_write(&proposal.bytes),
     }
 }
 

@@ -171,25 +171,24 @@ async fn open(shared: &Shared, id: u32, incarnation: u64, log: Log) -> Result<Ma
 
 /// Publishes leadership and ends the process when the group cannot go on.
 async fn watch_over(id: u32, raft: Raft<Types, Machine>, told: Told, on_fatal: OnFatal) {
-    let mut metrics = raft.metrics();
+    // These change when leadership or membership does, not with every entry, and end with openraft.
+    let mut metrics = raft.server_metrics();
     loop {
-        let (state, epoch, leader) = {
+        let (epoch, leader) = {
             let now = metrics.borrow_watched();
             let leads = now.state.is_leader() && now.vote.is_committed() && now.vote.leader_id.node_id == now.id;
-            (now.running_state.clone(), leads.then(|| Epoch::from(now.vote.leader_id)), now.current_leader)
+            (leads.then(|| Epoch::from(now.vote.leader_id)), now.current_leader)
         };
-        match state {
-            Ok(()) => told.tell(epoch, leader),
-            Err(openraft::error::Fatal::Stopped) => break,
-            Err(error) => {
-                told.tell(None, None);
-                on_fatal(&format!("group {id}: {error}"));
-                return;
-            }
-        }
+        told.tell(epoch, leader);
         if metrics.changed().await.is_err() {
             break;
         }
     }
     told.tell(None, None);
+    let end = raft.metrics().borrow_watched().running_state.clone();
+    match end {
+        Err(openraft::error::Fatal::Stopped) => {}
+        Err(error) => on_fatal(&format!("group {id}: {error}")),
+        Ok(()) => on_fatal(&format!("group {id}: openraft ended without a reason")),
+    }
 }

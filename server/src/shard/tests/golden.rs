@@ -75,6 +75,7 @@ fn commands_have_these_bytes() {
         let golden = golden.replace("<id>", &hex::encode(actor(1).0)).replace(' ', "");
         let bytes = codec::encode_command(&command);
         assert_eq!(hex::encode(&bytes), golden, "{command:?}");
+        assert_eq!(codec::is_write(&bytes), matches!(command, Command::Write { .. }), "{command:?}");
         assert_eq!(codec::decode_command(&bytes).unwrap(), command);
     }
 }

@@ -33,17 +33,20 @@ struct Window {
     sent: Mutex<VecDeque<(Instant, OwnedSemaphorePermit)>>,
 }
 
-/// Begins a stream of the messages in `input`.
+/// Begins a stream of the messages in `input`, once there is a first one. Where a replica could not be reached, openraft
+/// waits in `input`, and only there: a stream that failed before would be begun again at once, without end.
 pub(super) async fn stream<S>(
     transport: Arc<dyn Transport>,
     to: NodeId,
     head: Head,
     stall: Duration,
-    input: S,
+    mut input: S,
 ) -> Result<BoxStream<'static, Result<StreamAppendResult<Types>>>>
 where
-    S: Stream<Item = AppendEntriesRequest<Types>> + Send + 'static,
+    S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
 {
+    let Some(first) = input.next().await else { return Ok(stream::empty().boxed()) };
+    let input = stream::iter([first]).chain(input);
     let window = Arc::new(Window { room: Arc::new(Semaphore::new(WINDOW_KIB)), sent: Mutex::default() });
     let messages = outgoing(input, window.clone());
     let answers = transport.stream(to, head, messages).await.map_err(rpc_error)?;

@@ -1,13 +1,19 @@
 //! Messages that are not what they should be, and what the receiver says to them.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use futures::{FutureExt, StreamExt, stream};
 use openraft::EntryPayload;
+use openraft::error::RPCError;
 use openraft::raft::AppendEntriesRequest;
 use openraft::vote::RaftVote;
 
+use super::appends;
 use super::wire::{self, Beat, SnapshotHead};
-use crate::peer::Refusal;
+use crate::peer::{Head, Lane, Refusal, Topic};
 use crate::shard::NodeId;
+use crate::shard::tests::net::Net;
 use crate::shard::types::{Entry, Leader, LogId, Proposal, Types, Vote};
 
 fn leader() -> NodeId {
@@ -92,4 +98,19 @@ fn a_message_that_is_cut_or_changed_is_refused_or_read_but_never_a_panic() {
         let _ = wire::decode::<Vec<Beat>>(&changed);
     }
     assert!(matches!(wire::decode::<Beat>(&[2, 0]), Err(Refusal::Malformed(_))), "another version");
+}
+
+#[test]
+fn a_replica_that_cannot_be_reached_is_not_tried_before_there_is_something_to_send() {
+    let net = Net::default();
+    let begin = |input| {
+        let head = Head { lane: Lane::Log, topic: Topic::AppendStream, group: 1, incarnation: 1 };
+        appends::stream(net.transport(leader()), NodeId::from(8), head, Duration::from_secs(1), input)
+    };
+    // openraft makes its first message only when it has waited for long enough after a failure.
+    assert!(begin(stream::pending().boxed()).now_or_never().is_none());
+    assert_eq!(net.calls(Topic::AppendStream), 0);
+    let tried = begin(stream::iter([request(None, vec![])]).boxed()).now_or_never().expect("it fails at once");
+    assert!(matches!(tried, Err(RPCError::Unreachable(_))));
+    assert_eq!(net.calls(Topic::AppendStream), 1);
 }

@@ -1,9 +1,12 @@
-//! Disks that lose power or are full.
+//! Disks that lose power, are full, or slow.
 
-use anyhow::Result;
-use lethe_tests::{Cluster, Setup, can, try_cut};
+use anyhow::{Context, Result};
+use lethe_tests::{Cluster, Setup, can, try_cut, try_slow};
 
 use crate::bed::{Bed, setup};
+
+/// Writes a second on a slow disk: a sync takes a tenth of a second, and longer when the state is written out beside it.
+const SLOW_PER_SECOND: u32 = 10;
 
 async fn cut(cluster: &mut Cluster, nodes: &[usize]) -> Result<()> {
     for number in nodes {
@@ -49,6 +52,32 @@ async fn a_node_whose_disk_is_full_takes_nothing_down_with_it() -> Result<()> {
     // It may have ended, which is what a node does whose log cannot be written, or be on its way there.
     bed.cluster.node(full).end().await?;
     bed.cluster.node(full).start().await?;
+    bed.finish().await?;
+    Ok(())
+}
+
+fn slow(bed: &mut Bed, number: usize) -> Result<()> {
+    let node = bed.cluster.node(number);
+    let pid = node.pid().context("it runs")?;
+    node.disk().slow(pid, SLOW_PER_SECOND)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_disks_of_the_leader_and_of_a_majority_make_answers_late_and_lose_none() -> Result<()> {
+    if !can("slow down a disk", try_slow) {
+        return Ok(());
+    }
+    let mut bed = Bed::make(Setup { disks: true, ..setup("") }).await?;
+    let leader = bed.leads_most().await?;
+    let other = (leader + 1) % 3;
+    for number in [leader, other] {
+        slow(&mut bed, number)?;
+        let took = bed.all_answer().await?;
+        println!("the disk of n{} is slow: all answered after {} ms", number + 1, took.as_millis());
+    }
+    for number in [leader, other] {
+        bed.cluster.node(number).disk().fast()?;
+    }
     bed.finish().await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A disk whose power can be cut: an ext4 image of its own, mounted over a loop device where only we see it.
+//! A disk whose power can be cut, that can be full, and slow: an ext4 image of its own, mounted over a loop device where only we see it.
 //!
 //! A killed process loses nothing that it wrote, because the page cache survives it. Here the file system is shut
 //! down without flushing anything, as a power cut does: whatever was not synced is gone, data and metadata alike.
@@ -6,15 +6,20 @@
 
 use std::{
     ffi::OsStr,
-    fs, io,
+    fs,
+    io::{self, Write},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::space::{Apart, Space, run};
+use crate::{
+    brake::Brake,
+    space::{Apart, Space, guarded, run},
+};
 
 /// Size of the image; it is sparse.
 const IMAGE_BYTES: u64 = 1 << 30;
@@ -34,6 +39,7 @@ pub struct Disk {
     space: Arc<Space>,
     mounted: bool,
     cuts: u32,
+    brake: Option<Brake>,
 }
 
 impl Disk {
@@ -46,7 +52,8 @@ impl Disk {
         run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image), "")
             .context("disks of our own need root, e2fsprogs and xfsprogs")?;
         let image = image.canonicalize().context("the image's path")?;
-        let mut disk = Self { image, mount, space: Arc::new(Space::create(Apart::Mounts)?), mounted: false, cuts: 0 };
+        let space = Arc::new(Space::create(Apart::Mounts)?);
+        let mut disk = Self { image, mount, space, mounted: false, cuts: 0, brake: None };
         disk.mount()?;
         Ok(disk)
     }
@@ -91,7 +98,6 @@ impl Disk {
 
     /// Fills the disk to the last block. Fails if another byte still fits.
     pub fn fill(&self) -> Result<()> {
-        use io::Write;
         let file = fs::OpenOptions::new().append(true).create(true).open(self.ballast()).context("the ballast")?;
         // Block by block at the end: what is left must not hold a log's next frame.
         for bytes in [64 << 20, 1 << 20, 64 << 10, 4 << 10] {
@@ -111,6 +117,24 @@ impl Disk {
         // The probe's name may have found a place in a directory that was there.
         let _ = fs::remove_file(self.outside().join("one-more"));
         fs::remove_file(self.ballast()).context("the ballast")
+    }
+
+    /// From now on this process, if it runs, can make at most so many writes a second here.
+    pub fn slow(&mut self, pid: u32, writes_per_second: u32) -> Result<()> {
+        let [silent, show, device] = ["-n", "-o", "MAJ:MIN"].map(OsStr::new);
+        let device = self.tool("findmnt", &[silent, show, device, self.mount.as_os_str()])?;
+        let brake = Brake::create(device.trim())?;
+        brake.set(writes_per_second)?;
+        brake.hold(pid)?;
+        self.brake = Some(brake);
+        Ok(())
+    }
+
+    /// Lets the process that was slowed down write as fast as the disk is. Fails if it did not write anything meanwhile.
+    pub fn fast(&mut self) -> Result<()> {
+        let brake = self.brake.as_ref().context("it was not slow")?;
+        ensure!(brake.writes()? > 0, "the disk was slow, and nobody wrote");
+        brake.set(0)
     }
 
     fn ballast(&self) -> PathBuf {
@@ -141,6 +165,27 @@ impl Drop for Disk {
             eprintln!("{} stays mounted until its last process ends: {error:#}", self.mount.display());
         }
     }
+}
+
+/// Writes a second of a disk that is tried out.
+const TRIED_PER_SECOND: u32 = 10;
+/// At that speed ten writes take about a second; otherwise milliseconds.
+const TRIED_MIN: Duration = Duration::from_millis(400);
+
+/// Tries it: a program that syncs every write is slow on a disk that was slowed down for it. Says why it did not work.
+pub fn try_slow() -> Result<()> {
+    let dir = tempfile::tempdir().context("a temporary folder")?;
+    let mut disk = Disk::create(&dir.path().join("disk.img"), &dir.path().join("mount"))?;
+    let mut shell = guarded("sh");
+    // It begins when it is told to, after it was slowed down.
+    let write = format!("read go && dd if=/dev/zero of={}/file bs=4k count=10 oflag=dsync", disk.outside().display());
+    let mut shell = shell.args(["-c", &write]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    disk.slow(shell.id(), TRIED_PER_SECOND)?;
+    let started = Instant::now();
+    shell.stdin.take().context("its input is piped")?.write_all(b"go\n")?;
+    let (status, took) = (shell.wait()?, started.elapsed());
+    ensure!(status.success() && took > TRIED_MIN, "ten writes ended with {status} after {took:?}");
+    Ok(())
 }
 
 /// Tries it: makes a disk in a temporary folder, cuts its power and brings it back. Says why it did not work.

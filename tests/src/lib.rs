@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!   Cluster ── Node ── Process ── Place ─┬─ Network   a host of its own, links that can be cut
-//!                                        └─ Disk      a file system of its own, power that can be cut
+//!                                        └─ Disk      a file system of its own, power that can be cut, a brake
 //! ```
 
+mod brake;
 mod clock;
 mod cluster;
 pub mod damage;
@@ -20,7 +21,7 @@ mod space;
 
 pub use clock::{Clock, now_ms, try_clock};
 pub use cluster::{Cluster, HEALTHY_MAX, Node, Setup, leaders};
-pub use disk::{Disk, try_cut};
+pub use disk::{Disk, try_cut, try_slow};
 pub use http::{Reply, get, open, send};
 pub use load::{Ledger, Load, counters, deploy_counters};
 pub use loopback::Loopback;

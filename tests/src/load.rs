@@ -237,6 +237,13 @@ impl Ledger {
         self.counts.iter().map(|count| count.gap_max).max().unwrap_or_default()
     }
 
+    /// Longest silence of the counter in the middle.
+    pub fn gap_median(&self) -> Duration {
+        let mut gaps: Vec<_> = self.counts.iter().map(|count| count.gap_max).collect();
+        gaps.sort_unstable();
+        gaps.get(gaps.len() / 2).copied().unwrap_or_default()
+    }
+
     /// Reads every counter through gRPC and HTTP of every running node: all must agree, hold all that was
     /// acknowledged, and no more than was asked.
     pub async fn check(&self, cluster: &Cluster) -> Result<()> {

@@ -2,13 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use lethe_runtime::engine::Engine;
 
-use crate::{
-    deploy::{Project, Version},
-    egress::{self, Policy},
-};
+use crate::deploy::{self, Project, Version};
 
 /// Reads the project in `dir` again and builds it.
 pub(super) async fn load(engine: &Engine, dir: &Path) -> Result<Version> {
@@ -26,10 +23,5 @@ pub(super) async fn build(engine: &Engine, project: &Project) -> Result<Version>
         let project = project.clone();
         tokio::task::spawn_blocking(move || project.source()).await??
     };
-    let program = engine.compile(source).await?;
-    project.check_classes(&program.actor_classes())?;
-    let Project { config, namespaces, .. } = project;
-    let allow = config.egress.allow.iter().map(|pattern| pattern.parse()).collect::<Result<_, egress::PatternError>>();
-    let policy = Policy { allow_private: config.egress.allow_private, allow: allow.context("lethe.egress.allow")? };
-    Ok(Version::new(config.name.clone(), program, namespaces.clone(), policy))
+    Ok(deploy::build(engine, project, source).await?)
 }

@@ -24,7 +24,7 @@ use tower_service::Service as _;
 
 use super::{
     Refusal,
-    config::MESSAGE_BYTES_MAX,
+    config::ENVELOPED_BYTES_MAX,
     dial::{CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, HELLO_NODE, HELLO_PATH, RESETS_MAX, STREAM_WINDOW_BYTES},
     held::Held,
     service::{Caller, Service},
@@ -34,8 +34,6 @@ use super::{
 
 /// Pause after the operating system refused to accept, as it does when descriptors run out.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-/// What an envelope adds to a message, at most.
-const ENVELOPE_BYTES_MAX: usize = 256;
 /// Requests for the `Peer` service begin with this; all others go to the further services.
 const PEER_PATH: &str = "/lethe.peer.v1.Peer/";
 
@@ -136,8 +134,8 @@ struct Entry {
 impl Entry {
     fn new(shared: Arc<Shared>, caller: Option<Caller>, spoke: Arc<AtomicBool>) -> Self {
         let peer = PeerServer::new(Service { shared: shared.clone() })
-            .max_decoding_message_size(MESSAGE_BYTES_MAX + ENVELOPE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX + ENVELOPE_BYTES_MAX);
+            .max_decoding_message_size(ENVELOPED_BYTES_MAX)
+            .max_encoding_message_size(ENVELOPED_BYTES_MAX);
         Self { shared, caller, spoke, peer }
     }
 

@@ -29,10 +29,17 @@ pub const NODE_KEY_FILE: &str = "node-key.pem";
 
 /// What every name of a node ends with.
 const SUFFIX: &str = "lethe.internal";
+/// Stands for the node where any will do.
+const ANY: &str = "any";
 
 /// The name in a node's certificate: `NODE.CLUSTER.lethe.internal`.
 pub fn server_name(cluster: ClusterId, node: NodeId) -> String {
     format!("{node}.{cluster}.{SUFFIX}")
+}
+
+/// The name to ask for where any node of the cluster will do; no certificate holds it.
+pub(super) fn any_name(cluster: ClusterId) -> String {
+    format!("{ANY}.{cluster}.{SUFFIX}")
 }
 
 /// The node and the cluster that a name stands for.

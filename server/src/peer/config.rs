@@ -11,6 +11,8 @@ use super::ca;
 
 /// Largest message, bytes: a command of the largest size, twice over, and envelopes. Streams carry parts of this size.
 pub const MESSAGE_BYTES_MAX: usize = 40 << 20;
+/// The same with its envelope.
+pub(super) const ENVELOPED_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 256;
 
 /// Who this node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,6 +17,7 @@ use tonic::body::Body;
 
 use super::{
     config::{Limits, Me},
+    link::describe,
     tls,
 };
 
@@ -140,10 +141,7 @@ impl Dialer {
 async fn hello(send: &mut SendRequest<Body>, address: &str) -> Result<Option<NodeId>, String> {
     let uri = format!("http://{address}{HELLO_PATH}");
     let request = Request::get(uri).body(Body::empty()).map_err(|error| error.to_string())?;
-    let answer = send.send_request(request).await.map_err(|error| match std::error::Error::source(&error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    })?;
+    let answer = send.send_request(request).await.map_err(|error| describe(&error))?;
     if answer.status() != StatusCode::NO_CONTENT {
         return Err(format!("the first word was answered with {}", answer.status()));
     }

@@ -220,7 +220,8 @@ fn was_refused(error: &hyper::Error) -> bool {
     source.is_some_and(|error| error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
 }
 
-fn describe(error: &hyper::Error) -> String {
+/// An error of a connection with its cause.
+pub(super) fn describe(error: &hyper::Error) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),

@@ -23,7 +23,7 @@ use tonic::Request;
 
 use super::{
     Answers, Error, Head, Lane, Refusal, Topic, Transport,
-    config::MESSAGE_BYTES_MAX,
+    config::{ENVELOPED_BYTES_MAX, MESSAGE_BYTES_MAX},
     dial::{Dialed, Dialer},
     link::{Link, LinkError, Ready},
     shared::Shared,
@@ -32,8 +32,6 @@ use super::{
 
 /// How long the other side may take to say whether it takes a stream.
 const STREAM_OPENS_WITHIN: Duration = Duration::from_secs(10);
-/// What an envelope adds to a message, at most.
-const ENVELOPE_BYTES_MAX: usize = 256;
 
 /// The other nodes of the cluster. Cheap to clone.
 #[derive(Clone)]
@@ -236,7 +234,5 @@ async fn within<T>(deadline: Instant, work: impl Future<Output = T>) -> Result<T
 }
 
 fn client(ready: Ready) -> PeerClient<Ready> {
-    PeerClient::new(ready)
-        .max_decoding_message_size(MESSAGE_BYTES_MAX + ENVELOPE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX + ENVELOPE_BYTES_MAX)
+    PeerClient::new(ready).max_decoding_message_size(ENVELOPED_BYTES_MAX).max_encoding_message_size(ENVELOPED_BYTES_MAX)
 }

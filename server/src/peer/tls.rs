@@ -17,7 +17,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::{
     SetupError,
-    ca::{parse_name, server_name},
+    ca::{any_name, parse_name, server_name},
     config::{Me, TlsFiles},
 };
 
@@ -84,10 +84,6 @@ impl Tls {
 pub(super) fn name_of(me: Me, node: Option<NodeId>) -> Result<ServerName<'static>, String> {
     let name = node.map_or_else(|| any_name(me.cluster), |node| server_name(me.cluster, node));
     ServerName::try_from(name).map_err(|error| error.to_string())
-}
-
-fn any_name(cluster: ClusterId) -> String {
-    format!("any.{cluster}.lethe.internal")
 }
 
 /// Checks a server's certificate: that it is the node wanted, or any node of the cluster where nobody is named.

@@ -89,7 +89,7 @@ impl Config {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The port is taken.
-    #[error("port {} on {} is in use (gRPC); choose another with --grpc-port", .0.port(), .0.ip())]
+    #[error("port {} on {} is in use (gRPC); choose another with --grpc-port or as [grpc] listen", .0.port(), .0.ip())]
     InUse(SocketAddr),
     /// Anything else the operating system has against the address.
     #[error("cannot listen on {address} for gRPC: {error}")]

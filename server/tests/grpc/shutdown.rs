@@ -59,6 +59,9 @@ async fn a_port_in_use_is_named_with_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let error = grpc::bind(grpc::Config::new(address)).await.err().unwrap();
-    let expected = format!("port {} on 127.0.0.1 is in use (gRPC); choose another with --grpc-port", address.port());
+    let expected = format!(
+        "port {} on 127.0.0.1 is in use (gRPC); choose another with --grpc-port or as [grpc] listen",
+        address.port()
+    );
     assert_eq!(error.to_string(), expected);
 }

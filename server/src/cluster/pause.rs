@@ -15,7 +15,7 @@ impl Pause {
     }
 
     /// How long to pause now: between half and all of the bound, which then doubles.
-    pub fn next(&mut self) -> Duration {
+    fn next(&mut self) -> Duration {
         let pause = self.next;
         self.next = (pause * 2).min(self.longest);
         pause.mul_f64(rand::random_range(0.5..=1.0))

@@ -90,11 +90,9 @@ impl Inner {
             let home = self.homes.home(to.id);
             let next = home.and_then(|home| Some((home.group, self.choose(&home, &round)?)));
             let Some((group, node)) = next else {
-                let pause = pause.next();
-                if Instant::now() + pause + ATTEMPT_MIN >= deadline {
+                if !pause.before(deadline - ATTEMPT_MIN).await {
                     return Err(reason);
                 }
-                tokio::time::sleep(pause).await;
                 round.failed.clear();
                 continue;
             };

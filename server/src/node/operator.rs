@@ -66,7 +66,10 @@ fn refused(error: &cluster::Error) -> CallError {
     use cluster::Error;
     let outcome = match error {
         Error::Unknown(_) | Error::Write(WriteError::Unknown(_)) => Outcome::Unknown,
-        _ => Outcome::NotDone,
+        Error::NoSuchNode(_) | Error::NoSuchGroup(_) | Error::NotNow(_) | Error::Stopped => Outcome::NotDone,
+        Error::Write(_) | Error::Shard(_) | Error::Unreadable(_) | Error::Unwelcome(_) | Error::Refused(_) => {
+            Outcome::NotDone
+        }
     };
     let kind = match error {
         Error::NoSuchNode(_) | Error::NoSuchGroup(_) => CallErrorKind::InvalidTarget,

@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args, CommandFactory, Subcommand, error::ErrorKind};
 use lethe_client::{ActorInfo, ActorState, Client, Id};
 use serde_json::{Value, json};
 
-use super::{Cli, output::iso_time};
+use super::{Cli, api::ApiArgs, output::iso_time};
 
 /// Longest `--timeout`, seconds.
 const TIMEOUT_SECS_MAX: u64 = 900;
@@ -90,19 +90,15 @@ enum Verb {
     Show(OneArgs),
 }
 
-/// How to reach the node, and how to print.
+/// How to reach a node, and how long to wait for it.
 #[derive(Debug, Args)]
 struct NodeArgs {
-    /// gRPC address of the node.
-    #[arg(long, default_value = "http://127.0.0.1:7070", value_name = "URL", env = "LETHE_ENDPOINT")]
-    endpoint: String,
+    #[command(flatten)]
+    api: ApiArgs,
     /// Give up after this many seconds.
     #[arg(long, default_value_t = 30, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_SECS_MAX))]
     timeout: u64,
-    /// Print JSON, errors (on stderr) included.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -154,9 +150,9 @@ impl ActorArgs {
     /// Whether output, errors included, is JSON.
     pub(super) fn json(&self) -> bool {
         match &self.verb {
-            Verb::Call(args) => args.node.json,
-            Verb::Destroy(args) | Verb::Show(args) => args.node.json,
-            Verb::List(args) => args.node.json,
+            Verb::Call(args) => args.node.api.json,
+            Verb::Destroy(args) | Verb::Show(args) => args.node.api.json,
+            Verb::List(args) => args.node.api.json,
         }
     }
 
@@ -166,7 +162,7 @@ impl ActorArgs {
             Verb::Call(args) => args.run(out).await,
             Verb::Destroy(args) => {
                 let id = args.actor().await?.destroy().await?;
-                if args.node.json {
+                if args.node.api.json {
                     writeln!(out, "{}", json!({ "id": id, "destroyed": true }))?;
                 } else {
                     writeln!(out, "{id}")?;
@@ -176,7 +172,7 @@ impl ActorArgs {
             Verb::List(args) => args.run(out).await,
             Verb::Show(args) => {
                 let info = args.actor().await?.show().await?;
-                if args.node.json {
+                if args.node.api.json {
                     writeln!(out, "{}", as_json(&info))?;
                 } else {
                     write_lines(out, &info)?;
@@ -189,7 +185,7 @@ impl ActorArgs {
 
 impl NodeArgs {
     async fn connect(&self) -> Result<Client, lethe_client::Error> {
-        Ok(Client::connect(&self.endpoint).await?.with_deadline(Duration::from_secs(self.timeout)))
+        self.api.connect(Duration::from_secs(self.timeout)).await
     }
 }
 
@@ -207,7 +203,7 @@ impl CallArgs {
             usage(&format!("there is an argument too many: {extra:?} (all of the method's go into one JSON array)"));
         }
         let reply = self.node.connect().await?.actor(&self.namespace, id).call(method, &args).await?;
-        if self.node.json {
+        if self.node.api.json {
             writeln!(out, "{}", json!({ "id": reply.id, "result": reply.value }))?;
         } else {
             writeln!(out, "{}", reply.value)?;
@@ -231,13 +227,13 @@ impl ListArgs {
     async fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
         let client = self.node.connect().await?;
         let (mut after, mut left) = (self.after, self.limit.unwrap_or(u64::MAX));
-        if !self.node.json {
+        if !self.node.api.json {
             writeln!(out, "{:<64}  {:<9}  {:<20}  NAME", "ID", "STATE", "CREATED")?;
         }
         while left > 0 {
             let page = client.list(&self.namespace, after.as_deref(), u32::try_from(left).unwrap_or(0)).await?;
             for info in &page.actors {
-                if self.node.json {
+                if self.node.api.json {
                     writeln!(out, "{}", as_json(info))?;
                 } else {
                     let (state, created) = (state(info), created_at_ms(info).map(iso_time).unwrap_or_default());

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use lethe_client::{Client, Deployed, WorkerVersion};
 use serde_json::{Value, json};
 
-use super::output::iso_time;
+use super::{api::ApiArgs, output::iso_time};
 use crate::deploy::{Package, Project};
 
 /// Longest `--timeout`, seconds.
@@ -28,19 +28,15 @@ Examples:
   lethe versions list
   lethe versions rollback 0191e1c2-...";
 
-/// How to reach the cluster, and how to print.
+/// How to reach the cluster, and how long to wait for it.
 #[derive(Debug, Args)]
-struct ApiArgs {
-    /// gRPC address of any node.
-    #[arg(long, default_value = "http://127.0.0.1:7070", value_name = "URL", env = "LETHE_ENDPOINT")]
-    api: String,
+struct NodeArgs {
+    #[command(flatten)]
+    api: ApiArgs,
     /// Stop waiting after this many seconds; what was begun goes on.
     #[arg(long, default_value_t = 60, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_SECS_MAX))]
     timeout: u64,
-    /// Print JSON, errors (on stderr) included.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Arguments of `lethe deploy`.
@@ -51,7 +47,7 @@ pub struct DeployArgs {
     #[arg(default_value = ".", value_name = "DIR")]
     dir: PathBuf,
     #[command(flatten)]
-    api: ApiArgs,
+    node: NodeArgs,
 }
 
 /// Arguments of `lethe versions`.
@@ -67,25 +63,25 @@ enum VersionsVerb {
     /// List the versions that are kept, the newest first.
     List {
         #[command(flatten)]
-        api: ApiArgs,
+        node: NodeArgs,
     },
     /// Deploy a version that is kept again, as a new one.
     Rollback {
         /// Id of the version.
         version: String,
         #[command(flatten)]
-        api: ApiArgs,
+        node: NodeArgs,
     },
 }
 
-impl ApiArgs {
+impl NodeArgs {
     async fn connect(&self) -> Result<Client, lethe_client::Error> {
-        Ok(Client::connect(&self.api).await?.with_deadline(Duration::from_secs(self.timeout)))
+        self.api.connect(Duration::from_secs(self.timeout)).await
     }
 
     fn print(&self, out: &mut impl Write, deployed: &Deployed) -> anyhow::Result<()> {
         let version = deployed.version.as_ref().context("the node did not say which version it deployed")?;
-        if self.json {
+        if self.api.json {
             let warnings = &deployed.warnings;
             let value = json!({ "version": as_json(version), "revision": deployed.revision, "warnings": warnings });
             writeln!(out, "{value}")?;
@@ -105,33 +101,33 @@ impl DeployArgs {
             Package::read(&project)?.encode()
         });
         let package = packing.await??;
-        let deployed = self.api.connect().await?.deploy(package).await?;
-        self.api.print(out, &deployed)
+        let deployed = self.node.connect().await?.deploy(package).await?;
+        self.node.print(out, &deployed)
     }
 
     pub(super) fn json(&self) -> bool {
-        self.api.json
+        self.node.api.json
     }
 }
 
 impl VersionsArgs {
     pub(super) async fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
-        let api = match self.verb {
-            VersionsVerb::Rollback { version, api } => {
-                let deployed = api.connect().await?.roll_back(&version).await?;
-                return api.print(out, &deployed);
+        let node = match self.verb {
+            VersionsVerb::Rollback { version, node } => {
+                let deployed = node.connect().await?.roll_back(&version).await?;
+                return node.print(out, &deployed);
             }
-            VersionsVerb::List { api } => api,
+            VersionsVerb::List { node } => node,
         };
-        let versions = api.connect().await?.versions().await?;
-        if api.json {
+        let versions = node.connect().await?.versions().await?;
+        if node.api.json {
             let all: Vec<_> = versions.versions.iter().map(as_json).collect();
             let current = Some(&versions.current).filter(|current| !current.is_empty());
             writeln!(out, "{}", json!({ "current": current, "versions": all }))?;
         } else if versions.versions.is_empty() {
             writeln!(out, "nothing is deployed")?;
         }
-        for version in versions.versions.iter().filter(|_| !api.json) {
+        for version in versions.versions.iter().filter(|_| !node.api.json) {
             let mark = if version.id == versions.current { "*" } else { " " };
             writeln!(out, "{mark} {}  {}  {}", version.id, iso_time(version.created_at_ms), version.name)?;
         }
@@ -140,7 +136,7 @@ impl VersionsArgs {
 
     pub(super) fn json(&self) -> bool {
         match &self.verb {
-            VersionsVerb::List { api } | VersionsVerb::Rollback { api, .. } => api.json,
+            VersionsVerb::List { node } | VersionsVerb::Rollback { node, .. } => node.api.json,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! stdout carries data, stderr carries talk. Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
 
 mod actor;
+mod api;
 mod cluster;
 pub mod config;
 mod deploy;

@@ -10,7 +10,7 @@ use clap::Args;
 use lethe_client::{Client, ClusterStatus, NodeState, NodeStatus};
 use serde_json::json;
 
-use super::ApiArgs;
+use super::{super::api::ApiArgs, DEADLINE};
 
 /// Between two looks at what is waited for.
 const POLL: Duration = Duration::from_millis(200);
@@ -78,14 +78,14 @@ pub(in crate::cli) struct TransferArgs {
 
 impl NodeArgs {
     pub(super) async fn undrain(self, out: &mut impl Write) -> anyhow::Result<()> {
-        let id = self.api.connect().await?.undrain_node(&self.node).await?;
+        let id = self.api.connect(DEADLINE).await?.undrain_node(&self.node).await?;
         say(out, self.api.json, &id, "active")
     }
 }
 
 impl TransferArgs {
     pub(super) async fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
-        let id = self.to.api.connect().await?.transfer_group(self.group, &self.to.node).await?;
+        let id = self.to.api.connect(DEADLINE).await?.transfer_group(self.group, &self.to.node).await?;
         if self.to.api.json {
             writeln!(out, "{}", json!({ "group": self.group, "leader": id }))?;
         } else {
@@ -97,14 +97,14 @@ impl TransferArgs {
 
 impl WaitArgs {
     pub(super) async fn drain(self, out: &mut impl Write) -> anyhow::Result<()> {
-        let client = self.of.api.connect().await?;
+        let client = self.of.api.connect(DEADLINE).await?;
         let id = client.drain_node(&self.of.node).await?;
         self.until(&client, "the node still leads groups", |status| leads_nothing(status, &id)).await?;
         say(out, self.of.api.json, &id, "draining")
     }
 
     pub(super) async fn remove(self, out: &mut impl Write) -> anyhow::Result<()> {
-        let client = self.of.api.connect().await?;
+        let client = self.of.api.connect(DEADLINE).await?;
         let id = client.remove_node(&self.of.node).await?;
         let what = "the node's replicas are still moving to others";
         self.until(&client, what, |status| is_removed(status, &id)).await?;

@@ -7,7 +7,6 @@ mod status;
 use std::{future::Future, io::Write, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
-use lethe_client::Client;
 
 use super::{Task, file::FileArgs};
 use change::{NodeArgs, TransferArgs, WaitArgs};
@@ -129,25 +128,8 @@ pub struct JoinArgs {
     pub json: bool,
 }
 
-/// How to reach the cluster, and how to print.
-#[derive(Debug, Args)]
-struct ApiArgs {
-    /// gRPC address of any node.
-    #[arg(long, default_value = "http://127.0.0.1:7070", value_name = "URL", env = "LETHE_ENDPOINT")]
-    api: String,
-    /// Print JSON, errors (on stderr) included.
-    #[arg(long)]
-    json: bool,
-}
-
 /// Deadline of one request to the node.
 const DEADLINE: Duration = Duration::from_secs(30);
-
-impl ApiArgs {
-    async fn connect(&self) -> Result<Client, lethe_client::Error> {
-        Ok(Client::connect(&self.api).await?.with_deadline(DEADLINE))
-    }
-}
 
 impl ClusterArgs {
     /// Runs the command: `act` does what is a node's, the rest is asked over gRPC and answered to `out`.

@@ -6,7 +6,7 @@ use clap::Args;
 use lethe_client::{ClusterStatus, GroupStatus, NodeState, NodeStatus, ReplicaRole, ReplicaStatus};
 use serde_json::{Value, json};
 
-use super::ApiArgs;
+use super::{super::api::ApiArgs, DEADLINE};
 
 const EXAMPLES: &str = "\
 Groups that are not healthy are always shown; a learner stands in parentheses. The exit code is 0 whether the
@@ -32,7 +32,7 @@ pub(in crate::cli) struct StatusArgs {
 
 impl StatusArgs {
     pub(super) async fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
-        let status = self.api.connect().await?.cluster_status().await?;
+        let status = self.api.connect(DEADLINE).await?.cluster_status().await?;
         if self.api.json {
             writeln!(out, "{}", as_json(&status))?;
         } else {

@@ -171,19 +171,9 @@ impl Settings {
         Some(gateway::Tls { cert_pem_path: cert, key_pem_path: key })
     }
 
-    /// `host:port` at which clients reach the HTTP face, given where it really listens.
-    pub fn http_advertise(&self, bound: SocketAddr) -> String {
-        self.http_advertise.clone().unwrap_or_else(|| bound.to_string())
-    }
-
     /// `host:port` at which other nodes reach this one, given where it really listens.
     pub fn peer_advertise(&self, bound: SocketAddr) -> String {
         self.peer_advertise.clone().unwrap_or_else(|| bound.to_string())
-    }
-
-    /// `host:port` at which programs reach the gRPC face, given where it really listens.
-    pub fn grpc_advertise(&self, bound: SocketAddr) -> String {
-        self.grpc_advertise.clone().unwrap_or_else(|| bound.to_string())
     }
 }
 

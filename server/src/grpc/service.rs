@@ -22,12 +22,15 @@ use super::{
 use crate::{
     actor::{ActorRef, Failed, Place},
     deploy::{Ids, Namespace},
+    shard::SLOTS,
 };
 
 /// Longest method name, bytes.
 const METHOD_BYTES_MAX: usize = 1024;
 const LIST_LIMIT_DEFAULT: usize = 100;
 const LIST_LIMIT_MAX: usize = 1000;
+/// Groups that a list may name; no cluster has more.
+const LIST_GROUPS_MAX: usize = SLOTS as usize;
 
 /// Serves `Actors` over what the rooms below do.
 #[derive(Clone)]
@@ -107,6 +110,10 @@ impl Actors for Service {
             0 => LIST_LIMIT_DEFAULT,
             limit => limit.min(LIST_LIMIT_MAX),
         };
+        if request.groups.len() > LIST_GROUPS_MAX {
+            let text = format!("a list is of at most {LIST_GROUPS_MAX} groups, not {}", request.groups.len());
+            return Err(refuse(ErrorCode::InvalidRequest, text));
+        }
         let what = Listing { namespace, after, groups: request.groups, limit: limit + 1 };
         let mut actors = self.run(deadline, self.directory.list(what)).await?;
         let more = actors.len() > limit;

@@ -37,13 +37,13 @@ pub(super) struct Everywhere {
 impl Everywhere {
     async fn list(&self, what: Listing) -> Result<Vec<ActorInfo>, Failed> {
         let until = Instant::now() + LEADERS_WITHIN;
+        let map = self.cluster.map().borrow().clone();
+        let starting = || actor::error::unavailable("the node is starting", Outcome::NotDone);
+        let all = 1..=map.ok_or_else(starting)?.charter.groups;
+        // A group that the cluster does not have holds no actors.
         let mut left: BTreeSet<u32> = match what.groups.is_empty() {
-            false => what.groups.iter().copied().collect(),
-            true => {
-                let map = self.cluster.map().borrow().clone();
-                let starting = || actor::error::unavailable("the node is starting", Outcome::NotDone);
-                (1..=map.ok_or_else(starting)?.charter.groups).collect()
-            }
+            false => what.groups.iter().copied().filter(|group| all.contains(group)).collect(),
+            true => all.collect(),
         };
         let mut found = Vec::new();
         loop {

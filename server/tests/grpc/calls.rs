@@ -4,13 +4,17 @@ use std::sync::{Arc, atomic::Ordering};
 use std::time::{Duration, Instant};
 
 use lethe_client::{ActorState, Code, Id, Outcome};
-use lethe_proto::PAYLOAD_BYTES_MAX;
+use lethe_proto::{
+    PAYLOAD_BYTES_MAX,
+    v1::{self, actors_client::ActorsClient},
+};
 use lethe_runtime::host::{ActorCall, ActorReply, Payload};
 use lethe_server::{
     actor::{ActorRef, Call},
     grpc::Remote,
 };
 use serde_json::json;
+use tonic::transport::Endpoint;
 
 use crate::{fake::ids, server::serve};
 
@@ -112,6 +116,18 @@ async fn a_page_has_a_hundred_actors_unless_asked_and_a_thousand_at_most() {
     assert_eq!(sizes, [100, 1, 999, 1000, 1000, 1000]);
     let error = client.list("chat/Crowd", Some("zz"), 1).await.unwrap_err();
     assert_eq!((error.code, error.outcome), (Code::InvalidId, Outcome::NotDone));
+}
+
+#[tokio::test]
+async fn a_list_of_more_groups_than_any_cluster_has_is_refused() {
+    let server = serve().await;
+    let mut stub = ActorsClient::new(Endpoint::from_shared(server.address.clone()).unwrap().connect_lazy());
+    let mut list = async |count: u32| {
+        let groups = (0..count).collect();
+        stub.list(v1::ListRequest { namespace: "chat/Room".into(), groups, ..Default::default() }).await
+    };
+    list(4096).await.unwrap();
+    assert_eq!(list(4097).await.unwrap_err().code(), tonic::Code::InvalidArgument);
 }
 
 #[tokio::test]

@@ -132,23 +132,12 @@ pub trait Addresses: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<(NodeId, Bytes), peer::Error>>;
 }
 
-/// What other nodes have to know of this node's data keys. `Keys` is it, and tests have no keys.
+/// What other nodes have to know of this node's data keys. `Keys` is it; tests have no keys.
 pub trait KeyState: Send + Sync + 'static {
     /// The epoch of the key pair that data keys for this node are sealed to.
     fn epoch(&self) -> u32;
     /// Data keys of the group that this node should have and does not.
     fn missing(&self, group: u32) -> usize;
-}
-
-/// There are no data keys.
-impl KeyState for () {
-    fn epoch(&self) -> u32 {
-        0
-    }
-
-    fn missing(&self, _: u32) -> usize {
-        0
-    }
 }
 
 impl KeyState for Keys {

@@ -7,3 +7,14 @@ mod model;
 mod plan;
 mod steps;
 pub(super) mod world;
+
+/// There are no data keys.
+impl super::KeyState for () {
+    fn epoch(&self) -> u32 {
+        0
+    }
+
+    fn missing(&self, _: u32) -> usize {
+        0
+    }
+}

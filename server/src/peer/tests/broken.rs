@@ -21,7 +21,7 @@ fn never() -> (impl crate::peer::Handler, mpsc::UnboundedReceiver<()>) {
 
 /// An address where nobody listens.
 fn nowhere() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = std::net::TcpListener::bind((own_address(), 0)).unwrap();
     listener.local_addr().unwrap().to_string()
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -58,8 +58,13 @@ impl Certificates {
     }
 }
 
+/// A loopback address that nobody else uses: a port that was free there stays free.
+pub fn own_address() -> Ipv4Addr {
+    Ipv4Addr::new(127, rand::random_range(1..=254), rand::random(), rand::random_range(1..=254))
+}
+
 pub fn config(tls: Option<TlsFiles>) -> Config {
-    let mut config = Config::new("127.0.0.1:0".parse().unwrap(), tls);
+    let mut config = Config::new((own_address(), 0).into(), tls);
     // So that a loaded machine is not taken for a broken connection.
     config.limits.connect_timeout_ms = 30_000;
     config.limits.keepalive_timeout_ms = 30_000;
@@ -102,20 +107,11 @@ impl Served {
     }
 }
 
-/// Refuses everything.
+/// Refuses everything; streams as every topic without them does.
 pub struct Nobody;
 
 impl Handler for Nobody {
     fn call(&self, _: NodeId, _: Head, _: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
-        Box::pin(async { Err(Refusal::Unavailable("nobody is here".into())) })
-    }
-
-    fn stream(
-        &self,
-        _: NodeId,
-        _: Head,
-        _: BoxStream<'static, Result<Bytes, Error>>,
-    ) -> BoxFuture<'static, Result<Answers<Refusal>, Refusal>> {
         Box::pin(async { Err(Refusal::Unavailable("nobody is here".into())) })
     }
 }
@@ -161,15 +157,6 @@ where
 {
     fn call(&self, _: NodeId, _: Head, message: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
         Box::pin((self.0)(message))
-    }
-
-    fn stream(
-        &self,
-        from: NodeId,
-        head: Head,
-        messages: Incoming,
-    ) -> BoxFuture<'static, Result<Answers<Refusal>, Refusal>> {
-        Nobody.stream(from, head, messages)
     }
 }
 

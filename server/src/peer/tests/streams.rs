@@ -189,5 +189,5 @@ async fn a_stream_that_is_refused_never_opens() {
     let (one, two) = two(Nobody).await;
     let opened = one.peers.stream(two.node, head(Topic::Snapshot), stream::pending().boxed());
     let Err(error) = soon("a refusal", opened).await else { panic!("it was taken") };
-    assert_eq!(error, Error::Refused(Refusal::Unavailable("nobody is here".into())));
+    assert_eq!(error, Error::Refused(Refusal::Malformed("this topic has no streams".into())));
 }

@@ -7,7 +7,6 @@ mod bed;
 mod clocks;
 mod damage;
 mod disks;
-mod forms;
 mod kills;
 mod members;
 mod partitions;

@@ -210,8 +210,6 @@ impl Machine {
     /// nothing has changed and it can be tried again.
     pub fn prepare(&self) -> io::Result<Found> {
         let saved = self.unsaved_bytes();
-        // The log is purged behind the snapshot before this one: state on disk must reach that far.
-        self.group.flush().map_err(io::Error::other)?;
         let found = self.build()?;
         self.unsaved.fetch_sub(saved, Ordering::Relaxed);
         *self.prepared.lock() = Some(found.clone());
@@ -222,6 +220,8 @@ impl Machine {
         let _open = self.hold_open()?;
         let scan = Scan::begin(&self.group).map_err(io::Error::other)?;
         let mut scan = scan.ok_or_else(|| io::Error::other("a snapshot of the group is being built already"))?;
+        // State on disk reaches as far as the snapshot: a restart needs to load none, and the log may be purged behind it.
+        self.group.flush().map_err(io::Error::other)?;
         let head = Head { node: self.node.0, group: self.group.id(), mark: scan.mark().clone() };
         let mut writer = self.snapshots.writer(head).map_err(io::Error::other)?;
         while let Some(slice) = scan.next_slice().map_err(io::Error::other)? {

@@ -54,6 +54,10 @@ fn answer(error: Error) -> Answer {
             Outcome::Done | Outcome::Unknown => Answer::Ended,
         };
     }
+    // What was deployed is there for good: a node that does not know it must say that it cannot tell.
+    if error.code == Code::InvalidTarget {
+        return Answer::Unexpected(error.to_string());
+    }
     match error.outcome {
         Outcome::NotDone => Answer::NotDone(error.to_string()),
         Outcome::Unknown => Answer::Unknown(error.to_string()),

@@ -2,17 +2,19 @@
 
 use futures::future::BoxFuture;
 use lethe_proto::{ActorId, v1};
+use lethe_runtime::host::CallError;
 use uuid::Uuid;
 
 use crate::{
     actor::{ActorRef, Failed},
-    deploy::{self, Namespace},
+    deploy::Namespace,
 };
 
 /// Namespaces and actors as the node knows them; the node implements it over `deploy` and `shard`.
 pub trait Directory: Send + Sync + 'static {
     /// The namespace a caller means by `text`: `script/Class`, or a binding or class name where only one fits.
-    fn namespace(&self, text: &str) -> Result<Namespace, deploy::Error>;
+    /// A node that may not know the newest deploy says that it cannot tell, not that there is none.
+    fn namespace(&self, text: &str) -> Result<Namespace, CallError>;
 
     /// Actors in the order of their ids, tombstones included.
     fn list(&self, what: Listing) -> BoxFuture<'static, Result<Vec<ActorInfo>, Failed>>;

@@ -147,7 +147,7 @@ impl Service {
     }
 
     fn namespace(&self, text: &str) -> Result<Namespace, Status> {
-        self.directory.namespace(text).map_err(|error| refuse(ErrorCode::InvalidTarget, error.to_string()))
+        self.directory.namespace(text).map_err(|error| failure(&error.into()))
     }
 
     /// The address an `Actor` stands for; the id is made, or checked to be one of its namespace.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     actor::{self, ActorRef, Actors, Failed, Homes},
-    deploy::{self, Deployments, Namespace},
+    deploy::{Deployments, Namespace},
     grpc::{ActorInfo, ActorState, Directory, Listing},
     shard::{self, ReadError, Shard, Shards},
     store::HeaderOrTombstone,
@@ -107,8 +107,10 @@ impl NodeDirectory {
 }
 
 impl Directory for NodeDirectory {
-    fn namespace(&self, text: &str) -> Result<Namespace, deploy::Error> {
-        self.deployments.current().namespaces().resolve(text).cloned()
+    fn namespace(&self, text: &str) -> Result<Namespace, CallError> {
+        let version = self.deployments.current();
+        let found = version.namespaces().resolve(text).cloned();
+        found.map_err(|error| actor::error::invalid_target(error.to_string()))
     }
 
     fn list(&self, what: Listing) -> BoxFuture<'static, Result<Vec<ActorInfo>, Failed>> {

@@ -8,12 +8,12 @@ use std::{
 
 use futures::future::{BoxFuture, join_all};
 use lethe_proto::NodeId;
-use lethe_runtime::host::Outcome;
+use lethe_runtime::host::{CallError, Outcome};
 
 use crate::{
     actor::{self, ActorRef, Failed, Homes},
     cluster::Cluster,
-    deploy::{self, Namespace},
+    deploy::Namespace,
     grpc::{ActorInfo, Directory, Listing, Remote, Remotes},
     peer::Link,
 };
@@ -113,7 +113,7 @@ impl Everywhere {
 }
 
 impl Directory for Everywhere {
-    fn namespace(&self, text: &str) -> Result<Namespace, deploy::Error> {
+    fn namespace(&self, text: &str) -> Result<Namespace, CallError> {
         self.here.namespace(text)
     }
 

@@ -15,7 +15,9 @@ use super::operator::unavailable;
 use crate::{
     actor::{ActorRef, Call, Failed, Place},
     cluster::Cluster,
+    deploy::Namespace,
     gateway::{Peer, Serve},
+    grpc::{ActorInfo, Directory, Listing},
 };
 
 /// Stands before `inner` and lets requests in while the node's knowledge of the cluster is fresh.
@@ -65,6 +67,22 @@ impl<T: Place> Place for Guarded<T> {
             Ok(()) => self.inner.attempt(to, call, deadline),
             Err(stale) => Box::pin(async move { Err(unavailable(&stale.to_string()).into()) }),
         }
+    }
+}
+
+impl<T: Directory> Directory for Guarded<T> {
+    /// What is deployed is not known here yet, or not any more: nobody must hear that his namespace does not exist.
+    fn namespace(&self, text: &str) -> Result<Namespace, CallError> {
+        self.cluster.is_fresh().map_err(|stale| unavailable(&stale.to_string()))?;
+        self.inner.namespace(text)
+    }
+
+    fn list(&self, what: Listing) -> BoxFuture<'static, Result<Vec<ActorInfo>, Failed>> {
+        self.inner.list(what)
+    }
+
+    fn show(&self, actor: ActorRef) -> BoxFuture<'static, Result<Option<ActorInfo>, Failed>> {
+        self.inner.show(actor)
     }
 }
 

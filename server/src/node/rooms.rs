@@ -127,7 +127,8 @@ impl Node {
         })?;
         let hand_over: Arc<dyn HandOver> = Arc::new(actors.clone());
         cluster.before_hand_over(&hand_over);
-        let directory = Arc::new(NodeDirectory::new(deployments.clone(), shards.clone(), actors.clone(), homes));
+        let directory = NodeDirectory::new(deployments.clone(), shards.clone(), actors.clone(), homes);
+        let directory = Arc::new(Guarded::new(directory, cluster.clone()));
         if let Some(peer) = &peer {
             let here = Arc::new(Guarded::new(actors.clone(), cluster.clone()));
             peer.route(grpc::for_nodes(here, directory.clone(), calls_max));

@@ -78,6 +78,7 @@ async fn what_is_wrong_with_a_request_is_said_and_nothing_runs() {
     let long = "x".repeat(1025);
     let table = [
         ("Other", Id::name("a"), "echo", Code::InvalidTarget, "no namespace \"Other\"".to_owned()),
+        ("chat/Later", Id::name("a"), "echo", Code::Unavailable, "what is deployed is not known yet".to_owned()),
         (
             "chat/Room",
             Id::hex(&foreign),

@@ -20,8 +20,7 @@ use lethe_runtime::{
 };
 use lethe_server::{
     actor::{ActorRef, Call, Failed},
-    deploy::Ids,
-    deploy::{self, Namespace},
+    deploy::{Ids, Namespace},
     grpc::{self, ActorInfo, ActorState, Change, Directory, Listing, Operator},
 };
 use tokio::sync::Notify;
@@ -175,9 +174,16 @@ impl Operator for Fake {
 }
 
 impl Directory for Fake {
-    fn namespace(&self, text: &str) -> Result<Namespace, deploy::Error> {
+    fn namespace(&self, text: &str) -> Result<Namespace, CallError> {
+        let refused = |kind, name: &str, message: String| {
+            let error = JsError { name: name.into(), message, stack: String::new() };
+            Err(CallError { kind, error, outcome: Outcome::NotDone })
+        };
+        if text == "chat/Later" {
+            return refused(CallErrorKind::Unavailable, "Unavailable", "what is deployed is not known yet".into());
+        }
         let Some(class) = text.strip_prefix("chat/").filter(|class| ["Room", "Crowd"].contains(class)) else {
-            return Err(deploy::Error::Namespace(format!("no namespace {text:?}")));
+            return refused(CallErrorKind::InvalidTarget, "TypeError", format!("no namespace {text:?}"));
         };
         Ok(Namespace {
             name: text.into(),

@@ -5,6 +5,7 @@
 
 export { Bank } from "./bank.js";
 export { Counter } from "./counter.js";
+export { List } from "./list.js";
 export { Register } from "./register.js";
 export { Set } from "./set.js";
 

@@ -22,8 +22,8 @@ use crate::{
     nemesis::{Nemesis, Nodes, Plan, Victim},
     verdict::{HISTORY_FILE, Judgement, RUN_FILE, judge_dir},
     workload::{
-        BankWorkload, Clients, CounterWorkload, Name, RegisterWorkload, Rhythm, SetWorkload, Workload, final_reads,
-        work,
+        BankWorkload, Clients, CounterWorkload, ListWorkload, Name, RegisterWorkload, Rhythm, SetWorkload, Workload,
+        final_reads, work,
     },
 };
 
@@ -92,6 +92,7 @@ impl Config {
             Name::Bank => BankWorkload::require(&mut required),
             Name::Counter => CounterWorkload::require(&mut required),
             Name::Set => SetWorkload::require(&mut required),
+            Name::List => ListWorkload::require(&mut required),
         }
         required
     }
@@ -203,6 +204,7 @@ pub async fn run(config: &Config) -> anyhow::Result<Judgement> {
         Name::Bank => record::<BankWorkload>(config, &project).await?,
         Name::Counter => record::<CounterWorkload>(config, &project).await?,
         Name::Set => record::<SetWorkload>(config, &project).await?,
+        Name::List => record::<ListWorkload>(config, &project).await?,
     };
     let judgement = judge_dir(&config.out)?;
     if judgement.verdict == Verdict::Valid {

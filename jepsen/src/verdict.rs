@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    check::{Coverage, Effort, Report, Required, Verdict, linearizable, measure},
+    check::{Coverage, Effort, Report, Required, Verdict, linearizable, lists, measure},
     history::{self, Op, Process, validate},
     model::{Bank, Counter, Register, Set},
     nemesis::INCIDENTS,
@@ -78,6 +78,7 @@ pub fn judge(history: &[Op], workload: Name, required: &Required) -> anyhow::Res
         Name::Bank => linearizable::<Bank>(history, Effort::default())?,
         Name::Counter => linearizable::<Counter>(history, Effort::default())?,
         Name::Set => linearizable::<Set>(history, Effort::default())?,
+        Name::List => lists(history)?,
     };
     let coverage = measure(history);
     let verdict = incidents(history)

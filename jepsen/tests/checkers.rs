@@ -2,10 +2,10 @@
 //! fail, and on both it must agree with another checker (Porcupine), of another author.
 
 use lethe_jepsen::{
-    check::{Effort, Search, Verdict, linearizable, search, shrink},
+    check::{Effort, Search, Verdict, explain, linearizable, lists, search, shrink},
     generate::{Mutation, Object, Settings, mutate, simulate},
     history::{Op, validate},
-    model::{Bank, BankOut, Call, Counter, Model, Register, Set, SetOut, calls_by_key},
+    model::{Bank, BankOut, Call, Counter, List, ListOut, Model, Register, Set, SetOut, calls_by_key},
 };
 use porcupine_rs::Operation;
 use proptest::{prelude::*, test_runner::Config};
@@ -32,6 +32,7 @@ fn history_for(mutation: Mutation, seed: u64, settings: Settings) -> Vec<Op> {
         Mutation::DuplicatedEffect => simulate::<Counter>(seed, settings),
         Mutation::LostElement => simulate::<Set>(seed, settings),
         Mutation::TornTransfer => simulate::<Bank>(seed, settings),
+        Mutation::LostAppend | Mutation::SwappedAppends => simulate::<List>(seed, settings),
         _ => simulate::<Register>(seed, settings),
     }
 }
@@ -72,6 +73,13 @@ proptest! {
     }
 
     #[test]
+    fn histories_of_correct_lists_pass(seed: u64, settings in settings()) {
+        let history = simulate::<List>(seed, settings);
+        validate(&history).unwrap();
+        prop_assert_eq!(lists(&history).unwrap().verdict, Verdict::Valid);
+    }
+
+    #[test]
     fn every_mutated_history_fails_with_a_small_counterexample(seed: u64, settings in settings()) {
         for mutation in Mutation::ALL {
             let history = history_for(mutation, seed, settings);
@@ -81,6 +89,7 @@ proptest! {
                 Mutation::DuplicatedEffect => verdict::<Counter>(&wrong),
                 Mutation::LostElement => verdict::<Set>(&wrong),
                 Mutation::TornTransfer => verdict::<Bank>(&wrong),
+                Mutation::LostAppend | Mutation::SwappedAppends => lists(&wrong).unwrap().verdict,
                 _ => verdict::<Register>(&wrong),
             };
             prop_assert!(matches!(verdict, Verdict::Violation(_)), "{mutation:?}: {verdict:?}");
@@ -253,6 +262,35 @@ fn porcupine_agrees_on_sets() {
             SetOut::Done => SetOut::Done,
         });
     });
+    assert!((count / 20..count / 2).contains(&impossible), "{impossible} of {count} were not linearizable");
+}
+
+/// Lists are checked without a search; on small histories the search must find the same.
+#[test]
+fn the_search_agrees_on_lists() {
+    let (count, mut impossible) = (comparisons() / 2, 0);
+    for seed in 0..count {
+        let calls = 4 + (seed % 13) as usize;
+        let settings = Settings { clients: 2 + (seed % 4) as usize, calls, info_permille: 100, ..Settings::default() };
+        let mut keys = calls_by_key::<List>(&simulate::<List>(seed, settings)).unwrap();
+        let Some(calls) = keys.get_mut("k0") else { continue };
+        let reads = calls.iter_mut().filter_map(|call| match &mut call.output {
+            Some(ListOut::Items(items)) if seed % 2 == 1 && items.len() > 1 => Some(items),
+            _ => None,
+        });
+        for items in reads.step_by(2) {
+            match seed % 3 {
+                0 => items.swap(0, 1),
+                1 => drop(items.pop()),
+                _ => items.rotate_left(1),
+            }
+        }
+        let found = search::<List>(calls, Effort::default());
+        assert!(!matches!(found, Search::GaveUp(_)), "seed {seed}");
+        let ours = explain(calls);
+        assert_eq!(ours.is_ok(), matches!(found, Search::Linearizable(_)), "seed {seed}: {ours:?} {calls:?}");
+        impossible += u64::from(ours.is_err());
+    }
     assert!((count / 20..count / 2).contains(&impossible), "{impossible} of {count} were not linearizable");
 }
 

@@ -88,7 +88,7 @@ fn share(part: u64, whole: u64) -> f64 {
 }
 
 fn is_change(f: &str) -> bool {
-    matches!(f, "write" | "cas" | "add" | "insert" | "remove" | "transfer" | "destroy")
+    matches!(f, "write" | "cas" | "add" | "append" | "insert" | "remove" | "transfer" | "destroy")
 }
 
 /// Measures a valid history.

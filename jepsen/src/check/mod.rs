@@ -4,11 +4,13 @@
 mod counterexample;
 mod coverage;
 mod linearizable;
+mod order;
 mod wgl;
 
 pub use counterexample::{Counterexample, shrink};
 pub use coverage::{Coverage, Required, measure};
 pub use linearizable::{Report, linearizable};
+pub use order::{explain, lists};
 pub use wgl::{Effort, Search, search};
 
 use serde::{Deserialize, Serialize};

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use anyhow::Context;
 
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     ("wrangler.jsonc", include_str!("../../actors/wrangler.jsonc")),
     ("index.js", include_str!("../../actors/index.js")),
     ("bank.js", include_str!("../../actors/bank.js")),
     ("counter.js", include_str!("../../actors/counter.js")),
+    ("list.js", include_str!("../../actors/list.js")),
     ("set.js", include_str!("../../actors/set.js")),
     ("register.js", include_str!("../../actors/register.js")),
 ];

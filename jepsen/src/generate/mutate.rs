@@ -8,8 +8,8 @@ use serde_json::json;
 use crate::{
     history::Op,
     model::{
-        Bank, BankOut, Call, CallOf, Counter, Model, Register, RegisterIn, RegisterOut, Set, SetIn, SetOut,
-        calls_by_key,
+        Bank, BankOut, Call, CallOf, Counter, List, ListIn, ListOut, Model, Register, RegisterIn, RegisterOut, Set,
+        SetIn, SetOut, calls_by_key,
     },
 };
 
@@ -30,11 +30,15 @@ pub enum Mutation {
     LostElement,
     /// Two reads, one after the other, answer two values in the order opposite to that of their writes.
     ReorderedPair,
+    /// A read of a list lacks an item that was appended before.
+    LostAppend,
+    /// A read of a list shows two items in the order opposite to that of their appends.
+    SwappedAppends,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 7] = [
+    pub const ALL: [Mutation; 9] = [
         Mutation::StaleRead,
         Mutation::LostWrite,
         Mutation::DuplicatedEffect,
@@ -42,6 +46,8 @@ impl Mutation {
         Mutation::ReorderedPair,
         Mutation::TornTransfer,
         Mutation::LostElement,
+        Mutation::LostAppend,
+        Mutation::SwappedAppends,
     ];
 }
 
@@ -51,12 +57,14 @@ type RegisterCall = Call<RegisterIn, RegisterOut>;
 type Edit = Vec<(u64, serde_json::Value)>;
 
 /// Makes `history` wrong at one place of those that allow it; `None` if none does. `DuplicatedEffect` is for counters,
-/// `TornTransfer` for banks, `LostElement` for sets, the others for registers.
+/// `TornTransfer` for banks, `LostElement` for sets, `LostAppend` and `SwappedAppends` for lists, the others for registers.
 pub fn mutate(history: &[Op], mutation: Mutation, seed: u64) -> Option<Vec<Op>> {
     let mut edits: Vec<Edit> = match mutation {
         Mutation::DuplicatedEffect => of_all_keys::<Counter>(history, duplicated_effects)?,
         Mutation::TornTransfer => of_all_keys::<Bank>(history, torn_transfers)?,
         Mutation::LostElement => of_all_keys::<Set>(history, lost_elements)?,
+        Mutation::LostAppend => of_all_keys::<List>(history, lost_appends)?,
+        Mutation::SwappedAppends => of_all_keys::<List>(history, swapped_appends)?,
         Mutation::StaleRead => of_all_keys::<Register>(history, stale_reads)?,
         Mutation::LostWrite => of_all_keys::<Register>(history, lost_writes)?,
         Mutation::ResurrectedValue => of_all_keys::<Register>(history, resurrected_values)?,
@@ -182,6 +190,42 @@ fn lost_elements(calls: &[CallOf<Set>]) -> Vec<Edit> {
         for read in calls.iter().filter(|read| precedes(insert, read)) {
             if let (Some(SetOut::Numbers(bits)), Some(at)) = (read.output, read.returned) {
                 edits.push(vec![(at, SetOut::Numbers(bits & !(1 << number)).value(read.input))]);
+            }
+        }
+    }
+    edits
+}
+
+/// Reads of a list, with their items and the place of the answer.
+fn list_reads(calls: &[CallOf<List>]) -> impl Iterator<Item = (&CallOf<List>, &[u32], u64)> {
+    calls.iter().filter_map(|read| match &read.output {
+        Some(ListOut::Items(items)) => Some((read, items.as_slice(), read.returned?)),
+        Some(ListOut::Done) | None => None,
+    })
+}
+
+fn lost_appends(calls: &[CallOf<List>]) -> Vec<Edit> {
+    let mut edits = Vec::new();
+    for append in calls {
+        let ListIn::Append(lost) = append.input else { continue };
+        for (_, items, at) in list_reads(calls).filter(|(read, ..)| precedes(append, read)) {
+            let kept: Vec<u32> = items.iter().copied().filter(|item| *item != lost).collect();
+            edits.push(vec![(at, json!(kept))]);
+        }
+    }
+    edits
+}
+
+fn swapped_appends(calls: &[CallOf<List>]) -> Vec<Edit> {
+    let append = |item: u32| calls.iter().find(|call| call.input == ListIn::Append(item));
+    let mut edits = Vec::new();
+    for (_, items, at) in list_reads(calls) {
+        for (place, pair) in items.windows(2).enumerate() {
+            let (first, second) = (append(pair[0]), append(pair[1]));
+            if first.zip(second).is_some_and(|(first, second)| precedes(first, second)) {
+                let mut swapped = items.to_vec();
+                swapped.swap(place, place + 1);
+                edits.push(vec![(at, json!(swapped))]);
             }
         }
     }

@@ -4,8 +4,8 @@ use rand::{Rng, RngExt};
 use serde_json::{Value, json};
 
 use crate::model::{
-    ACCOUNTS, Bank, BankIn, BankOut, Counter, Model, NUMBERS, Register, RegisterIn, RegisterOut, RegisterState, Set,
-    SetIn, SetOut,
+    ACCOUNTS, Bank, BankIn, BankOut, Counter, List, ListIn, ListOut, Model, NUMBERS, Register, RegisterIn, RegisterOut,
+    RegisterState, Set, SetIn, SetOut,
 };
 
 /// A model that can be simulated.
@@ -159,6 +159,38 @@ impl Object for Set {
     }
 
     fn answer(input: &SetIn, output: &SetOut) -> Value {
+        output.value(*input)
+    }
+}
+
+impl Object for List {
+    fn random_input(rng: &mut impl Rng, fresh: i64, _hint: Option<i64>, _destroy: bool) -> ListIn {
+        match rng.random_bool(0.5) {
+            true => ListIn::Append(u32::try_from(fresh).unwrap_or(u32::MAX)),
+            false => ListIn::Read,
+        }
+    }
+
+    fn apply(state: &Vec<u32>, input: &ListIn) -> (Vec<u32>, ListOut) {
+        let mut items = state.clone();
+        match *input {
+            ListIn::Append(item) => {
+                items.push(item);
+                (items, ListOut::Done)
+            }
+            ListIn::Read => (items.clone(), ListOut::Items(items)),
+        }
+    }
+
+    fn hint(_state: &Vec<u32>) -> Option<i64> {
+        None
+    }
+
+    fn invocation(input: &ListIn) -> (&'static str, Value) {
+        input.invocation()
+    }
+
+    fn answer(input: &ListIn, output: &ListOut) -> Value {
         output.value(*input)
     }
 }

@@ -3,6 +3,7 @@
 
 mod bank;
 mod counter;
+mod list;
 mod register;
 mod set;
 
@@ -12,6 +13,7 @@ use crate::history::{Kind, Op, Process};
 
 pub use bank::{ACCOUNTS, Bank, BankIn, BankOut};
 pub use counter::Counter;
+pub use list::{List, ListIn, ListOut};
 pub use register::{Register, RegisterIn, RegisterOut, State as RegisterState};
 pub use set::{NUMBERS, Set, SetIn, SetOut};
 

@@ -3,6 +3,7 @@
 mod bank;
 mod client;
 mod counter;
+mod list;
 mod register;
 mod set;
 mod slots;
@@ -10,6 +11,7 @@ mod slots;
 pub use bank::BankWorkload;
 pub use client::{Clients, Rhythm, final_reads, work};
 pub use counter::CounterWorkload;
+pub use list::ListWorkload;
 pub use register::RegisterWorkload;
 pub use set::SetWorkload;
 
@@ -32,6 +34,8 @@ pub enum Name {
     Counter,
     /// Insertions and removals of numbers, and reads that list them all.
     Set,
+    /// Items appended to a list, and reads that tell all of them in their order.
+    List,
 }
 
 impl Name {
@@ -42,6 +46,7 @@ impl Name {
             Self::Bank => "bank",
             Self::Counter => "counter",
             Self::Set => "set",
+            Self::List => "list",
         }
     }
 }

@@ -33,7 +33,7 @@ fn state_of(status: &ClusterStatus, name: &str) -> NodeState {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_nodes_form_a_cluster_that_each_of_them_shows_and_serves() {
-    let cluster = Cluster::form(Setup::default()).await.unwrap();
+    let cluster = Cluster::form(Setup::patient()).await.unwrap();
     let mut seen = BTreeSet::new();
     for (number, node) in cluster.nodes().iter().enumerate() {
         let status = cluster.status(number).await.unwrap();
@@ -57,7 +57,7 @@ async fn three_nodes_form_a_cluster_that_each_of_them_shows_and_serves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_is_drained_comes_back_and_is_removed_for_good() {
-    let mut cluster = Cluster::form(Setup::default()).await.unwrap();
+    let mut cluster = Cluster::form(Setup::patient()).await.unwrap();
     let (first, api) = (cluster.nodes()[0].name.clone(), cluster.nodes()[1].grpc());
     let lethe = async |cluster: &Cluster, args: &[&str]| {
         let args = [&["cluster"], args, &["--api", &api]].concat();

@@ -9,8 +9,6 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// One cluster at a time: it is several processes, and machines that test are small.
 static CLUSTERS: Semaphore = Semaphore::const_new(1);
 
-/// Nodes wait longer for each other than by default: they share their CPUs with the load and with other tests.
-const PATIENCE: &str = "heartbeat_ms = 300\nelection_min_ms = 1500\nelection_max_ms = 2500\n";
 /// Answers that a load must give before a fault means anything.
 const WARM_CALLS: u64 = 50;
 /// As the last resort: a counter that is silent for so long is lost.
@@ -30,7 +28,8 @@ pub struct Bed {
 
 /// A cluster of three for these tests, with further keys of `[raft]`.
 pub fn setup(raft: &str) -> Setup {
-    Setup { settings: format!("[raft]\n{PATIENCE}{raft}"), ..Setup::default() }
+    let patient = Setup::patient();
+    Setup { settings: format!("{}{raft}", patient.settings), ..patient }
 }
 
 impl Bed {

@@ -52,6 +52,16 @@ pub struct Setup {
     pub dir: Option<PathBuf>,
 }
 
+/// Settings of nodes that wait longer for each other than by default: they share their CPUs with other tests.
+const PATIENCE: &str = "[raft]\nheartbeat_ms = 300\nelection_min_ms = 1500\nelection_max_ms = 2500\n";
+
+impl Setup {
+    /// The default, for machines that do many things at once. What is added to the settings is of `[raft]`.
+    pub fn patient() -> Self {
+        Self { settings: PATIENCE.to_owned(), ..Self::default() }
+    }
+}
+
 impl Default for Setup {
     fn default() -> Self {
         Self {

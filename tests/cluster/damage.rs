@@ -15,8 +15,9 @@ async fn refuses_rot(bed: &mut Bed, hurt: usize, log: &Path, at: u64) -> Result<
     let node = bed.cluster.node(hurt);
     let heard = node.log().len();
     node.launch()?;
-    let status = node.process()?.ended(END_MAX).await?;
+    let status = node.process()?.ended(END_MAX).await;
     let said = node.log().split_off(heard);
+    let status = status.with_context(|| format!("with rot at {at} it said:\n{said}"))?;
     ensure!(!status.success(), "it started on a log that is rotten at {at}");
     ensure!(said.contains(".wal"), "it does not say which file is damaged:\n{said}");
     node.end().await?;
@@ -24,8 +25,21 @@ async fn refuses_rot(bed: &mut Bed, hurt: usize, log: &Path, at: u64) -> Result<
     damage::flip(log, at)
 }
 
+/// Inverts a byte in the middle of each file of a node's state.
+fn rot_state(data: &Path) -> Result<()> {
+    let files = damage::state_files(data)?;
+    ensure!(!files.is_empty(), "there is no state on disk");
+    for file in files {
+        let bytes = fs::metadata(&file).context("a file of the state")?.len();
+        if bytes > 0 {
+            damage::flip(&file, bytes / 2)?;
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn deleted_state_is_rebuilt_a_torn_end_of_a_log_is_cut_and_rot_in_it_is_refused() -> Result<()> {
+async fn lost_or_rotten_state_is_rebuilt_a_torn_end_of_a_log_is_cut_and_rot_in_it_is_refused() -> Result<()> {
     let mut bed = Bed::make(setup("")).await?;
     let hurt = bed.leads_most().await?;
 
@@ -35,15 +49,26 @@ async fn deleted_state_is_rebuilt_a_torn_end_of_a_log_is_cut_and_rot_in_it_is_re
     bed.cluster.node(hurt).start().await?;
     bed.cluster.healthy(HEALTHY_MAX).await?;
 
+    // All of it was written out when the node stopped.
+    bed.cluster.node(hurt).stop().await?;
+    rot_state(&bed.cluster.node(hurt).data())?;
+    let heard = bed.cluster.node(hurt).log().len();
+    bed.cluster.node(hurt).start().await?;
+    let said = bed.cluster.node(hurt).log().split_off(heard);
+    ensure!(said.contains("wiped and rebuilt"), "it did not notice that its state is rotten:\n{said}");
+    bed.cluster.healthy(HEALTHY_MAX).await?;
+
     // It stands still before it is killed: no write is cut short, and the last one was whole.
     bed.cluster.node(hurt).pause().await?;
     bed.cluster.node(hurt).kill().await?;
     let logs = damage::log_files(&bed.cluster.node(hurt).data())?;
     let log = logs.last().context("a log")?;
     let end = damage::content_bytes(log)?;
-    refuses_rot(&mut bed, hurt, log, end / 2).await?;
     // What is last may have been acknowledged, too.
-    refuses_rot(&mut bed, hurt, log, end - 1).await?;
+    for place in [end / 2, end] {
+        let at = damage::content_before(log, place)?.context("content")?;
+        refuses_rot(&mut bed, hurt, log, at).await?;
+    }
 
     // What a write leaves behind whose first sector never reached the disk.
     damage::leave_behind(log, end)?;

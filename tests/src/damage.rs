@@ -18,6 +18,11 @@ pub fn log_files(data: &Path) -> Result<Vec<PathBuf>> {
     files(&data.join("wal"), "wal")
 }
 
+/// Files of the rebuildable state in a data directory.
+pub fn state_files(data: &Path) -> Result<Vec<PathBuf>> {
+    files(&data.join("state"), "")
+}
+
 /// A snapshot file of a node.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -60,8 +65,14 @@ fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
 
 /// Where a log file's content ends: the rest of a file may be zeros that were laid down ahead.
 pub fn content_bytes(path: &Path) -> Result<u64> {
+    Ok(content_before(path, u64::MAX)?.map_or(0, |last| last + 1))
+}
+
+/// The last byte before this place that is content: what is zero may be padding, which nobody misses.
+pub fn content_before(path: &Path, place: u64) -> Result<Option<u64>> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1))
+    let before = &bytes[..bytes.len().min(usize::try_from(place).unwrap_or(usize::MAX))];
+    Ok(before.iter().rposition(|byte| *byte != 0).map(|last| last as u64))
 }
 
 /// Inverts one byte of a file. Doing it twice mends it.

@@ -2,6 +2,10 @@
 //!
 //! A window bounds what is unanswered, in bytes and in messages. When the oldest message stays without an answer for
 //! too long the stream is given up, and openraft begins another one.
+//!
+//! openraft tells a replica of every commit at once, by a message without entries if there are none to send. That would be
+//! a second round trip for each write of a group that is not busy. Such a message waits for a moment, and if another one
+//! follows, which tells the same or more, that one goes alone: its answer counts for both.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,6 +29,9 @@ const WINDOW_KIB: usize = 16 << 10;
 /// What a message counts for at least, in KiB; so at most 256 of them are unanswered.
 const MESSAGE_KIB: usize = WINDOW_KIB / 256;
 
+/// How long a message that tells only of a commit waits for the next one.
+const COMMIT_WAIT: Duration = Duration::from_millis(20);
+
 type Result<T> = std::result::Result<T, RPCError<Types>>;
 
 /// What was sent and is not answered.
@@ -46,7 +53,7 @@ where
     S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
 {
     let Some(first) = input.next().await else { return Ok(stream::empty().boxed()) };
-    let input = stream::iter([first]).chain(input);
+    let input = stream::iter([first]).chain(sparing(input));
     let window = Arc::new(Window { room: Arc::new(Semaphore::new(WINDOW_KIB)), sent: Mutex::default() });
     let messages = outgoing(input, window.clone());
     let answers = transport.stream(to, head, messages).await.map_err(rpc_error)?;
@@ -57,6 +64,24 @@ where
         let goes_on = matches!(result, Ok(Ok(_)));
         Some((result, goes_on.then_some((answers, window))))
     })))
+}
+
+/// Leaves out messages without entries that are followed by another one soon.
+pub(super) fn sparing<S>(input: S) -> impl Stream<Item = AppendEntriesRequest<Types>> + Send + 'static
+where
+    S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
+{
+    stream::unfold(input, |mut input| async move {
+        let mut message = input.next().await?;
+        let until = tokio::time::Instant::now() + COMMIT_WAIT;
+        while message.entries.is_empty() {
+            match tokio::time::timeout_at(until, input.next()).await {
+                Ok(Some(next)) => message = next,
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Some((message, input))
+    })
 }
 
 fn outgoing<S>(input: S, window: Arc<Window>) -> BoxStream<'static, Bytes>

@@ -100,6 +100,20 @@ fn a_message_that_is_cut_or_changed_is_refused_or_read_but_never_a_panic() {
     assert!(matches!(wire::decode::<Beat>(&[2, 0]), Err(Refusal::Malformed(_))), "another version");
 }
 
+#[tokio::test]
+async fn a_message_that_tells_only_of_a_commit_is_left_out_when_another_follows_soon() {
+    let nothing = || request(Some(log_id(2, 4)), vec![]);
+    let some = |index| request(Some(log_id(2, index - 1)), vec![entry(2, index)]);
+    let messages = [some(5), nothing(), nothing(), some(6), some(7), nothing()];
+    let sent = appends::sparing(stream::iter(messages)).map(|message| message.entries);
+    let expected = [vec![entry(2, 5)], vec![entry(2, 6)], vec![entry(2, 7)], vec![]];
+    assert_eq!(sent.collect::<Vec<_>>().await, expected);
+
+    let lonely = stream::iter([nothing()]).chain(stream::pending()).boxed();
+    let sent = Box::pin(appends::sparing(lonely)).next().await.expect("it is sent after a moment");
+    assert_eq!(sent.leader_commit, Some(log_id(2, 4)));
+}
+
 #[test]
 fn a_replica_that_cannot_be_reached_is_not_tried_before_there_is_something_to_send() {
     let net = Net::default();

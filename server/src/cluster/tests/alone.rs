@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::FutureExt;
 use lethe_proto::ActorId;
 use tempfile::TempDir;
 
@@ -31,6 +32,10 @@ async fn shards(dir: &TempDir) -> Arc<Shards> {
 }
 
 fn start(shards: &Arc<Shards>) -> Cluster {
+    start_with(shards, Config::default())
+}
+
+fn start_with(shards: &Arc<Shards>, config: Config) -> Cluster {
     let deps = Deps {
         shards: shards.clone(),
         transport: Arc::new(Alone),
@@ -39,7 +44,7 @@ fn start(shards: &Arc<Shards>) -> Cluster {
         announce: Announce { name: "only".to_owned(), ..Announce::default() },
         begin: Begin::Found { replication: 3 },
     };
-    Cluster::start(Config::default(), deps)
+    Cluster::start(config, deps)
 }
 
 async fn stop(cluster: Cluster, shards: Arc<Shards>) {
@@ -116,6 +121,27 @@ async fn a_node_is_not_fresh_beyond_what_every_part_of_it_acts_on() {
     assert!(cluster.is_fresh().is_err(), "a part acts on nothing yet");
     part.reached(revision);
     cluster.ready().await.unwrap();
+    stop(cluster, shards).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revision_is_everywhere_as_soon_as_every_part_acts_on_it_and_not_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = shards(&dir).await;
+    // No lease runs out in the time of a test.
+    let cluster = start_with(&shards, Config { lease_ms: 3_600_000, ..Config::default() });
+    cluster.ready().await.unwrap();
+    let (part, mut maps) = (cluster.follower(), cluster.map());
+    let put = RegistryOp::Put { key: "deploy/current".into(), value: "one".into() };
+    let revision = cluster.registry().write(vec![], vec![put]).await.unwrap();
+    let shown = maps.wait_for(|map| map.as_ref().is_some_and(|map| map.revision >= revision));
+    tokio::time::timeout(Duration::from_secs(60), shown).await.unwrap().unwrap();
+
+    let mut everywhere = Box::pin(cluster.everywhere(revision));
+    assert!(everywhere.as_mut().now_or_never().is_none(), "a part does not act on it yet");
+    part.reached(revision);
+    tokio::time::timeout(Duration::from_secs(60), everywhere).await.unwrap();
+    drop(maps);
     stop(cluster, shards).await;
 }
 

@@ -35,7 +35,9 @@ fn every_subcommand_has_help_with_examples_that_fits_a_terminal() {
         ("actor", &["call", "destroy", "list", "show"][..]),
         ("cluster", &["init", "add", "join", "status", "drain", "undrain", "remove", "transfer"]),
     ];
-    let mut commands = vec![vec![], vec!["dev"], vec!["serve"], vec!["actor"], vec!["cluster"]];
+    let single = ["dev", "serve", "deploy", "versions", "actor", "cluster"];
+    let mut commands = vec![vec![]];
+    commands.extend(single.map(|command| vec![command]));
     commands.extend(verbs.iter().flat_map(|(room, verbs)| verbs.iter().map(|verb| vec![*room, *verb])));
     for command in commands {
         for flag in ["--help", "-h"] {
@@ -54,7 +56,7 @@ fn help_names_every_subcommand() {
     let (_, top, _) = run(&["--help"]);
     let (_, actor, _) = run(&["actor", "--help"]);
     let listed = |help: &str, name: &str| help.lines().any(|line| line.trim_start().starts_with(&format!("{name} ")));
-    for name in ["dev", "serve", "actor", "cluster"] {
+    for name in ["dev", "serve", "deploy", "versions", "actor", "cluster"] {
         assert!(listed(&top, name), "{name}: {top}");
     }
     for name in ["call", "destroy", "list", "show"] {

@@ -28,8 +28,8 @@ lethe actor call [OPTIONS] <NAMESPACE> <NAME> <METHOD> [JSON]
        lethe actor call [OPTIONS] --unique <NAMESPACE> <METHOD> [JSON]";
 
 const CALL_EXAMPLES: &str = "\
-JSON is an array of all arguments; any other value is one argument. Without it the method gets none.
-To give one argument that is itself an array, write it inside another: '[[1, 2]]'.
+JSON is an array of all arguments; any other value is one argument. Without it the method gets
+none. To give one argument that is itself an array, write it inside another: '[[1, 2]]'.
 
 Examples:
   lethe actor call Counter home increment                  no arguments

@@ -14,9 +14,10 @@ use crate::deploy::{Package, Project};
 const TIMEOUT_SECS_MAX: u64 = 900;
 
 pub(super) const DEPLOY_EXAMPLES: &str = "\
-Sends the project's configuration and modules to a node, which compiles and checks them; a project that cannot be
-used changes nothing. When the command succeeds, no node starts a request or an actor on older code any more.
-Requests that are under way finish on theirs. .dev.vars stays on this machine.
+Sends the project's configuration and modules to a node, which compiles and checks them; a project
+that cannot be used changes nothing. When the command succeeds, no node starts a request or an
+actor on older code any more. Requests that are under way finish on theirs. .dev.vars stays on
+this machine.
 
 Examples:
   lethe deploy

@@ -9,8 +9,9 @@ Examples:
   lethe serve --config lethe.toml                   run a node made by `lethe cluster init` or `join`
   lethe serve --config lethe.toml --print-config    print the effective configuration and exit
 
-Once the node serves, one line with its addresses is printed on stdout; logs go to stderr. Ctrl-C or
-SIGTERM hands leadership over, finishes what is under way and exits with 0; a second one stops at once.";
+Once the node serves, one line with its addresses is printed on stdout; logs go to stderr. Ctrl-C
+or SIGTERM hands leadership over, finishes what is under way and exits with 0; a second one stops
+at once.";
 
 /// Arguments of `lethe serve`.
 #[derive(Clone, Debug, Args)]

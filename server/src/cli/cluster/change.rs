@@ -19,8 +19,9 @@ const POLL: Duration = Duration::from_millis(200);
 const TIMEOUT_SECS_MAX: u64 = 86_400;
 
 pub(super) const DRAIN_EXAMPLES: &str = "\
-The node keeps its replicas and goes on serving requests; it only leads nothing where another node can.
-`lethe serve` does the same by itself when it is stopped; drain keeps a node so while it comes and goes.
+The node keeps its replicas and goes on serving requests; it only leads nothing where another node
+can. `lethe serve` does the same by itself when it is stopped; drain keeps a node so while it comes
+and goes.
 
 Examples:
   lethe cluster drain n2
@@ -31,8 +32,9 @@ Examples:
   lethe cluster undrain n2";
 
 pub(super) const REMOVE_EXAMPLES: &str = "\
-Its replicas move to other nodes first; then nobody listens to it any more, and its id is never used again.
-Stop the process when this is done. To come back, the machine needs a new join file and an empty data directory.
+Its replicas move to other nodes first; then nobody listens to it any more, its process ends by
+itself, and its id is never used again. To come back, the machine needs a new join file and an
+empty data directory.
 
 Examples:
   lethe cluster remove n2

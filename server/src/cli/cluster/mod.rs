@@ -26,22 +26,24 @@ Examples:
   lethe cluster remove n2                               for good";
 
 const INIT_EXAMPLES: &str = "\
-Makes the data directory of the first node and the cluster's certificate authority. The authority's private
-key stays in the tls directory; `lethe cluster add` needs it. The number of groups is fixed for good.
+Makes the data directory of the first node and the cluster's certificate authority. The
+authority's private key stays in the tls directory; `lethe cluster add` needs it. The number of
+groups is fixed for good.
 
 Examples:
   lethe cluster init
   lethe cluster init --config n1.toml --groups 64 --replication 3 --json";
 
 const ADD_EXAMPLES: &str = "\
-Works where the certificate authority is, whether the node runs or not. The join file holds the new node's
-private key: carry it over a safe channel, and delete it after `lethe cluster join`.
+Works where the certificate authority is, whether the node runs or not. The join file holds the
+new node's private key: carry it over a safe channel, and delete it after `lethe cluster join`.
 
 Examples:
   lethe cluster add n2 --out n2.join";
 
 const JOIN_EXAMPLES: &str = "\
-Makes the data directory of a new node. Nothing is sent: the node joins when it first runs `lethe serve`.
+Makes the data directory of a new node. Nothing is sent: the node joins when it first runs
+`lethe serve`.
 
 Examples:
   lethe cluster join n2.join

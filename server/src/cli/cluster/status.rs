@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::{super::api::ApiArgs, DEADLINE};
 
 const EXAMPLES: &str = "\
-Groups that are not healthy are always shown; a learner stands in parentheses. The exit code is 0 whether the
-cluster is healthy or not; with --check it is 1 when it is not.
+Groups that are not healthy are always shown; a learner stands in parentheses. The exit code is 0
+whether the cluster is healthy or not; with --check it is 1 when it is not.
 
 Examples:
   lethe cluster status

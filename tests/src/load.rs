@@ -62,6 +62,8 @@ struct Count {
     attempts: u64,
     /// Longest time from an answer to the next.
     gap_max: Duration,
+    /// The same, since it was asked last.
+    gap_recent: Duration,
     acked_at: Option<Instant>,
 }
 
@@ -126,6 +128,11 @@ impl Load {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
+    }
+
+    /// Longest silence of each counter since this was asked last.
+    pub fn silences(&self) -> Vec<Duration> {
+        self.shared.counts.iter().map(|count| std::mem::take(&mut lock(count).gap_recent)).collect()
     }
 
     /// Ends all callers. Fails if any answer was wrong.
@@ -209,6 +216,7 @@ fn note(
     let now = Instant::now();
     let gap = count.acked_at.replace(now).map_or(Duration::ZERO, |last| now - last);
     count.gap_max = count.gap_max.max(gap);
+    count.gap_recent = count.gap_recent.max(gap);
     shared.acked.fetch_add(1, Ordering::Relaxed);
     let fresh = value.as_u64().is_some_and(|n| n > floor && n <= count.attempts && count.answers.insert(n));
     if !fresh {

@@ -1,14 +1,15 @@
 //! Fail-over: kill -9 of the node that leads most, again and again, under load: how long until all actors answer again.
+//! And planned restarts of one node after the other: how long each actor is silent.
 //!
 //! ```text
-//! cargo build --release && cargo bench -p lethe-tests --bench failover -- --kills 100
+//! cargo build --release && cargo bench -p lethe-tests --bench failover -- --restarts 30 --kills 100
 //! ```
 //!
 //! Callers count up counters through all nodes; a kill is over when every counter was counted up by a call that began
 //! after it. At the end every node must hold every count that was acknowledged, and replicas must be equal.
 //! Exit code 0 when that is so, 1 otherwise.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -18,9 +19,12 @@ use lethe_tests::{Cluster, HEALTHY_MAX, Load, Setup, deploy_counters, leaders};
 #[derive(Parser, Debug)]
 #[command(name = "failover", about, max_term_width = 110)]
 struct Args {
-    /// Kills. Without any nothing is measured.
+    /// Kills.
     #[arg(long, default_value_t = 0)]
     kills: u32,
+    /// Planned restarts, before the kills.
+    #[arg(long, default_value_t = 0)]
+    restarts: u32,
     /// Nodes.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(3..=7))]
     nodes: u8,
@@ -43,8 +47,8 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    if args.kills == 0 {
-        eprintln!("failover: nothing to measure; say --kills, see --help");
+    if args.kills == 0 && args.restarts == 0 {
+        eprintln!("failover: nothing to measure; say --kills or --restarts, see --help");
         return ExitCode::SUCCESS;
     }
     match tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(measure(&args))) {
@@ -68,6 +72,7 @@ async fn measure(args: &Args) -> Result<()> {
     deploy_counters(&cluster).await?;
     let load = Load::start(&cluster, args.counters.into());
     load.all_answer(HEALTHY_MAX).await?;
+    let silent = restart(args, &mut cluster, &load).await?;
     let (mut answered, mut healed) = (Vec::new(), Vec::new());
     for kill in 1..=args.kills {
         let leading = leaders(&cluster.status(0).await?);
@@ -90,12 +95,9 @@ async fn measure(args: &Args) -> Result<()> {
     cluster.healthy(HEALTHY_MAX).await?;
     ledger.check(&cluster).await?;
     cluster.digests_agree(HEALTHY_MAX).await?;
-    for (what, mut times) in [("all actors answer", answered), ("all groups healthy after the restart", healed)] {
-        times.sort_unstable();
-        let ms = |share: f64| times[((times.len() as f64 * share).ceil() as usize).max(1) - 1].as_millis();
-        let (p50, p90, p99, max) = (ms(0.5), ms(0.9), ms(0.99), ms(1.0));
-        println!("{what}: p50 {p50} ms, p90 {p90} ms, p99 {p99} ms, max {max} ms over {} kills", times.len());
-    }
+    percentiles("a counter is silent at most, in a planned restart", silent);
+    percentiles("all actors answer after a kill", answered);
+    percentiles("all groups healthy after the restart of the killed node", healed);
     println!(
         "{} counters on {} nodes and {} groups: {} calls acknowledged, none missing; {} unknown; longest silence of a counter {} ms",
         args.counters,
@@ -109,4 +111,29 @@ async fn measure(args: &Args) -> Result<()> {
         println!("  {count} x {error}");
     }
     Ok(())
+}
+
+/// Restarts one node after the other; gives the longest silence of each counter in each restart.
+async fn restart(args: &Args, cluster: &mut Cluster, load: &Load) -> Result<Vec<Duration>> {
+    let mut silent = Vec::new();
+    load.silences();
+    for restart in 0..args.restarts {
+        let number = restart as usize % cluster.nodes().len();
+        cluster.node(number).stop().await?;
+        cluster.node(number).start().await?;
+        cluster.healthy(HEALTHY_MAX).await?;
+        load.all_answer(HEALTHY_MAX).await?;
+        silent.extend(load.silences());
+    }
+    Ok(silent)
+}
+
+fn percentiles(what: &str, mut times: Vec<Duration>) {
+    if times.is_empty() {
+        return;
+    }
+    times.sort_unstable();
+    let ms = |share: f64| times[((times.len() as f64 * share).ceil() as usize).max(1) - 1].as_millis();
+    let (p50, p90, p99, max) = (ms(0.5), ms(0.9), ms(0.99), ms(1.0));
+    println!("{what}: p50 {p50} ms, p90 {p90} ms, p99 {p99} ms, max {max} ms, of {}", times.len());
 }

@@ -136,7 +136,8 @@ fn lead(view: &View<'_>, group: u32) -> Option<Step> {
     let here = view.here.get(&group)?;
     let leads = here.leads.as_ref()?;
     let record = view.map.groups.get(&group)?;
-    if here.members.pending {
+    // A leader that is out leads on for a moment, until the others hear of it: it has no say in who is in.
+    if here.members.pending || !here.members.voters.contains_key(&view.me) {
         return None;
     }
     let led = Group { view, group, members: &here.members, leads, placement: &record.value };
@@ -179,6 +180,8 @@ impl Group<'_> {
         let others: Vec<_> = self.members.voters.keys().filter(|node| !voters.contains(node)).copied().collect();
         let lacking = self.placement.replicas.len().saturating_sub(voters.len());
         voters.extend(others.into_iter().take(lacking));
+        // Who leads never goes by its own change: `vote` lets somebody else lead first.
+        voters.insert(self.view.me);
         self.change_voters(voters)
     }
 

@@ -148,6 +148,11 @@ impl Shard {
     /// Proposes a change and waits until it is committed. It goes on if the caller leaves.
     async fn change(&self, change: ChangeMembers<NodeId, Peer>, keep: bool) -> Result<(), ChangeError> {
         let (raft, wait) = (self.replica.raft.clone(), self.replica.change_wait);
+        // A leader that was removed leads on for a moment; openraft takes no change of members from it.
+        let leads = *self.replica.leadership.borrow();
+        if leads.is_some_and(|epoch| self.members().incarnation(epoch.node).is_none()) {
+            return Err(self.not_leading());
+        }
         let Ok(turn) = self.replica.change.clone().try_acquire_owned() else { return Err(ChangeError::Pending) };
         let changing = self.replica.tasks.spawn(async move {
             let _turn = turn;

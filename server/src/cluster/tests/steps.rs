@@ -98,6 +98,35 @@ fn a_stale_leader_hands_its_group_to_a_fresh_voter_and_confirms_nothing_first() 
     assert_eq!(sight.step(), transfer(3));
 }
 
+fn nodes(nodes: &[u64]) -> Vec<NodeId> {
+    nodes.iter().copied().map(NodeId::from).collect()
+}
+
+#[test]
+fn a_leader_that_ends_a_change_of_voters_stays_one_until_somebody_else_leads() {
+    let mut sight = Sight::new(2);
+    let placed = BTreeMap::from([(NodeId::from(2), 1), (NodeId::from(3), 1)]);
+    sight.map.groups.get_mut(&GROUP).unwrap().value = Placement::new(replicas(&placed), NodeId::from(2));
+    sight.here.get_mut(&GROUP).unwrap().members.joint = true;
+    let Some(Step::ChangeVoters { voters, .. }) = sight.step() else { panic!("{:?}", sight.step()) };
+    assert_eq!(Vec::from_iter(voters), nodes(&[1, 2, 3]));
+    sight.here.get_mut(&GROUP).unwrap().members.joint = false;
+    assert_eq!(sight.step(), transfer(2));
+}
+
+#[test]
+fn a_leader_that_is_out_changes_nothing() {
+    for joint in [false, true] {
+        let mut sight = Sight::new(1);
+        let members = &mut sight.here.get_mut(&GROUP).unwrap().members;
+        members.voters.remove(&NodeId::from(1));
+        members.joint = joint;
+        assert_eq!(sight.step(), None);
+        sight.leads().confirmed = None;
+        assert_eq!(sight.step(), None);
+    }
+}
+
 #[test]
 fn a_stale_leader_keeps_its_group_while_nobody_has_been_fresh_for_long_enough() {
     let mut sight = Sight::new(1);

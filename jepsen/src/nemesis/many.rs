@@ -101,6 +101,10 @@ impl Nodes {
                 }
                 let turn = turns.pop().context("nothing is only waited for")?;
                 incident = self.fault(turn, writer, &mut rng).await?;
+                if incident.is_some() {
+                    // What a node says as it dies tells more than what is missing without it.
+                    incident = self.died()?.or(incident);
+                }
             }
             if let Some((name, why)) = incident {
                 writer.nemesis(name, json!({"status": "observed", "why": why}));

@@ -13,8 +13,8 @@ static CLUSTERS: Semaphore = Semaphore::const_new(1);
 const WARM_CALLS: u64 = 50;
 /// As the last resort: a counter that is silent for so long is lost.
 pub const ANSWER_MAX: Duration = Duration::from_secs(120);
-/// All groups are healthy so soon after everything was healed. It takes half a second as a rule, and two when many groups
-/// moved, on a machine whose processors are several times overbooked.
+/// All groups are healthy so soon after everything was healed. It takes half a second as a rule, and four on a machine
+/// with ten times more to do than it has processors.
 const HEALED_MAX: Duration = Duration::from_secs(10);
 /// Counters, spread over all groups by their names.
 pub const COUNTERS: usize = 12;

@@ -4,6 +4,7 @@
 //! at any time what the tree was at some flush. lsm-tree keeps no log: what was not written out before a crash is made
 //! good from ours. Nothing here is the only copy of anything; what does not open is removed and made anew.
 
+use std::collections::HashSet;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::{fs, io};
 
 use lsm_tree::compaction::Leveled;
-use lsm_tree::{AbstractTree, AnyTree, Cache, DescriptorTable, Guard, SeqNo, SequenceNumberCounter};
+use lsm_tree::{AbstractTree, AnyTree, Cache, DescriptorTable, Guard, SeqNo, SequenceNumberCounter, Table, TableId};
 
 use super::Error;
 
@@ -182,12 +183,18 @@ impl Tree {
         let first = self.tree.next_table_id();
         let flushed = self.try_flush();
         if flushed.is_err() {
-            // lsm-tree leaves what it began until the tree is opened again, and perhaps the disk is full of it.
-            for file in first..self.tree.next_table_id() {
-                drop(fs::remove_file(self.path.join(FILES_DIR).join(file.to_string())));
-            }
+            self.remove_unfinished(first);
         }
         flushed.map_err(|e| self.error(e))
+    }
+
+    /// Removes files from a number on that the tree does not consist of. lsm-tree leaves what it began and could not
+    /// finish until the tree is opened again, and perhaps the disk is full of it.
+    fn remove_unfinished(&self, first: TableId) {
+        let used: HashSet<TableId> = self.tree.current_version().iter_tables().map(Table::id).collect();
+        for file in (first..self.tree.next_table_id()).filter(|file| !used.contains(file)) {
+            drop(fs::remove_file(self.path.join(FILES_DIR).join(file.to_string())));
+        }
     }
 
     fn try_flush(&self) -> lsm_tree::Result<()> {

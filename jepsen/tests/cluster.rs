@@ -4,18 +4,14 @@
 //! make networks. Nothing in it is timed: faults come as fast as the cluster answers, and the run goes on until each of
 //! them was seen.
 
+mod judged;
+
 use std::time::Duration;
 
-use lethe_jepsen::{
-    check::{Required, Verdict},
-    nemesis::Nemesis,
-    run::{Config, run},
-    workload::Name,
-};
-use lethe_tests::{can, lethe, try_network};
+use lethe_jepsen::{check::Required, nemesis::Nemesis, run::Config, workload::Name};
+use lethe_tests::{PATIENCE, can, lethe, try_network};
 
-/// Nodes wait longer for each other than by default: they share their CPUs with clients and with other tests.
-const PATIENCE: &str = "heartbeat_ms = 300\nelection_min_ms = 1500\nelection_max_ms = 2500\n";
+use judged::assert_valid;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn registers_of_a_cluster_stay_linearizable_whatever_happens_to_its_nodes_and_links() {
@@ -33,7 +29,7 @@ async fn registers_of_a_cluster_stay_linearizable_whatever_happens_to_its_nodes_
         nemesis,
         nodes,
         groups: 8,
-        settings: Config::RESTLESS.replace("[raft]\n", &format!("[raft]\n{PATIENCE}")),
+        settings: Config::RESTLESS.replace("[raft]\n", PATIENCE),
         time,
         final_reads_max: Duration::from_secs(120),
         workers: 16,
@@ -42,13 +38,5 @@ async fn registers_of_a_cluster_stay_linearizable_whatever_happens_to_its_nodes_
         // How fast the machine is does not matter, only that enough was answered between faults.
         required: Required { ok_per_second: 0.0, ok_share: 0.0, ..Config::required(workload, nemesis, time, nodes) },
     };
-    let judgement = match run(&config).await {
-        Ok(judgement) => judgement,
-        Err(error) => panic!("the harness failed: {error:#}"),
-    };
-    println!("{judgement}");
-    if judgement.verdict != Verdict::Valid {
-        // The evidence must outlive the test.
-        panic!("{:?}\neverything is in {}", judgement.verdict, dir.keep().display());
-    }
+    assert_valid(&config, dir).await;
 }

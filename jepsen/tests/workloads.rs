@@ -2,19 +2,17 @@
 //!
 //! They need the `lethe` binary beside the tests, which `cargo test --workspace` or `cargo build` makes.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+mod judged;
 
-use lethe_jepsen::{
-    check::{Required, Verdict},
-    nemesis::Nemesis,
-    run::{Config, run},
-    workload::Name,
-};
+use std::{collections::BTreeMap, time::Duration};
+
+use lethe_jepsen::{check::Required, nemesis::Nemesis, run::Config, workload::Name};
+
+use lethe_tests::lethe;
+
+use judged::assert_valid;
 
 async fn assert_valid_under_kills(workload: Name) {
-    let test = std::env::current_exe().expect("a test knows where it is");
-    let server = test.parent().and_then(Path::parent).expect("target/debug/deps/").join("lethe");
-    assert!(server.exists(), "there is no {}: run `cargo build` first", server.display());
     let dir = tempfile::tempdir().unwrap();
     let (nemesis, time, seed) = (Nemesis::Kill, Duration::from_secs(20), rand::random());
     println!("seed {seed}");
@@ -26,7 +24,7 @@ async fn assert_valid_under_kills(workload: Name) {
         ..Config::required(workload, nemesis, time, 1)
     };
     let config = Config {
-        server,
+        server: lethe(),
         out: dir.path().join("run"),
         workload,
         nemesis,
@@ -41,15 +39,7 @@ async fn assert_valid_under_kills(workload: Name) {
         seed,
         required,
     };
-    let judgement = match run(&config).await {
-        Ok(judgement) => judgement,
-        Err(error) => panic!("the harness failed: {error:#}"),
-    };
-    println!("{judgement}");
-    if judgement.verdict != Verdict::Valid {
-        // The evidence must outlive the test.
-        panic!("{:?}\neverything is in {}", judgement.verdict, dir.keep().display());
-    }
+    assert_valid(&config, dir).await;
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ mod server;
 mod space;
 
 pub use clock::{Clock, now_ms, try_clock};
-pub use cluster::{Cluster, HEALTHY_MAX, Node, Setup, leaders};
+pub use cluster::{Cluster, HEALTHY_MAX, Node, PATIENCE, Setup, leaders};
 pub use disk::{Disk, try_cut, try_slow};
 pub use http::{Reply, get, open, send};
 pub use load::{Ledger, Load, counters, deploy_counters};

@@ -52,8 +52,9 @@ pub struct Setup {
     pub dir: Option<PathBuf>,
 }
 
-/// Settings of nodes that wait longer for each other than by default: they share their CPUs with other tests.
-const PATIENCE: &str = "[raft]\nheartbeat_ms = 300\nelection_min_ms = 1500\nelection_max_ms = 2500\n";
+/// Settings of nodes that wait longer for each other than by default: they share their CPUs with other tests. What is
+/// added behind them is of `[raft]`.
+pub const PATIENCE: &str = "[raft]\nheartbeat_ms = 300\nelection_min_ms = 1500\nelection_max_ms = 2500\n";
 
 impl Setup {
     /// The default, for machines that do many things at once. What is added to the settings is of `[raft]`.

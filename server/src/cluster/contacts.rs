@@ -38,8 +38,7 @@ impl Contacts {
         let present: BTreeSet<NodeId> = map.present().filter(|node| *node != me).collect();
         self.nodes.retain(|node, _| present.contains(node));
         for node in present {
-            let new = || Contact::new(now);
-            self.nodes.entry(node).or_insert_with(new);
+            self.nodes.entry(node).or_insert_with(|| Contact::new(now));
         }
     }
 

@@ -108,12 +108,10 @@ impl Shards {
             tasks: TaskTracker::new(),
         });
         hosted.open_all().await?;
-        let (caring, writing) = (hosted.clone(), hosted.clone());
+        let caring = upkeep::run(hosted.clone(), hosted.stop.subscribe());
+        let writing = flush::run(hosted.clone(), hosted.stop.subscribe());
         let upkeep = tokio::spawn(async move {
-            tokio::join!(
-                upkeep::run(caring.clone(), caring.stop.subscribe()),
-                flush::run(writing.clone(), writing.stop.subscribe())
-            );
+            tokio::join!(caring, writing);
         });
         Ok(Self { hosted, upkeep })
     }

@@ -1,9 +1,9 @@
 //! `Group`: the applied state of one shard on this node.
 //!
 //! One tree per group. Reads see whole batches only; `Txn` writes, one commit at a time, into memory; `flush` writes out
-//! what was committed, with the position up to which it is applied. A group can be replaced as a
-//! whole by a snapshot: it is loaded into a fresh tree, checked, and then swapped in, so half of one is never seen.
-//! All methods block and belong on a blocking thread.
+//! what was committed, with the position up to which it is applied. A group can be replaced as a whole by a snapshot: it
+//! is loaded into a fresh tree, checked, and then swapped in, so half of one is never seen. Methods may read files and
+//! belong on a blocking thread, but for a small commit while the group is not crowded.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -228,15 +228,14 @@ impl Group {
 
     /// An actor, and the framed bytes it was read from.
     pub(super) fn stored_life(&self, tree: &Tree, actor: ActorId) -> Result<(Option<Life>, Stored), Error> {
-        let whole = |key: &[u8], framed: &[u8]| self.unframe(key, framed);
         let key = Key::Header(actor).encode();
         if let Some(framed) = tree.get(&key)? {
-            let actor = Actor::decode(&whole(&key, &framed)?).ok_or_else(|| self.damaged("a header"))?;
+            let actor = Actor::decode(&self.unframe(&key, &framed)?).ok_or_else(|| self.damaged("a header"))?;
             return Ok((Some(Life::Live(actor)), Stored { header: Some(framed), tombstone: None }));
         }
         let key = Key::Tombstone(actor).encode();
         let Some(framed) = tree.get(&key)? else { return Ok((None, Stored::default())) };
-        let tombstone = decode_tombstone(&whole(&key, &framed)?).ok_or_else(|| self.damaged("a tombstone"))?;
+        let tombstone = decode_tombstone(&self.unframe(&key, &framed)?).ok_or_else(|| self.damaged("a tombstone"))?;
         Ok((Some(Life::Dead(tombstone)), Stored { header: None, tombstone: Some(framed) }))
     }
 

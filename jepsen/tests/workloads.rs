@@ -7,7 +7,6 @@ mod judged;
 use std::{collections::BTreeMap, time::Duration};
 
 use lethe_jepsen::{check::Required, nemesis::Nemesis, run::Config, workload::Name};
-
 use lethe_tests::lethe;
 
 use judged::assert_valid;

@@ -185,11 +185,9 @@ impl Inner {
 
     /// Waits until the map has this revision.
     async fn sees(&self, revision: u64, deadline: Instant) -> Result<(), String> {
-        let mut maps = self.map.subscribe();
-        let seen = maps.wait_for(|map| map.as_ref().is_some_and(|map| map.revision >= revision));
-        match tokio::time::timeout_at(deadline.into(), seen).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err("this node does not follow the registry".to_owned()),
+        match self.map_at(revision, deadline).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) | Err(_) => Err("this node does not follow the registry".to_owned()),
         }
     }
 

@@ -125,7 +125,7 @@ impl Inner {
     }
 
     /// The map once it has reached a revision; none if it does not until then.
-    async fn map_at(&self, revision: u64, deadline: Instant) -> Result<Option<Arc<Map>>, Error> {
+    pub async fn map_at(&self, revision: u64, deadline: Instant) -> Result<Option<Arc<Map>>, Error> {
         let mut maps = self.map.subscribe();
         let seen = maps.wait_for(|map| map.as_ref().is_some_and(|map| map.revision >= revision));
         match tokio::time::timeout_at(deadline.into(), seen).await {

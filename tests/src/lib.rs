@@ -18,6 +18,7 @@ mod process;
 mod project;
 mod server;
 mod space;
+mod usage;
 
 pub use clock::{Clock, now_ms, try_clock};
 pub use cluster::{Cluster, HEALTHY_MAX, Node, PATIENCE, Setup, leaders};
@@ -30,6 +31,7 @@ pub use process::{Place, Process, state};
 pub use project::Project;
 pub use server::{Options, Server, Signal, lethe, wait_for, wait_up_to};
 pub use space::{Apart, Space, guarded, run};
+pub use usage::{Usage, disk_bytes, disk_bytes_by_entry};
 
 /// Whether this machine can do what a test needs, by trying it. If not, the test says so and shows nothing; where
 /// `LETHE_TESTS_SKIP_NOTHING` is set, it fails.

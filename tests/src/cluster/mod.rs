@@ -155,6 +155,16 @@ impl Cluster {
         self.loopback.as_ref().context("a cluster has a network or loopback addresses")?.address(number)
     }
 
+    /// Writes every node's configuration anew, with other settings. A node that runs goes by them after its next start.
+    pub fn configure(&mut self, settings: &str) -> Result<()> {
+        self.setup.settings = settings.to_owned();
+        for number in 0..self.nodes.len() {
+            let join = self.nodes[..number].iter().map(Node::peer).collect::<Vec<_>>();
+            self.nodes[number].configure(&join, settings)?;
+        }
+        Ok(())
+    }
+
     /// A node by its number, from 0.
     pub fn node(&mut self, number: usize) -> &mut Node {
         &mut self.nodes[number]

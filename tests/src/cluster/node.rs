@@ -133,8 +133,13 @@ impl Node {
 
     /// Waits until the started process says that it is ready.
     pub async fn ready(&mut self) -> Result<()> {
+        self.ready_within(READY_MAX).await
+    }
+
+    /// The same, for a node that has much to read.
+    pub async fn ready_within(&mut self, time_max: Duration) -> Result<()> {
         let name = self.name.clone();
-        let line = self.process()?.line(READY_MAX).await.with_context(|| format!("starting {name}"))?;
+        let line = self.process()?.line(time_max).await.with_context(|| format!("starting {name}"))?;
         let said: serde_json::Value = serde_json::from_str(&line).with_context(|| format!("ready line {line:?}"))?;
         said["node"].as_str().with_context(|| format!("no node in {line}"))?;
         Ok(())

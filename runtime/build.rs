@@ -27,12 +27,27 @@ include!("src/ops/table.in");
 /// Source text by builtin name.
 type Sources = BTreeMap<String, String>;
 
-/// What `src/page_pool.rs` asks of the linker; the crates that link binaries with this one find it as metadata.
-const LINK_ARG: &str = "-Wl,--wrap=_ZN2v88internal10MemoryPool6RemoveEPNS0_7IsolateE";
+/// What `src/page_pool.rs` and `src/mappings/` ask of the linker: V8's functions whose callers are led there.
+const WRAPPED: &[&str] = &[
+    "_ZN2v88internal10MemoryPool6RemoveEPNS0_7IsolateE",
+    "_ZN2v84base2OS8AllocateEPvmmNS1_16MemoryPermissionENSt4__Cr8optionalINS_18SharedMemoryHandleEEE",
+    "_ZN2v84base2OS4FreeEPvm",
+    "_ZN2v84base2OS7ReleaseEPvm",
+    "_ZN2v84base2OS14SetPermissionsEPvmNS1_16MemoryPermissionE",
+    "_ZN2v84base2OS13DecommitPagesEPvm",
+    "_ZN2v84base2OS29CreateAddressSpaceReservationEPvmmNS1_16MemoryPermissionENSt4__Cr8optionalINS_18SharedMemoryHandleEEE",
+    "_ZN2v84base2OS27FreeAddressSpaceReservationENS0_23AddressSpaceReservationE",
+    "_ZN2v84base23AddressSpaceReservation8AllocateEPvmNS0_2OS16MemoryPermissionE",
+    "_ZN2v84base23AddressSpaceReservation4FreeEPvm",
+    "_ZN2v84base23AddressSpaceReservation14SetPermissionsEPvmNS0_2OS16MemoryPermissionE",
+    "_ZN2v84base19MemoryProtectionKey20SetPermissionsAndKeyENS0_13AddressRegionENS_15PagePermissionsEi",
+];
 
 fn main() {
-    println!("cargo::rustc-link-arg={LINK_ARG}");
-    println!("cargo::metadata=LINK_ARG={LINK_ARG}");
+    // The crates that link binaries with this one find the argument as metadata.
+    let link_arg = WRAPPED.iter().fold("-Wl".to_owned(), |arg, name| arg + ",--wrap=" + name);
+    println!("cargo::rustc-link-arg={link_arg}");
+    println!("cargo::metadata=LINK_ARG={link_arg}");
     println!("cargo::rerun-if-changed=js");
     println!("cargo::rerun-if-changed=src/ops/table.in");
     println!("cargo::rerun-if-changed=src/v8_flags.rs");

@@ -9,6 +9,7 @@ use crate::{
     error::InvocationError,
     js,
     kill::Kill,
+    mappings,
     memory::{self, Buffers, HeapGuard},
     modules::{self, Modules},
     ops,
@@ -94,6 +95,7 @@ impl Drop for Isolate {
             drop(shared);
             drop(guard);
             if took_much {
+                mappings::give_back();
                 allocator::give_back();
             }
             drop(token);

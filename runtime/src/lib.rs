@@ -27,6 +27,7 @@ mod invocation;
 mod isolate;
 mod js;
 mod kill;
+mod mappings;
 mod memory;
 mod modules;
 mod ops;

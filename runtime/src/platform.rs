@@ -2,7 +2,7 @@
 
 use std::sync::Once;
 
-use crate::{allocator, page_pool, v8_flags};
+use crate::{allocator, mappings, page_pool, v8_flags};
 
 /// Initializes V8. Threads that lock isolates must be created after the first call: where memory protection keys exist,
 /// a thread inherits its right to V8's tables when it is created.
@@ -11,6 +11,7 @@ pub(crate) fn initialize() {
     ONCE.call_once(|| {
         allocator::configure();
         page_pool::link();
+        mappings::link();
         v8_flags::set();
         v8::V8::initialize_platform(v8::new_single_threaded_default_platform(false).make_shared());
         v8::V8::initialize();

@@ -14,8 +14,8 @@ const FLAGS: &[&str] = &[
     // Shared buffers exist only where a callback says so, and there is none: workers have no threads to share memory
     // with, and V8 does not count growable shared buffers as memory of the isolate.
     "--enable-sharedarraybuffer-per-context",
-    // The pages of a dead isolate go back to the kernel. Pages that a living one gave up are `page_pool`'s business: V8's
-    // pool of them cannot be turned off in a build without a sandbox.
+    // The pages of a dead isolate are freed at once, and `mappings` zeroes those it keeps. Pages that a living one gave up
+    // are `page_pool`'s business: V8's pool of them cannot be turned off in a build without a sandbox.
     "--no-large-page-pool",
     "--no-memory-pool-share-memory-on-teardown",
 ];

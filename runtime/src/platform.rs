@@ -13,6 +13,8 @@ pub(crate) fn initialize() {
         page_pool::link();
         mappings::link();
         v8_flags::set();
+        // V8's own way opens and reads /dev/urandom several times for each isolate, a page of it each time.
+        v8::V8::set_entropy_source(|seed| getrandom::fill(seed).is_ok());
         v8::V8::initialize_platform(v8::new_single_threaded_default_platform(false).make_shared());
         v8::V8::initialize();
     });

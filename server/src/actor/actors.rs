@@ -35,6 +35,7 @@ use super::{
     error,
     live::{Live, Refused},
     release::Releases,
+    room::{Made, Room},
 };
 use crate::{
     clock,
@@ -54,8 +55,13 @@ const STARTED_WAIT: Duration = Duration::from_secs(1);
 pub struct Config {
     /// Calls that may be in one actor at a time; one more is refused.
     pub calls_max: usize,
-    /// Live actors of the node; one more is refused.
+    /// Live actors of the node, if the kernel has mappings for so many. For one more an idle one falls asleep.
     pub live_max: usize,
+    /// Resident memory of the process, in percent of what the machine has, from which on an idle actor falls asleep for
+    /// each that wakes up.
+    pub memory_percent_max: u64,
+    /// Live actors that there may be however much memory is used.
+    pub live_min: usize,
     /// An actor that does nothing for this long leaves memory.
     pub idle: Duration,
     /// How long calls in flight may run on when their actor's code was replaced.
@@ -75,6 +81,8 @@ impl Default for Config {
         Self {
             calls_max: 4_096,
             live_max: 20_000,
+            memory_percent_max: 75,
+            live_min: 64,
             idle: Duration::from_secs(10),
             drain: Duration::from_secs(30),
             call_timeout: Duration::from_secs(120),
@@ -114,12 +122,17 @@ pub(super) struct Slots {
     pub by_id: HashMap<ActorId, Slot>,
     /// Groups whose leadership is watched, because actors of theirs live here.
     pub watched: HashSet<u32>,
+    /// Room that was made for starts.
+    pub made: Made,
     serial: u64,
+    /// Starts that are under way.
+    starting: usize,
     stopping: bool,
 }
 
 pub(super) struct Inner {
     pub(super) config: Config,
+    room: Room,
     deps: Deps,
     pub(super) slots: Mutex<Slots>,
     pub(super) releases: Arc<Releases>,
@@ -141,7 +154,8 @@ impl Actors {
         let gone = CancellationToken::new();
         let _ends = gone.clone().drop_guard();
         let (slots, releases, tasks) = (Mutex::default(), Arc::default(), TaskTracker::new());
-        let inner = Arc::new(Inner { config, deps, slots, releases, tasks, gone, _ends });
+        let room = Room::new(&config);
+        let inner = Arc::new(Inner { config, room, deps, slots, releases, tasks, gone, _ends });
         inner.tasks.spawn(sweep(Arc::downgrade(&inner)));
         Self { inner }
     }
@@ -220,6 +234,8 @@ impl Actors {
     fn find(&self, to: &ActorRef) -> Result<Start, Failed> {
         let inner = &self.inner;
         let current = inner.deps.deployments.current().id();
+        // Dropped after the lock.
+        let asleep;
         let mut slots = inner.slots.lock();
         let usable = |slot: &&Slot| match slot.start.peek() {
             Some(Ok(live)) => !live.is_over() && live.version == current,
@@ -233,9 +249,12 @@ impl Actors {
         if slots.stopping {
             return Err(error::unavailable("the node is stopping", Outcome::NotDone).into());
         }
-        if known.is_none() && slots.by_id.len() >= inner.config.live_max {
-            let message = format!("{} actors are live on this node, which is its limit", inner.config.live_max);
-            return Err(error::overloaded(message).into());
+        if known.is_none() {
+            let short = inner.room.is_short(slots.starting);
+            asleep = inner.room.make(&mut slots, short)?;
+            if !asleep.is_empty() {
+                tracing::debug!(actors = asleep.len(), "idle actors fall asleep early, to make room");
+            }
         }
         let to = to.clone();
         Ok(self.replace(&mut slots, to.id, |inner, old| async move { restart(&inner, old, to).await }))
@@ -247,6 +266,7 @@ impl Actors {
         F: Future<Output = Result<Arc<Live>, Failed>> + Send + 'static,
     {
         slots.serial += 1;
+        slots.starting += 1;
         let serial = slots.serial;
         let old = slots.by_id.remove(&id).map(|slot| slot.start);
         let work = begin(self.inner.clone(), old);
@@ -269,6 +289,7 @@ impl Inner {
     ) -> Result<Arc<Live>, Failed> {
         let result = result.and_then(|live| self.admit(live));
         let mut slots = self.slots.lock();
+        slots.starting = slots.starting.saturating_sub(1);
         let in_place = slots.by_id.get(&id).is_some_and(|slot| slot.serial == serial);
         if in_place && result.is_err() {
             slots.by_id.remove(&id);

@@ -104,11 +104,20 @@ impl Live {
     /// Takes no more calls if it has been doing nothing for `idle`; says whether it closed.
     pub fn close_if_idle(&self, idle: Duration) -> bool {
         let mut activity = self.activity.lock();
-        let quiet = activity.active.is_empty() && activity.idle_since.elapsed() >= idle;
-        if quiet && self.instance.is_idle() && self.storage.is_settled() {
+        if self.is_quiet(&activity) && activity.idle_since.elapsed() >= idle {
             activity.closed = true;
         }
         activity.closed
+    }
+
+    /// Since when it has been doing nothing; none if it does something, or takes no more calls anyway.
+    pub fn quiet_since(&self) -> Option<Instant> {
+        let activity = self.activity.lock();
+        (!activity.closed && self.is_quiet(&activity)).then_some(activity.idle_since)
+    }
+
+    fn is_quiet(&self, activity: &Activity) -> bool {
+        activity.active.is_empty() && self.instance.is_idle() && self.storage.is_settled()
     }
 
     /// Whether calls can no longer enter, for whatever reason.

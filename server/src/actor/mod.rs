@@ -14,6 +14,7 @@ pub(crate) mod outside;
 mod output_gate;
 mod place;
 mod release;
+mod room;
 mod storage;
 mod watch;
 

@@ -2,6 +2,7 @@
 
 mod release;
 mod rig;
+mod room;
 
 use std::time::{Duration, Instant};
 

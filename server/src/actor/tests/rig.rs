@@ -156,6 +156,23 @@ impl Rig {
         Ok(self.actors.destroy(self.actor(name), DestroyReason::Caller).await?)
     }
 
+    /// How many actors are awake.
+    pub fn live(&self) -> usize {
+        self.actors.inner.live().len()
+    }
+
+    /// Since when an actor that is awake has had nothing to do.
+    pub fn quiet_since(&self, name: &str) -> Option<Instant> {
+        let id = self.id(name);
+        self.actors.inner.live().into_iter().find(|(live, ..)| *live == id)?.2.quiet_since()
+    }
+
+    /// Whether a call is in an actor that is awake.
+    pub fn is_busy(&self, name: &str) -> bool {
+        let id = self.id(name);
+        self.actors.inner.live().into_iter().any(|(known, _, live)| known == id && live.oldest_call().is_some())
+    }
+
     /// Waits until the actors called `mark(text)` this often.
     pub async fn until_marked(&self, text: &str, times: u64) {
         let deadline = Instant::now() + Duration::from_secs(20);

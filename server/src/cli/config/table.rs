@@ -275,9 +275,20 @@ const STORAGE: &[Key] = &[
 ];
 
 const ACTORS: &[Key] = &[
-    number("actors", "live_max", (1, MANY), "Actors awake at once; one more is refused.", |s| {
-        Slot::Usize(&mut s.actors.live_max)
-    }),
+    number(
+        "actors",
+        "live_max",
+        (1, MANY),
+        "Actors awake at once; for one more the one idle for longest sleeps.",
+        |s| Slot::Usize(&mut s.actors.live_max),
+    ),
+    number(
+        "actors",
+        "memory_percent_max",
+        (1, 100),
+        "With more of the memory in use, each that wakes needs one to sleep.",
+        |s| Slot::U64(&mut s.actors.memory_percent_max),
+    ),
     number("actors", "calls_max", (1, MANY), "Calls in one actor at once; one more is refused.", |s| {
         Slot::Usize(&mut s.actors.calls_max)
     }),

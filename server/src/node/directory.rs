@@ -1,12 +1,17 @@
 //! Which actors there are in the groups that this node leads: headers and tombstones from the shards, and who is awake.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use futures::future::BoxFuture;
+use futures::{
+    StreamExt,
+    future::{BoxFuture, try_join_all},
+    stream,
+};
 use lethe_proto::ActorId;
 use lethe_runtime::host::{CallError, IdSource, Outcome};
 use uuid::Uuid;
 
+use super::first::{Wanted, first};
 use crate::{
     actor::{self, ActorRef, Actors, Failed, Homes},
     deploy::{Deployments, Namespace},
@@ -15,8 +20,8 @@ use crate::{
     store::HeaderOrTombstone,
 };
 
-/// Records read at a time while looking for those of one namespace.
-const PAGE: usize = 1_000;
+/// Names of actors that are opened at the same time.
+const NAMES_MAX: usize = 16;
 
 /// The node's directory.
 #[derive(Clone)]
@@ -32,47 +37,64 @@ impl NodeDirectory {
         Self { deployments, shards, actors, homes }
     }
 
-    /// What is to be told of `found`, if it belongs to the namespace.
-    async fn info(&self, namespace: &str, found: HeaderOrTombstone) -> Option<ActorInfo> {
+    /// Whether `found` is told of to those who ask for a namespace.
+    fn belongs(&self, namespace: &str, found: &HeaderOrTombstone) -> bool {
         match found {
-            HeaderOrTombstone::Header(header) if header.namespace == namespace => {
+            HeaderOrTombstone::Header(header) => header.namespace == namespace,
+            HeaderOrTombstone::Tombstone(tombstone) => {
+                let id = IdSource::Hex(tombstone.actor.to_string());
+                self.deployments.current().actor_id(namespace, &id).is_ok()
+            }
+        }
+    }
+
+    /// What is to be told of `found`, which belongs to the namespace.
+    async fn info(&self, namespace: &str, found: HeaderOrTombstone) -> ActorInfo {
+        match found {
+            HeaderOrTombstone::Header(header) => {
                 let awake = self.actors.is_live(header.actor);
-                Some(ActorInfo {
+                ActorInfo {
                     id: header.actor,
                     namespace: namespace.to_owned(),
                     name: self.actors.name_of(&header).await,
                     state: if awake { ActorState::Awake } else { ActorState::Asleep },
                     incarnation: header.incarnation,
                     created_at_ms: header.created_at_ms,
-                })
+                }
             }
-            HeaderOrTombstone::Header(_) => None,
-            HeaderOrTombstone::Tombstone(tombstone) => {
-                let id = IdSource::Hex(tombstone.actor.to_string());
-                self.deployments.current().actor_id(namespace, &id).ok()?;
-                Some(ActorInfo {
-                    id: tombstone.actor,
-                    namespace: namespace.to_owned(),
-                    name: None,
-                    state: ActorState::Destroyed { at_ms: tombstone.destroyed_at_ms },
-                    incarnation: tombstone.incarnation.unwrap_or(Uuid::nil()),
-                    created_at_ms: 0,
-                })
-            }
+            HeaderOrTombstone::Tombstone(tombstone) => ActorInfo {
+                id: tombstone.actor,
+                namespace: namespace.to_owned(),
+                name: None,
+                state: ActorState::Destroyed { at_ms: tombstone.destroyed_at_ms },
+                incarnation: tombstone.incarnation.unwrap_or(Uuid::nil()),
+                created_at_ms: 0,
+            },
         }
     }
 
-    /// The actors of the groups that are asked for; this node must lead them all.
+    /// The actors of the groups that are asked for; this node must lead them all. Names are opened of those that are
+    /// given, and of no others.
     async fn list(&self, what: Listing) -> Result<Vec<ActorInfo>, Failed> {
-        let mut found = Vec::new();
-        for group in what.groups {
-            let shard = self.shards.group(group).ok_or(Failed::NotLeader { leader: None })?;
-            newest(&shard).await?;
-            found.extend(self.list_shard(&shard, &what.namespace.name, what.after, what.limit).await?);
+        let mut shards = BTreeMap::new();
+        for group in &what.groups {
+            let shard = self.shards.group(*group).ok_or(Failed::NotLeader { leader: None })?;
+            shards.insert(*group, shard);
         }
-        found.sort_by_key(|info: &ActorInfo| info.id);
-        found.truncate(what.limit);
-        Ok(found)
+        try_join_all(shards.values().map(newest)).await?;
+        let groups: Vec<u32> = shards.keys().copied().collect();
+        let wanted = Wanted { after: what.after, limit: what.limit };
+        let namespace = what.namespace.name.as_str();
+        let read = |group: u32, after: Option<ActorId>, limit: usize| {
+            let shard = shards.get(&group).cloned();
+            async move {
+                let shard = shard.ok_or(Failed::NotLeader { leader: None })?;
+                shard.actors(after, limit).await.map_err(|reason| Failed::from(unreadable(&reason)))
+            }
+        };
+        let found = first(&groups, wanted, |found| self.belongs(namespace, found), read).await?;
+        let infos = stream::iter(found.into_iter().map(|found| self.info(namespace, found)));
+        Ok(infos.buffered(NAMES_MAX).collect().await)
     }
 
     async fn show(&self, actor: ActorRef) -> Result<Option<ActorInfo>, Failed> {
@@ -81,28 +103,9 @@ impl NodeDirectory {
         let shard = home.here.ok_or(Failed::NotLeader { leader: home.leader })?;
         newest(&shard).await?;
         match shard.header(actor.id).await.map_err(|reason| unreadable(&reason))? {
-            Some(found) => Ok(self.info(&actor.namespace, found).await),
-            None => Ok(None),
+            Some(found) if self.belongs(&actor.namespace, &found) => Ok(Some(self.info(&actor.namespace, found).await)),
+            Some(_) | None => Ok(None),
         }
-    }
-
-    async fn list_shard(
-        &self,
-        shard: &Shard,
-        namespace: &str,
-        mut after: Option<ActorId>,
-        limit: usize,
-    ) -> Result<Vec<ActorInfo>, CallError> {
-        let mut found = Vec::new();
-        while found.len() < limit {
-            let page = shard.actors(after, PAGE).await.map_err(|reason| unreadable(&reason))?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.actor());
-            for entry in page {
-                found.extend(self.info(namespace, entry).await);
-            }
-        }
-        Ok(found)
     }
 }
 

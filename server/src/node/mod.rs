@@ -8,6 +8,7 @@ mod directory;
 mod durable;
 mod everywhere;
 mod files;
+mod first;
 mod form;
 mod guard;
 mod join_file;

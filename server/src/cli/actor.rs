@@ -295,6 +295,7 @@ fn as_json(info: &ActorInfo) -> Value {
         "incarnation": info.incarnation,
         "created_at_ms": created_at_ms(info),
         "destroyed_at_ms": info.destroyed_at_ms,
+        "group": info.group,
     })
 }
 
@@ -306,6 +307,7 @@ fn write_lines(out: &mut impl Write, info: &ActorInfo) -> std::io::Result<()> {
     }
     writeln!(out, "state        {}", state(info))?;
     writeln!(out, "incarnation  {}", info.incarnation)?;
+    writeln!(out, "group        {}", info.group)?;
     if let Some(at_ms) = created_at_ms(info) {
         writeln!(out, "created      {}", iso_time(at_ms))?;
     }

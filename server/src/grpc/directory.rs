@@ -51,6 +51,8 @@ pub struct ActorInfo {
     pub incarnation: Uuid,
     /// Milliseconds since 1970; 0 if it is not known any more.
     pub created_at_ms: u64,
+    /// Its Raft group; 0 if it is not known.
+    pub group: u32,
 }
 
 /// What an actor is doing.
@@ -82,6 +84,7 @@ impl From<ActorInfo> for v1::ActorInfo {
             incarnation: info.incarnation.to_string(),
             created_at_ms: info.created_at_ms,
             destroyed_at_ms,
+            group: info.group,
         }
     }
 }
@@ -101,6 +104,7 @@ pub(super) fn from_wire(info: v1::ActorInfo) -> Option<ActorInfo> {
         state,
         incarnation: Uuid::try_parse(&info.incarnation).ok()?,
         created_at_ms: info.created_at_ms,
+        group: info.group,
     })
 }
 
@@ -118,6 +122,7 @@ mod tests {
                 state,
                 incarnation: Uuid::from_u128(5),
                 created_at_ms: 6,
+                group: 8,
             };
             assert_eq!(from_wire(info.clone().into()), Some(info));
         }

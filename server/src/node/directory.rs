@@ -50,6 +50,7 @@ impl NodeDirectory {
 
     /// What is to be told of `found`, which belongs to the namespace.
     async fn info(&self, namespace: &str, found: HeaderOrTombstone) -> ActorInfo {
+        let group = self.homes.home(found.actor()).map_or(0, |home| home.group);
         match found {
             HeaderOrTombstone::Header(header) => {
                 let awake = self.actors.is_live(header.actor);
@@ -60,6 +61,7 @@ impl NodeDirectory {
                     state: if awake { ActorState::Awake } else { ActorState::Asleep },
                     incarnation: header.incarnation,
                     created_at_ms: header.created_at_ms,
+                    group,
                 }
             }
             HeaderOrTombstone::Tombstone(tombstone) => ActorInfo {
@@ -69,6 +71,7 @@ impl NodeDirectory {
                 state: ActorState::Destroyed { at_ms: tombstone.destroyed_at_ms },
                 incarnation: tombstone.incarnation.unwrap_or(Uuid::nil()),
                 created_at_ms: 0,
+                group,
             },
         }
     }

@@ -135,7 +135,7 @@ async fn show_tells_what_is_known_of_an_actor() {
     let server = serve().await;
     let info = server.client().await.actor("chat/Room", Id::name("lobby")).show().await.unwrap();
     assert_eq!(info.state(), ActorState::Destroyed);
-    assert_eq!((info.created_at_ms, info.destroyed_at_ms), (1, Some(2)));
+    assert_eq!((info.created_at_ms, info.destroyed_at_ms, info.group), (1, Some(2), 3));
     assert_eq!(info.id, ids().from_name("lobby").unwrap().to_string());
 }
 

@@ -219,5 +219,6 @@ pub fn info(id: ActorId, namespace: &str) -> ActorInfo {
         state: ActorState::Destroyed { at_ms: 2 },
         incarnation: Uuid::nil(),
         created_at_ms: 1,
+        group: 3,
     }
 }

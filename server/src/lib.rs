@@ -16,3 +16,5 @@ pub mod peer;
 pub mod store;
 pub mod clock;
 mod journal;
+#[cfg(feature = "liar")]
+pub mod lies;

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Rooms of the server, from the top. A room uses only rooms of later lines; rooms of one line do not know each other.
-const ROOMS: [&[&str]; 13] = [
+const ROOMS: [&[&str]; 14] = [
     &["worker"],
     &["gateway", "grpc"],
     &["routing"],
@@ -20,6 +20,7 @@ const ROOMS: [&[&str]; 13] = [
     &["store"],
     &["journal"],
     &["clock"],
+    &["lies"],
 ];
 
 /// What stands above all rooms and may be used by none of them.

@@ -68,6 +68,10 @@ impl OutputGate {
 
     /// Waits until everything locked before `mark` is released.
     pub async fn wait(&self, mark: Mark) -> Result<(), CallError> {
+        #[cfg(feature = "liar")]
+        if crate::lies::is_told(crate::lies::Lie::ReleaseBeforeCommit) {
+            return self.broken().map_or(Ok(()), Err);
+        }
         let mut progress = self.progress.subscribe();
         let reached = progress.wait_for(|p| p.broken.is_some() || p.released >= mark.0).await;
         let reached = reached.expect("the sender lives in self");

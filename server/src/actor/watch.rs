@@ -49,6 +49,10 @@ impl Inner {
 
     /// Ends the instances of a group that are not of this epoch.
     fn end_deposed(&self, group: u32, epoch: Option<Epoch>) {
+        #[cfg(feature = "liar")]
+        if crate::lies::is_told(crate::lies::Lie::KeepOldLeader) {
+            return;
+        }
         for (id, serial, live) in self.live_of(group) {
             if Some(live.proof.epoch) != epoch {
                 live.end(error::unavailable("this node no longer leads the actor's group", Outcome::Unknown));

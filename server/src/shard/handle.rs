@@ -85,6 +85,10 @@ impl Shard {
     /// Confirms that this node still leads the shard, and that everything acknowledged before the call is applied here.
     pub async fn read_index(&self) -> Result<Epoch, ReadError> {
         let replica = &*self.replica;
+        #[cfg(feature = "liar")]
+        if crate::lies::is_told(crate::lies::Lie::SkipReadIndex) {
+            return (*replica.leadership.borrow()).ok_or(ReadError::NotLeader { leader: None });
+        }
         let Ok(_turn) = replica.reads.try_acquire() else { return Err(ReadError::Overloaded) };
         let stopped = |error: openraft::error::Fatal<_>| ReadError::Stopped(error.to_string());
         let confirm = replica.raft.get_read_linearizer(ReadPolicy::ReadIndex);

@@ -5,6 +5,7 @@
 //! too little happened or a checker ran out of time, is unknown and never valid.
 #![warn(missing_docs)]
 
+pub mod aim;
 pub mod check;
 pub mod cluster;
 pub mod door;

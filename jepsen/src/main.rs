@@ -135,6 +135,7 @@ fn start(args: &RunArgs) -> anyhow::Result<Judgement> {
         workers: args.workers.into(),
         rate: args.rate.into(),
         seed,
+        until_caught: false,
         required: Config::required(args.workload, args.nemesis, time, nodes),
     };
     eprintln!("seed {seed}, {} s, everything goes to {}", args.time, config.out.display());

@@ -15,20 +15,23 @@ use serde_json::json;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
+    aim::{Sights, TEAM},
     check::{Required, Verdict},
     cluster::{Addresses, DATA_DIR, Server, write_project},
-    door::Door,
+    door::{Door, namespace},
     history::Writer,
-    nemesis::{Nemesis, Nodes, Plan, Victim},
+    nemesis::{Hunt, Nemesis, Nodes, Plan, Victim},
     verdict::{HISTORY_FILE, Judgement, RUN_FILE, judge_dir},
     workload::{
         BankWorkload, Clients, CounterWorkload, ListWorkload, Name, RegisterWorkload, Rhythm, SetWorkload, Workload,
-        final_reads, work,
+        final_reads, witness, work,
     },
 };
 
 /// Name of the image of a disk whose power can be cut.
 const IMAGE_FILE: &str = "disk.img";
+/// Clients that do nothing but read what is aimed at.
+const WITNESSES: usize = 4;
 
 /// What to do.
 #[derive(Clone, Debug, Serialize)]
@@ -57,6 +60,8 @@ pub struct Config {
     pub rate: f64,
     /// Same seed, same calls and same faults; how they meet is up to the machine.
     pub seed: u64,
+    /// The run is over as soon as its history is a violation: it is judged after every fault.
+    pub until_caught: bool,
     /// What the run must have done to count.
     pub required: Required,
 }
@@ -129,14 +134,21 @@ impl Subject {
     }
 
     /// Breaks it until the time is over. `false` after an incident.
-    async fn torment(&mut self, config: &Config, writer: &Writer) -> anyhow::Result<bool> {
-        let (nemesis, time, seed) = (config.nemesis, config.time, config.seed);
+    async fn torment<W: Workload>(&mut self, config: &Config, clients: &Clients<W>) -> anyhow::Result<bool> {
+        let writer = &clients.writer;
+        let (namespace, teams) = (namespace(W::CLASS), config.workers.div_ceil(TEAM));
+        let hunt = Hunt { sights: &clients.sights, actors: clients, namespace, teams };
+        let plan = Plan {
+            nemesis: config.nemesis,
+            time: config.time,
+            least: &config.required.faults,
+            seed: config.seed,
+            hunt: &hunt,
+            until_caught: config.until_caught.then_some(config.workload),
+        };
         match self {
-            Self::One(victim) => victim.torment(nemesis, writer, time, seed).await,
-            Self::Many(nodes) => {
-                let plan = Plan { nemesis, time, least: &config.required.faults, seed };
-                nodes.torment(&plan, writer).await
-            }
+            Self::One(victim) => victim.torment(&plan, writer).await,
+            Self::Many(nodes) => nodes.torment(&plan, writer).await,
         }
     }
 
@@ -222,7 +234,8 @@ pub async fn run(config: &Config) -> anyhow::Result<Judgement> {
 async fn record<W: Workload>(config: &Config, project: &std::path::Path) -> anyhow::Result<Option<PathBuf>> {
     let writer = Writer::create(Some(&config.out.join(HISTORY_FILE)))?;
     let (mut subject, addresses) = Subject::start(config, project).await?;
-    let clients = Arc::new(Clients { writer, workload: W::default(), addresses, stopped: AtomicBool::new(false) });
+    let (sights, stopped) = (Sights::default(), AtomicBool::new(false));
+    let clients = Arc::new(Clients { writer, workload: W::default(), addresses, sights, stopped });
     let pace = Duration::from_secs_f64(config.workers as f64 / config.rate);
     let rhythm = Rhythm { begin: Instant::now(), pace };
     let mut workers = JoinSet::new();
@@ -230,7 +243,11 @@ async fn record<W: Workload>(config: &Config, project: &std::path::Path) -> anyh
         let (clients, seed) = (Arc::clone(&clients), config.seed);
         workers.spawn(async move { work(&clients, number, rhythm, seed).await });
     }
-    let alive = subject.torment(config, &clients.writer).await?;
+    for number in 0..if config.nemesis.aims() { WITNESSES } else { 0 } {
+        let clients = Arc::clone(&clients);
+        workers.spawn(async move { witness(&clients, number).await });
+    }
+    let alive = subject.torment(config, &clients).await?;
     clients.stopped.store(true, Ordering::Relaxed);
     while let Some(worker) = workers.join_next().await {
         worker.context("a worker panicked")?;

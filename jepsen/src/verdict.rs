@@ -70,16 +70,26 @@ impl fmt::Display for Judgement {
     }
 }
 
-/// Judges the history of a workload. Fails if it is malformed: then nothing can be said about it.
-pub fn judge(history: &[Op], workload: Name, required: &Required) -> anyhow::Result<Judgement> {
-    validate(history)?;
-    let linearizable = match workload {
+fn of_workload(history: &[Op], workload: Name) -> anyhow::Result<Report> {
+    Ok(match workload {
         Name::Register => linearizable::<Register>(history, Effort::default())?,
         Name::Bank => linearizable::<Bank>(history, Effort::default())?,
         Name::Counter => linearizable::<Counter>(history, Effort::default())?,
         Name::Set => linearizable::<Set>(history, Effort::default())?,
         Name::List => lists(history)?,
-    };
+    })
+}
+
+/// Whether the history of a run that still goes on is a violation already, however it will end.
+pub fn is_violation(history: &[Op], workload: Name) -> anyhow::Result<bool> {
+    let verdict = incidents(history).and(unexpected(history)).and(of_workload(history, workload)?.verdict);
+    Ok(matches!(verdict, Verdict::Violation(_)))
+}
+
+/// Judges the history of a workload. Fails if it is malformed: then nothing can be said about it.
+pub fn judge(history: &[Op], workload: Name, required: &Required) -> anyhow::Result<Judgement> {
+    validate(history)?;
+    let linearizable = of_workload(history, workload)?;
     let coverage = measure(history);
     let verdict = incidents(history)
         .and(unexpected(history))

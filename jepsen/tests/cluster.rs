@@ -35,6 +35,7 @@ async fn registers_of_a_cluster_stay_linearizable_whatever_happens_to_its_nodes_
         workers: 16,
         rate: 400.0,
         seed,
+        until_caught: false,
         // How fast the machine is does not matter, only that enough was answered between faults.
         required: Required { ok_per_second: 0.0, ok_share: 0.0, ..Config::required(workload, nemesis, time, nodes) },
     };

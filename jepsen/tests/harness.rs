@@ -44,6 +44,7 @@ async fn judgement_of(name: &str, nemesis: Nemesis) -> (tempfile::TempDir, Judge
         workers: 12,
         rate: 1_000.0,
         seed: 7,
+        until_caught: false,
         required: Config::required(Name::Register, nemesis, time, 1),
     };
     let judgement = run(&config).await.unwrap_or_else(|error| panic!("{name}: {error:#}"));

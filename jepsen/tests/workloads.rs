@@ -36,6 +36,7 @@ async fn assert_valid_under_kills(workload: Name) {
         workers: 12,
         rate: 12_000.0,
         seed,
+        until_caught: false,
         required,
     };
     assert_valid(&config, dir).await;

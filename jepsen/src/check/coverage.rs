@@ -91,6 +91,19 @@ fn is_change(f: &str) -> bool {
     matches!(f, "write" | "cas" | "add" | "append" | "insert" | "remove" | "transfer" | "destroy")
 }
 
+/// Whether a call that was answered like this surely changed its actor.
+pub fn has_changed(f: &str, answer: &serde_json::Value) -> bool {
+    match f {
+        // [expected, new] when it swapped, [expected, new, found] when it did not.
+        "cas" => answer.as_array().is_some_and(|parts| parts.len() == 2),
+        "write" | "add" | "append" | "insert" => answer.is_number(),
+        // Null when it was refused.
+        "transfer" => answer.is_array(),
+        "remove" => answer.get(1).and_then(serde_json::Value::as_bool).unwrap_or(false),
+        _ => false,
+    }
+}
+
 /// Measures a valid history.
 pub fn measure(history: &[Op]) -> Coverage {
     let mut coverage = Coverage { ok_between_faults: vec![0], ..Coverage::default() };
@@ -294,6 +307,26 @@ mod tests {
         for (required, expected) in cases {
             let Verdict::Unknown(why) = required.check(&coverage) else { panic!("{expected}: passed") };
             assert!(why.contains(expected) && !why.contains('\n'), "{why}");
+        }
+    }
+
+    #[test]
+    fn only_answers_that_changed_the_actor_count_as_changes() {
+        let cases = [
+            ("write", json!(1), true),
+            ("write", json!("destroyed"), false),
+            ("cas", json!([1, 2]), true),
+            ("cas", json!([1, 2, 3]), false),
+            ("append", json!(4), true),
+            ("add", json!(4), true),
+            ("transfer", json!([95, 105]), true),
+            ("transfer", json!(null), false),
+            ("remove", json!([4, true]), true),
+            ("remove", json!([4, false]), false),
+            ("read", json!(4), false),
+        ];
+        for (f, answer, changed) in cases {
+            assert_eq!(has_changed(f, &answer), changed, "{f} {answer}");
         }
     }
 

@@ -8,7 +8,7 @@ mod order;
 mod wgl;
 
 pub use counterexample::{Counterexample, shrink};
-pub use coverage::{Coverage, Required, measure};
+pub use coverage::{Coverage, Required, has_changed, measure};
 pub use linearizable::{Report, linearizable};
 pub use order::{explain, lists};
 pub use wgl::{Effort, Search, search};

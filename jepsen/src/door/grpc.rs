@@ -9,6 +9,11 @@ use crate::cluster::Addresses;
 /// Name of the project in `jepsen/actors`: first part of its namespaces.
 const SCRIPT: &str = "jepsen";
 
+/// The namespace of a class of `jepsen/actors`.
+pub fn namespace(class: &str) -> String {
+    format!("{SCRIPT}/{class}")
+}
+
 /// A connection to the gRPC address it was last asked to call.
 #[derive(Default)]
 pub struct GrpcDoor {
@@ -27,7 +32,7 @@ impl GrpcDoor {
             Ok(client) => client,
             Err(error) => return answer(error),
         };
-        let actor = client.actor(&format!("{SCRIPT}/{class}"), Id::name(name));
+        let actor = client.actor(&namespace(class), Id::name(name));
         let result = match method {
             "destroy" => actor.destroy().await.map(|_| Value::Null),
             method => actor.call_json(method, args).await,

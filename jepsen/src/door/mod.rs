@@ -6,7 +6,7 @@
 mod grpc;
 mod http;
 
-pub use grpc::GrpcDoor;
+pub use grpc::{GrpcDoor, namespace};
 pub use http::HttpDoor;
 
 use std::time::Duration;

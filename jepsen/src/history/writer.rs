@@ -115,6 +115,11 @@ impl Writer {
         inner.push(op);
     }
 
+    /// Lines that were recorded so far.
+    pub fn lines(&self) -> usize {
+        self.inner.lock().expect("no holder of this lock panics").ops.len()
+    }
+
     /// Operations that were answered so far.
     pub fn answered(&self) -> u64 {
         self.inner.lock().expect("no holder of this lock panics").answered
@@ -125,16 +130,26 @@ impl Writer {
         self.inner.lock().expect("no holder of this lock panics").installed.get(fault).copied().unwrap_or(0)
     }
 
+    /// The history so far, with every open operation closed with `info`.
+    pub fn so_far(&self) -> Vec<Op> {
+        let inner = self.inner.lock().expect("no holder of this lock panics");
+        let mut ops = inner.ops.clone();
+        let time = self.started.elapsed().as_nanos() as u64;
+        for at in inner.open.values() {
+            let closed = closed(&ops[*at], ops.len(), time);
+            ops.push(closed);
+        }
+        ops
+    }
+
     /// Closes every open operation with `info`, syncs the file, and hands out the whole history.
     pub fn finish(self) -> anyhow::Result<Vec<Op>> {
         let mut inner = self.inner.into_inner().expect("no holder of this lock panics");
         let open: Vec<usize> = std::mem::take(&mut inner.open).into_values().collect();
         for at in open {
-            let invoke = inner.ops[at].clone();
-            let index = inner.ops.len() as u64;
             let time = self.started.elapsed().as_nanos() as u64;
-            let error = Some("the run ended before an answer came".to_string());
-            inner.push(Op { index, time, kind: Kind::Info, error, ..invoke });
+            let closed = closed(&inner.ops[at], inner.ops.len(), time);
+            inner.push(closed);
         }
         if let Some(error) = inner.error {
             return Err(error).context("the history could not be recorded");
@@ -145,6 +160,12 @@ impl Writer {
         }
         Ok(inner.ops)
     }
+}
+
+/// The end of an operation of which nobody heard.
+fn closed(invoke: &Op, index: usize, time: u64) -> Op {
+    let error = Some("the run ended before an answer came".to_string());
+    Op { index: index as u64, time, kind: Kind::Info, error, ..invoke.clone() }
 }
 
 impl Inner {
@@ -217,8 +238,11 @@ mod tests {
     fn an_operation_still_open_at_the_end_becomes_info() {
         let writer = Writer::create(None).unwrap();
         let _open = writer.invoke(writer.new_process(), "write", "a", json!(7), "n1");
+        let so_far = writer.so_far();
+        assert_eq!((so_far.len(), so_far[1].kind, so_far[1].index), (2, Kind::Info, 1));
+        validate(&so_far).unwrap();
         let history = writer.finish().unwrap();
-        assert_eq!(history.len(), 2);
+        assert_eq!(history.len(), 2, "looking at it added nothing");
         assert_eq!((history[1].kind, &history[1].value, history[1].index), (Kind::Info, &json!(7), 1));
         validate(&history).unwrap();
     }

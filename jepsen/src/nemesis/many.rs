@@ -1,4 +1,6 @@
-//! Faults of a cluster: of one node, of a majority, of all, and of the links between them.
+//! Faults of a cluster: of one node, of a majority, of all, of the links between them, and of the leader of an actor.
+
+mod leader;
 
 use std::{
     collections::BTreeMap,
@@ -12,8 +14,10 @@ use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde_json::json;
 use tokio::{sync::watch, time::sleep};
 
-use super::{CALM_END, CALM_MIN, LOOK_EVERY, Nemesis, calm, pause_length};
-use crate::{cluster::Addresses, history::Writer};
+pub use leader::Hunt;
+
+use super::{CALM_END, CALM_MIN, LOOK_EVERY, Look, Nemesis, calm, pause_length};
+use crate::{cluster::Addresses, history::Writer, workload::Name};
 
 /// A partition lets something through until it has swallowed a packet, or it is none.
 const SWALLOWED_MAX: Duration = Duration::from_secs(20);
@@ -39,6 +43,10 @@ pub struct Plan<'a> {
     pub least: &'a BTreeMap<String, u64>,
     /// Same seed, same faults.
     pub seed: u64,
+    /// Whose leaders are aimed at.
+    pub hunt: &'a Hunt<'a>,
+    /// The run is over as soon as a history of this workload is a violation.
+    pub until_caught: Option<Name>,
 }
 
 /// What the nemesis works on.
@@ -74,11 +82,11 @@ impl Nodes {
     }
 
     /// Breaks the cluster until `time` is over and `least` faults of each kind were installed, at most
-    /// [`OVERTIME`] times as long; then heals it. `Ok(false)` after an incident.
+    /// [`OVERTIME`] times as long; then heals it. `Ok(false)` after an incident, or when it was caught.
     pub async fn torment(&mut self, plan: &Plan<'_>, writer: &Writer) -> anyhow::Result<bool> {
         let started = Instant::now();
         let mut rng = StdRng::seed_from_u64(plan.seed ^ 0x6e65_6d65);
-        let (mut turns, mut hurried) = (Vec::new(), false);
+        let (mut turns, mut hurried, mut look) = (Vec::new(), false, Look::new(plan.until_caught));
         loop {
             let installed = plan.least.iter().all(|(fault, times)| writer.installed(fault) >= *times);
             let time = if installed { plan.time } else { plan.time * OVERTIME };
@@ -100,7 +108,7 @@ impl Nodes {
                     turns.shuffle(&mut rng);
                 }
                 let turn = turns.pop().context("nothing is only waited for")?;
-                incident = self.fault(turn, writer, &mut rng).await?;
+                incident = self.fault(turn, plan, writer, &mut rng).await?;
                 if incident.is_some() {
                     // What a node says as it dies tells more than what is missing without it.
                     incident = self.died()?.or(incident);
@@ -108,6 +116,9 @@ impl Nodes {
             }
             if let Some((name, why)) = incident {
                 writer.nemesis(name, json!({"status": "observed", "why": why}));
+                return Ok(false);
+            }
+            if look.catches(writer).await? {
                 return Ok(false);
             }
         }
@@ -171,9 +182,15 @@ impl Nodes {
         }
     }
 
-    async fn fault(&mut self, nemesis: Nemesis, writer: &Writer, rng: &mut StdRng) -> anyhow::Result<Option<Incident>> {
+    async fn fault(
+        &mut self,
+        nemesis: Nemesis,
+        plan: &Plan<'_>,
+        writer: &Writer,
+        rng: &mut StdRng,
+    ) -> anyhow::Result<Option<Incident>> {
         match nemesis {
-            Nemesis::None | Nemesis::All => Ok(None),
+            Nemesis::None | Nemesis::All | Nemesis::Leader => Ok(None),
             Nemesis::Kill => self.kill(writer, rng).await,
             Nemesis::PowerCut => self.cut_power(writer, rng).await,
             Nemesis::Pause => self.pause(writer, rng).await,
@@ -182,6 +199,9 @@ impl Nodes {
             Nemesis::Members => self.replace(writer, rng).await,
             Nemesis::Rolling => self.roll(writer).await,
             Nemesis::Chaos => self.chaos(writer, rng).await,
+            Nemesis::LeaderCut | Nemesis::LeaderPause | Nemesis::LeaderTransfer | Nemesis::LeaderKill => {
+                self.at_leader(nemesis, plan.hunt, writer, rng).await
+            }
         }
     }
 

@@ -3,22 +3,23 @@
 //! A fault is `installed` only when there is evidence for it: a kill when the operating system says that signal 9
 //! ended the process, a pause when it says that the process stands still, a power cut when writes fail after it and
 //! what was not synced is gone, a partition when it swallowed packets, a change of the cluster when its status says
-//! so. A server that ends by itself, or does not come back, is an incident, and an incident is a violation whatever
+//! so, a fault of an actor's leader when another leader has answered a change of that actor. A server that ends by itself, or does not come back, is an incident, and an incident is a violation whatever
 //! the history says.
 
 mod many;
 mod one;
 
-pub use many::{Nodes, Plan};
+pub use many::{Hunt, Nodes, Plan};
 pub use one::Victim;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+use anyhow::Context;
 use clap::ValueEnum;
 use rand::{RngExt, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
-use crate::door::DEADLINE;
+use crate::{door::DEADLINE, history::Writer, verdict::is_violation, workload::Name};
 
 /// Lines that the nemesis writes and that no run may have.
 pub const INCIDENTS: [&str; 5] = ["server-died", "no-restart", "no-answers", "not-healed", "replicas-differ"];
@@ -56,6 +57,17 @@ pub enum Nemesis {
     Chaos,
     /// Kills, pauses, partitions, transfers and chaos in turn.
     All,
+    /// Links around the leader of an actor in use are cut while clients go on calling it, until another leader has
+    /// answered a change. Needs what partitions need.
+    LeaderCut,
+    /// As leader-cut, but the leader is stopped by SIGSTOP, and goes on with what it believes.
+    LeaderPause,
+    /// As leader-cut, but leadership is handed over and back.
+    LeaderTransfer,
+    /// As leader-cut, but the leader is killed, and started again.
+    LeaderKill,
+    /// All of these four in turn.
+    Leader,
 }
 
 impl Nemesis {
@@ -72,6 +84,11 @@ impl Nemesis {
             Self::Rolling => "rolling",
             Self::Chaos => "chaos",
             Self::All => "all",
+            Self::LeaderCut => "leader-cut",
+            Self::LeaderPause => "leader-pause",
+            Self::LeaderTransfer => "leader-transfer",
+            Self::LeaderKill => "leader-kill",
+            Self::Leader => "leader",
         }
     }
 
@@ -88,6 +105,11 @@ impl Nemesis {
             Self::Rolling => &[Self::Rolling],
             Self::Chaos => &[Self::Chaos],
             Self::All => &[Self::Kill, Self::Pause, Self::Partition, Self::Transfer, Self::Chaos],
+            Self::LeaderCut => &[Self::LeaderCut],
+            Self::LeaderPause => &[Self::LeaderPause],
+            Self::LeaderTransfer => &[Self::LeaderTransfer],
+            Self::LeaderKill => &[Self::LeaderKill],
+            Self::Leader => &[Self::LeaderCut, Self::LeaderPause, Self::LeaderTransfer, Self::LeaderKill],
         }
     }
 
@@ -96,12 +118,21 @@ impl Nemesis {
         match self {
             Self::None | Self::Kill | Self::Pause | Self::PowerCut => false,
             Self::Partition | Self::Transfer | Self::Members | Self::Rolling | Self::Chaos | Self::All => true,
+            Self::LeaderCut | Self::LeaderPause | Self::LeaderTransfer | Self::LeaderKill | Self::Leader => true,
         }
     }
 
     /// Whether links between nodes are cut.
     pub fn needs_network(self) -> bool {
-        self.faults().iter().any(|fault| matches!(fault, Self::Partition | Self::Chaos))
+        self.faults().iter().any(|fault| matches!(fault, Self::Partition | Self::Chaos | Self::LeaderCut))
+    }
+
+    /// Whether it aims at the leader of an actor in use.
+    pub fn aims(self) -> bool {
+        let aims = |fault: &Self| {
+            matches!(fault, Self::LeaderCut | Self::LeaderPause | Self::LeaderTransfer | Self::LeaderKill)
+        };
+        self.faults().iter().any(aims)
     }
 
     /// How often a run of this length on so many nodes must at least see each of its faults.
@@ -112,9 +143,33 @@ impl Nemesis {
             (Self::Kill | Self::PowerCut, 1) => 4,
             (Self::Pause, 1) => 8,
             (Self::Kill | Self::PowerCut | Self::Pause | Self::Partition | Self::Transfer | Self::Chaos, _) => 15,
-            (Self::Members | Self::Rolling | Self::All, _) => 60,
+            (Self::LeaderCut | Self::LeaderPause | Self::LeaderTransfer | Self::LeaderKill, _) => 20,
+            (Self::Members | Self::Rolling | Self::All | Self::Leader, _) => 60,
         };
         (time.as_secs() / seconds_each).max(1)
+    }
+}
+
+/// Looks again and again whether what was recorded is a violation already, if somebody wants to know.
+struct Look {
+    workload: Option<Name>,
+    /// Lines that were looked at.
+    seen: usize,
+}
+
+impl Look {
+    fn new(workload: Option<Name>) -> Self {
+        Self { workload, seen: 0 }
+    }
+
+    /// Whether a violation is in the histories of actors that were called since the last look.
+    async fn catches(&mut self, writer: &Writer) -> anyhow::Result<bool> {
+        let Some(workload) = self.workload else { return Ok(false) };
+        let from = std::mem::replace(&mut self.seen, writer.lines());
+        let mut history = writer.so_far();
+        let called: BTreeSet<_> = history[from..].iter().map(|op| op.key.clone()).collect();
+        history.retain(|op| called.contains(&op.key));
+        tokio::task::spawn_blocking(move || is_violation(&history, workload)).await.context("judging")?
     }
 }
 

@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::json;
 use tokio::{sync::watch, time::sleep};
 
-use super::{CALM_END, LOOK_EVERY, Nemesis, calm, pause_length};
+use super::{CALM_END, LOOK_EVERY, Look, Nemesis, Plan, calm, pause_length};
 use crate::{
     cluster::{Addresses, Server},
     history::Writer,
@@ -25,27 +25,18 @@ pub struct Victim {
 }
 
 impl Victim {
-    /// Breaks the server until `time` is over. `Ok(false)` after an incident: there is no server any more.
-    pub async fn torment(
-        &mut self,
-        nemesis: Nemesis,
-        writer: &Writer,
-        time: Duration,
-        seed: u64,
-    ) -> anyhow::Result<bool> {
-        torment(nemesis, self, writer, time, seed).await
+    /// Breaks the server as planned until the time is over. `Ok(false)` after an incident, when there is no server any
+    /// more, or when it was caught.
+    pub async fn torment(&mut self, plan: &Plan<'_>, writer: &Writer) -> anyhow::Result<bool> {
+        torment(plan, self, writer).await
     }
 }
 
-async fn torment(
-    nemesis: Nemesis,
-    victim: &mut Victim,
-    writer: &Writer,
-    time: Duration,
-    seed: u64,
-) -> anyhow::Result<bool> {
+async fn torment(plan: &Plan<'_>, victim: &mut Victim, writer: &Writer) -> anyhow::Result<bool> {
+    let Plan { nemesis, time, seed, .. } = *plan;
     let started = Instant::now();
     let mut rng = StdRng::seed_from_u64(seed ^ 0x6e65_6d65);
+    let mut look = Look::new(plan.until_caught);
     loop {
         let left = time.saturating_sub(started.elapsed());
         let pause = match nemesis {
@@ -70,9 +61,14 @@ async fn torment(
             | Nemesis::Members
             | Nemesis::Rolling
             | Nemesis::Chaos
-            | Nemesis::All => anyhow::bail!("{} needs a cluster", nemesis.name()),
+            | Nemesis::All
+            | Nemesis::LeaderCut
+            | Nemesis::LeaderPause
+            | Nemesis::LeaderTransfer
+            | Nemesis::LeaderKill
+            | Nemesis::Leader => anyhow::bail!("{} needs a cluster", nemesis.name()),
         };
-        if !alive {
+        if !alive || look.catches(writer).await? {
             return Ok(false);
         }
     }

@@ -15,6 +15,8 @@ use tokio::{
 
 use super::{In, Workload};
 use crate::{
+    aim::{Actors, Post, Sights, TEAM},
+    check::has_changed,
     cluster::Addresses,
     door::{Answer, Door},
     generate::Object,
@@ -25,12 +27,12 @@ use crate::{
 /// maximum: a server that is down is not asked thousands of times, and one that is back is soon found.
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_millis(400);
-/// Workers that share an actor.
-const TEAM: usize = 4;
 /// A roaming worker goes to another node after so many answers, on average.
 const CALLS_BEFORE_ROAMING: u32 = 20;
 /// More nodes than any cluster has; a number of a node is taken modulo the nodes that are there.
 const NODES_MAX: usize = 5_040;
+/// Time from one call of a witness to its next, at least.
+const WITNESS_EVERY: Duration = Duration::from_millis(20);
 
 /// What all clients of a run share.
 pub struct Clients<W> {
@@ -40,8 +42,20 @@ pub struct Clients<W> {
     pub workload: W,
     /// Where each server is, or last was.
     pub addresses: watch::Receiver<Vec<Addresses>>,
+    /// What the nemesis aims at.
+    pub sights: Sights,
     /// Set when no new call may begin.
     pub stopped: AtomicBool,
+}
+
+impl<W: Workload> Actors for Clients<W> {
+    fn keep(&self, team: usize) -> String {
+        self.workload.keep(team)
+    }
+
+    fn let_go(&self, team: usize) {
+        self.workload.let_go(team);
+    }
 }
 
 /// Through which node and which door a worker calls. Half of the workers are pinned to a node, and so see what it alone
@@ -61,6 +75,13 @@ impl Way {
     fn roam(&mut self, rng: &mut StdRng) {
         if !self.pinned {
             self.node = rng.random_range(0..NODES_MAX);
+        }
+    }
+
+    /// To any of so many nodes but this one.
+    fn avoid(&mut self, node: usize, nodes: usize, rng: &mut StdRng) {
+        if self.node % nodes == node && nodes > 1 {
+            self.node = (node + rng.random_range(1..nodes)) % nodes;
         }
     }
 
@@ -91,8 +112,15 @@ pub async fn work<W: Workload>(clients: &Clients<W>, number: usize, rhythm: Rhyt
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     while !clients.stopped.load(Ordering::Relaxed) {
         ticks.tick().await;
-        let (actor, input) = clients.workload.next(team, &mut rng);
-        let kind = ask(clients, process, &mut way, &actor, input).await;
+        let post = clients.sights.post(number);
+        if matches!(post, Post::Hold) {
+            continue;
+        }
+        let (actor, input) = match &post {
+            Post::Reads(aim) => (aim.actor.clone(), W::final_read()),
+            _ => clients.workload.next(team, &mut rng),
+        };
+        let kind = call_from(clients, &post, &mut way, process, (&actor, input), &mut rng).await;
         if kind == Kind::Ok {
             pause = PAUSE;
             if rng.random_ratio(1, CALLS_BEFORE_ROAMING) {
@@ -110,6 +138,64 @@ pub async fn work<W: Workload>(clients: &Clients<W>, number: usize, rhythm: Rhyt
     }
 }
 
+/// One call through the node that a worker was posted to.
+async fn call_from<W: Workload>(
+    clients: &Clients<W>,
+    post: &Post,
+    way: &mut Way,
+    process: Process,
+    (actor, input): (&str, In<W>),
+    rng: &mut StdRng,
+) -> Kind {
+    match post {
+        Post::Victim(aim) | Post::Reads(aim) => {
+            let usual = std::mem::replace(&mut way.node, aim.victim);
+            let (kind, _) = ask(clients, process, way, actor, input).await;
+            way.node = usual;
+            if matches!(post, Post::Victim(_)) {
+                aim.free_at_victim(kind == Kind::Ok && aim.actor == actor);
+            }
+            kind
+        }
+        Post::Others(aim) => {
+            way.avoid(aim.victim, clients.addresses.borrow().len(), rng);
+            let (kind, changed) = ask(clients, process, way, actor, input).await;
+            aim.free(changed && aim.actor == actor);
+            if kind != Kind::Ok {
+                // Elsewhere the next time, even if it is pinned.
+                way.node = rng.random_range(0..NODES_MAX);
+            }
+            kind
+        }
+        Post::Free | Post::Hold => ask(clients, process, way, actor, input).await.0,
+    }
+}
+
+/// A witness: reads what is aimed at through the victim, again and again, until stopped.
+pub async fn witness<W: Workload>(clients: &Clients<W>, number: usize) {
+    let mut way = Way { door: Door::for_worker(number), node: 0, pinned: true };
+    let mut process = clients.writer.new_process();
+    let mut watch = clients.sights.watch();
+    let mut ticks = interval_at(Instant::now().into(), WITNESS_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !clients.stopped.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        let Some(aim) = watch.borrow_and_update().clone() else { continue };
+        let overtaken = aim.is_overtaken();
+        way.node = aim.victim;
+        let (kind, _) = ask(clients, process, &mut way, &aim.actor, W::final_read()).await;
+        if overtaken {
+            aim.witnessed();
+        }
+        if kind == Kind::Info {
+            process = clients.writer.new_process();
+        }
+        if kind != Kind::Ok {
+            sleep(PAUSE).await;
+        }
+    }
+}
+
 /// Reads every actor through every door of every node until each has answered, all ways at once; `false` if that takes
 /// longer than `time_max`.
 pub async fn final_reads<W: Workload>(clients: &Clients<W>, time_max: Duration) -> bool {
@@ -124,7 +210,7 @@ async fn final_reads_by<W: Workload>(clients: &Clients<W>, node: usize, door: us
     let mut process = clients.writer.new_process();
     for actor in clients.workload.actors() {
         loop {
-            match ask(clients, process, &mut way, &actor, W::final_read()).await {
+            match ask(clients, process, &mut way, &actor, W::final_read()).await.0 {
                 Kind::Ok => break,
                 Kind::Info => process = clients.writer.new_process(),
                 Kind::Fail | Kind::Invoke => {}
@@ -134,8 +220,14 @@ async fn final_reads_by<W: Workload>(clients: &Clients<W>, node: usize, door: us
     }
 }
 
-/// One call, written down before it is sent and after it is answered.
-async fn ask<W: Workload>(clients: &Clients<W>, process: Process, way: &mut Way, actor: &str, input: In<W>) -> Kind {
+/// One call, written down before it is sent and after it is answered. Says also whether it surely changed the actor.
+async fn ask<W: Workload>(
+    clients: &Clients<W>,
+    process: Process,
+    way: &mut Way,
+    actor: &str,
+    input: In<W>,
+) -> (Kind, bool) {
     let at = {
         let all = clients.addresses.borrow();
         all[way.node % all.len()].clone()
@@ -145,8 +237,10 @@ async fn ask<W: Workload>(clients: &Clients<W>, process: Process, way: &mut Way,
     let pending = clients.writer.invoke(process, f, actor, invoked.clone(), &name);
     let answer = way.door.call(&at, W::CLASS, actor, f, &W::arguments(input)).await;
     let (kind, value, error) = completion(clients, actor, input, answer);
-    clients.writer.complete(pending, kind, value.unwrap_or(invoked), error);
-    kind
+    let value = value.unwrap_or(invoked);
+    let changed = kind == Kind::Ok && has_changed(f, &value);
+    clients.writer.complete(pending, kind, value, error);
+    (kind, changed)
 }
 
 /// What to write down of an answer; no value means that of the invocation.

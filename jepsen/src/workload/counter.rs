@@ -58,6 +58,14 @@ impl Workload for CounterWorkload {
         self.slots.lock().expect("no holder of this lock panics").unanswered(actor);
     }
 
+    fn keep(&self, team: usize) -> String {
+        self.slots.lock().expect("no holder of this lock panics").keep(team)
+    }
+
+    fn let_go(&self, team: usize) {
+        self.slots.lock().expect("no holder of this lock panics").let_go(team);
+    }
+
     fn actors(&self) -> Vec<String> {
         self.slots.lock().expect("no holder of this lock panics").actors()
     }

@@ -9,7 +9,7 @@ mod set;
 mod slots;
 
 pub use bank::BankWorkload;
-pub use client::{Clients, Rhythm, final_reads, work};
+pub use client::{Clients, Rhythm, final_reads, witness, work};
 pub use counter::CounterWorkload;
 pub use list::ListWorkload;
 pub use register::RegisterWorkload;
@@ -79,6 +79,12 @@ pub trait Workload: Default + Send + Sync + 'static {
 
     /// Takes note of a call of which nobody will ever know whether it was done.
     fn unanswered(&self, actor: &str);
+
+    /// Gives a team a new actor that it keeps until it is let go.
+    fn keep(&self, team: usize) -> String;
+
+    /// The team's actor is replaced in its time again.
+    fn let_go(&self, team: usize);
 
     /// All actors that were asked anything.
     fn actors(&self) -> Vec<String>;

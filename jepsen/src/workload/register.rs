@@ -103,6 +103,14 @@ impl Workload for RegisterWorkload {
         self.inner.lock().expect("no holder of this lock panics").slots.unanswered(actor);
     }
 
+    fn keep(&self, team: usize) -> String {
+        self.inner.lock().expect("no holder of this lock panics").slots.keep(team)
+    }
+
+    fn let_go(&self, team: usize) {
+        self.inner.lock().expect("no holder of this lock panics").slots.let_go(team);
+    }
+
     fn actors(&self) -> Vec<String> {
         self.inner.lock().expect("no holder of this lock panics").slots.actors()
     }

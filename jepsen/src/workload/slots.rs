@@ -32,6 +32,7 @@ struct Slot<T> {
     generation: u32,
     calls_left: u32,
     unanswered: u32,
+    kept: bool,
     note: T,
 }
 
@@ -54,7 +55,7 @@ impl<T: Default> Slots<T> {
     /// The actor for the next call of a team.
     pub fn next(&mut self, team: usize, rng: &mut impl Rng) -> Turn<'_, T> {
         let slot = self.teams.entry(team).or_default();
-        if slot.calls_left == 0 || slot.unanswered >= self.life.unanswered_max {
+        if !slot.kept && (slot.calls_left == 0 || slot.unanswered >= self.life.unanswered_max) {
             // The first life is a short one: even a slow run then sees an actor from its beginning to its end.
             let calls_left = match slot.generation {
                 0 => *self.life.calls.start(),
@@ -62,10 +63,27 @@ impl<T: Default> Slots<T> {
             };
             *slot = Slot { generation: slot.generation + 1, calls_left, ..Slot::default() };
         }
-        slot.calls_left -= 1;
+        slot.calls_left -= u32::from(!slot.kept);
         let actor = name(team, slot.generation);
         self.actors.insert(actor.clone(), team);
         Turn { actor, calls_left: slot.calls_left, note: &mut slot.note }
+    }
+
+    /// Gives a team a new actor, and lets it keep that one for as many calls as it likes.
+    pub fn keep(&mut self, team: usize) -> String {
+        let slot = self.teams.entry(team).or_default();
+        let (generation, calls_left) = (slot.generation + 1, *self.life.calls.start());
+        *slot = Slot { generation, calls_left, kept: true, ..Slot::default() };
+        let actor = name(team, generation);
+        self.actors.insert(actor.clone(), team);
+        actor
+    }
+
+    /// The actor that a team keeps is replaced like any other from now on; all its calls are still before it.
+    pub fn let_go(&mut self, team: usize) {
+        if let Some(slot) = self.teams.get_mut(&team) {
+            slot.kept = false;
+        }
     }
 
     /// The notes about an actor that is in use.
@@ -121,5 +139,19 @@ mod tests {
         assert_eq!(slots.note("a7-2"), None);
         assert_eq!(slots.note("a7-3"), Some(&mut 0));
         assert_eq!(slots.actors(), ["a7-1", "a7-2", "a7-3", "a8-1"]);
+    }
+    #[test]
+    fn a_kept_actor_is_new_and_outlives_everything_until_it_is_let_go() {
+        let mut slots = Slots::<()>::new(Life { calls: 2..=2, unanswered_max: 1 });
+        let mut rng = StdRng::seed_from_u64(1);
+        assert_eq!(slots.next(0, &mut rng).actor, "a0-1");
+        assert_eq!(slots.keep(0), "a0-2");
+        for _ in 0..10 {
+            slots.unanswered("a0-2");
+            let turn = slots.next(0, &mut rng);
+            assert_eq!((turn.actor.as_str(), turn.calls_left), ("a0-2", 2));
+        }
+        slots.let_go(0);
+        assert_eq!(slots.next(0, &mut rng).actor, "a0-3", "too much of it is not known");
     }
 }

@@ -12,6 +12,7 @@ pub mod door;
 pub mod generate;
 pub mod history;
 pub mod model;
+pub mod mutants;
 pub mod nemesis;
 pub mod run;
 pub mod verdict;

@@ -5,9 +5,10 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use lethe_jepsen::{
     check::Verdict,
+    mutants::{MUTANTS, Mutant},
     nemesis::Nemesis,
     run::{Config, run},
     verdict::{Judgement, judge_dir},
@@ -19,6 +20,10 @@ const FINAL_READS_MAX: Duration = Duration::from_secs(180);
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 valid, 1 violation, 2 unknown, 3 the harness failed or was used wrongly.";
+
+const MUTANTS_EXIT_CODES: &str = "\
+Exit codes: 0 in nine of ten runs each liar was caught, and the honest server passed; 1 not so, 3 the harness failed
+or was used wrongly.";
 
 /// Consistency harness of Lethe.
 #[derive(Parser)]
@@ -35,6 +40,12 @@ enum Command {
     /// Example: jepsen run -w register -n all --nodes 3 --time 60
     #[command(after_help = EXIT_CODES)]
     Run(RunArgs),
+    /// Run servers that break a promise on purpose, until they are caught.
+    ///
+    /// Each is tried with the workload and the faults that fit it. `lethe-liar` is made by: cargo build -p lethe-server
+    /// --features liar --bin lethe-liar
+    #[command(after_help = MUTANTS_EXIT_CODES)]
+    Mutants(MutantsArgs),
     /// Judge a recorded run again, with the checkers of today.
     #[command(after_help = EXIT_CODES)]
     Check {
@@ -83,6 +94,28 @@ struct RunArgs {
     json: bool,
 }
 
+#[derive(Args)]
+struct MutantsArgs {
+    /// Only mutants of these names.
+    #[arg(value_parser = PossibleValuesParser::new(MUTANTS.map(|mutant| mutant.name)))]
+    names: Vec<String>,
+    /// Runs of each.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    runs: u64,
+    /// Seconds in which a liar must be caught.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=86_400))]
+    time: u64,
+    /// Seed of the first run, the next one for each further run; without it, a random one.
+    #[arg(long)]
+    seed: Option<u32>,
+    /// The `lethe-liar` binary; by default the one beside this program.
+    #[arg(long, value_name = "FILE")]
+    server: Option<PathBuf>,
+    /// Folder for what the runs leave behind; what is of use is only that of runs that went wrong.
+    #[arg(long, value_name = "DIR", default_value = "target/jepsen")]
+    out: PathBuf,
+}
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -96,8 +129,13 @@ fn main() -> ExitCode {
     let judged = match cli.command {
         Command::Run(args) => start(&args).map(|judgement| (judgement, args.json)),
         Command::Check { dir, json } => judge_dir(&dir).map(|judgement| (judgement, json)),
+        Command::Mutants(args) => return exit(mutants(&args)),
     };
-    match judged.and_then(|(judgement, json)| print(&judgement, json)) {
+    exit(judged.and_then(|(judgement, json)| print(&judgement, json)))
+}
+
+fn exit(result: anyhow::Result<ExitCode>) -> ExitCode {
+    match result {
         Ok(code) => code,
         Err(error) => {
             eprintln!("the harness failed: {error:#}");
@@ -140,6 +178,32 @@ fn start(args: &RunArgs) -> anyhow::Result<Judgement> {
     };
     eprintln!("seed {seed}, {} s, everything goes to {}", args.time, config.out.display());
     tokio::runtime::Runtime::new()?.block_on(run(&config))
+}
+
+/// Runs all mutants that are asked for; fails those that are not caught in nine of ten runs.
+fn mutants(args: &MutantsArgs) -> anyhow::Result<ExitCode> {
+    let liar = match &args.server {
+        Some(server) => server.clone(),
+        None => std::env::current_exe()?.with_file_name("lethe-liar"),
+    };
+    let wanted = |mutant: &Mutant| args.names.is_empty() || args.names.iter().any(|name| name == mutant.name);
+    let runtime = tokio::runtime::Runtime::new()?;
+    let mut all_right = true;
+    for mutant in MUTANTS.into_iter().filter(wanted) {
+        let mut right = 0;
+        for run in 0..args.runs {
+            let seed = u64::from(args.seed.unwrap_or_else(rand::random)) + run;
+            let what = format!("{}-{}-{}-{seed}", mutant.name, mutant.workload.as_str(), mutant.nemesis.name());
+            let time = Duration::from_secs(args.time);
+            let attempt = runtime.block_on(mutant.attempt(&liar, args.out.join(what), time, seed))?;
+            println!("{attempt}");
+            right += u64::from(attempt.is_right());
+        }
+        let expected = if mutant.lies() { "caught" } else { "valid" };
+        println!("{}: {right} of {} {expected}", mutant.name, args.runs);
+        all_right &= right * 10 >= args.runs * 9;
+    }
+    Ok(if all_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn print(judgement: &Judgement, json: bool) -> anyhow::Result<ExitCode> {

@@ -76,7 +76,8 @@ fn the_exit_code_says_valid_violation_unknown_or_harness_failure() {
 
 #[test]
 fn wrong_usage_is_a_failure_of_the_harness_and_never_a_verdict() {
-    for args in [&["run", "-n", "sunshine"][..], &["check"], &["check", "no/such/run"], &[]] {
+    let no_liar = ["mutants", "skip-sync", "--server", "no/such/lethe-liar"];
+    for args in [&["run", "-n", "sunshine"][..], &["check"], &["check", "no/such/run"], &no_liar, &[]] {
         assert_eq!(jepsen(args).status.code(), Some(3), "{args:?}");
     }
     assert_eq!(jepsen(&["--help"]).status.code(), Some(0));

@@ -22,9 +22,9 @@ pub trait Effects: Send + Sync + 'static {
     /// Actors of a group began, all of one batch: what this node can have of their keys must be durable when this returns.
     fn created(&self, group: u32, created: Vec<Created>) -> Result<(), EffectError>;
 
-    /// An incarnation ended: its data key must be gone for good when this returns. Comes after `created` of the same
-    /// batch, and for every tombstone when a snapshot is installed.
-    fn destroyed(&self, actor: ActorId, incarnation: Uuid) -> Result<(), EffectError>;
+    /// Incarnations ended, all of one batch: their data keys must be gone for good when this returns. Comes after `created`
+    /// of the same batch, and for every tombstone when a snapshot is installed.
+    fn destroyed(&self, ended: Vec<(ActorId, Uuid)>) -> Result<(), EffectError>;
 
     /// A snapshot took the place of a group's state: entries were skipped, and with them the keys they held.
     fn installed(&self, group: u32) -> Result<(), EffectError>;
@@ -39,7 +39,7 @@ impl Effects for () {
         Ok(())
     }
 
-    fn destroyed(&self, _: ActorId, _: Uuid) -> Result<(), EffectError> {
+    fn destroyed(&self, _: Vec<(ActorId, Uuid)>) -> Result<(), EffectError> {
         Ok(())
     }
 

@@ -182,8 +182,8 @@ impl Machine {
         if !lives.created.is_empty() {
             self.effects.created(self.group.id(), lives.created).map_err(io::Error::other)?;
         }
-        for (actor, incarnation) in lives.ended {
-            self.effects.destroyed(actor, incarnation).map_err(io::Error::other)?;
+        if !lives.ended.is_empty() {
+            self.effects.destroyed(lives.ended).map_err(io::Error::other)?;
         }
         Ok(())
     }
@@ -196,12 +196,13 @@ impl Machine {
             let page = self.group.actors(after, TOMBSTONES).map_err(io::Error::other)?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.actor());
-            for entry in &page {
-                if let HeaderOrTombstone::Tombstone(tombstone) = entry
-                    && let Some(incarnation) = tombstone.incarnation
-                {
-                    self.effects.destroyed(tombstone.actor, incarnation).map_err(io::Error::other)?;
-                }
+            let ended = |entry: &HeaderOrTombstone| match entry {
+                HeaderOrTombstone::Tombstone(tombstone) => Some((tombstone.actor, tombstone.incarnation?)),
+                HeaderOrTombstone::Header(_) => None,
+            };
+            let ended: Vec<_> = page.iter().filter_map(ended).collect();
+            if !ended.is_empty() {
+                self.effects.destroyed(ended).map_err(io::Error::other)?;
             }
         }
     }

@@ -24,8 +24,9 @@ impl Effects for Inner {
         Ok(())
     }
 
-    fn destroyed(&self, actor: ActorId, incarnation: Uuid) -> Result<(), EffectError> {
-        self.vault.erase(actor, incarnation)?;
+    fn destroyed(&self, ended: Vec<(ActorId, Uuid)>) -> Result<(), EffectError> {
+        let owners: Vec<_> = ended.into_iter().map(|(actor, incarnation)| Owner { actor, incarnation }).collect();
+        self.vault.erase_all(&owners)?;
         Ok(())
     }
 

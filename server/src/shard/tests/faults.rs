@@ -170,7 +170,7 @@ impl Effects for Stubborn {
         Ok(())
     }
 
-    fn destroyed(&self, _: ActorId, _: Uuid) -> Result<(), EffectError> {
+    fn destroyed(&self, _: Vec<(ActorId, Uuid)>) -> Result<(), EffectError> {
         Err("the key does not go".into())
     }
 }
@@ -200,7 +200,7 @@ impl Effects for Gate {
         Ok(())
     }
 
-    fn destroyed(&self, _: ActorId, _: Uuid) -> Result<(), EffectError> {
+    fn destroyed(&self, _: Vec<(ActorId, Uuid)>) -> Result<(), EffectError> {
         drop(self.0.lock());
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lethe_proto::ActorId;
@@ -52,6 +53,19 @@ fn run(commands: &[Command], sizes: &[usize]) -> Outcome {
     }
     let (ended, created) = (erased.0.lock().clone(), erased.1.lock().clone());
     (answers, machine.group().mark(), created, ended)
+}
+
+#[test]
+fn actors_that_end_in_one_batch_are_erased_together_and_so_are_those_of_a_snapshot() {
+    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let erased = Arc::new(Erased::default());
+    let machine = machine(&dir, erased.clone());
+    let commands: Vec<_> = (1..=100).map(create).chain((1..=100).map(|n| destroy(n, None))).collect();
+    machine.apply_batch(entries(&commands)).unwrap();
+    let seen = || (erased.0.lock().len(), erased.2.load(Ordering::Relaxed));
+    assert_eq!(seen(), (100, 1));
+    machine.repeat_effects().unwrap();
+    assert_eq!(seen(), (200, 2));
 }
 
 fn ops() -> impl Strategy<Value = Vec<RecordOp>> {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -37,9 +38,9 @@ impl Shards {
     }
 }
 
-/// Remembers which keys would be made and gone.
+/// Remembers which keys would be gone and made, and how often some were to go.
 #[derive(Default)]
-pub struct Erased(pub Mutex<Vec<(ActorId, Uuid)>>, pub Mutex<Vec<Created>>);
+pub struct Erased(pub Mutex<Vec<(ActorId, Uuid)>>, pub Mutex<Vec<Created>>, pub AtomicUsize);
 
 impl Effects for Erased {
     fn created(&self, _: u32, created: Vec<Created>) -> Result<(), EffectError> {
@@ -51,8 +52,9 @@ impl Effects for Erased {
         Ok(())
     }
 
-    fn destroyed(&self, actor: ActorId, incarnation: Uuid) -> Result<(), EffectError> {
-        self.0.lock().push((actor, incarnation));
+    fn destroyed(&self, ended: Vec<(ActorId, Uuid)>) -> Result<(), EffectError> {
+        self.0.lock().extend(ended);
+        self.2.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 }

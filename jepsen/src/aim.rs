@@ -9,7 +9,7 @@
 //! A stale answer takes a leader that is gone for the others, clients that still talk to it, and a newer write that the
 //! others answered: chance alone hardly ever brings the three together. Nothing here waits for a time to pass; stages
 //! change when clients were answered. A write that the victim can never commit keeps all its later replies at its output
-//! gate, so half of the time nobody writes there once it is hit, and the other half somebody does.
+//! gate, so every other time nobody writes there once it is hit.
 
 use std::{
     sync::{

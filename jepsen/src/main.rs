@@ -111,7 +111,7 @@ struct MutantsArgs {
     /// The `lethe-liar` binary; by default the one beside this program.
     #[arg(long, value_name = "FILE")]
     server: Option<PathBuf>,
-    /// Folder for what the runs leave behind; what is of use is only that of runs that went wrong.
+    /// Folder for what the runs leave behind: of those that went as they should, only the history.
     #[arg(long, value_name = "DIR", default_value = "target/jepsen")]
     out: PathBuf,
 }

@@ -16,7 +16,7 @@ use crate::{
     check::Verdict,
     nemesis::Nemesis,
     run::{Config, run},
-    verdict::Judgement,
+    verdict::{HISTORY_FILE, Judgement, RUN_FILE, VERDICT_FILE},
     workload::Name,
 };
 
@@ -80,8 +80,26 @@ impl Mutant {
         };
         let judgement = run(&config).await?;
         ensure!(judgement.coverage.all.ok > 0, "nothing was answered: {judgement}");
-        Ok(Attempt { mutant: self, seed, judgement })
+        let attempt = Attempt { mutant: self, seed, judgement };
+        if attempt.is_right() {
+            strip(&config.out)?;
+        }
+        Ok(attempt)
     }
+}
+
+/// Removes all that a run left behind but what it can be judged by: the data of a liar is no evidence of anything.
+fn strip(out: &Path) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(out).context("the run's folder")? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default();
+        if path.is_dir() {
+            std::fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        } else if [HISTORY_FILE, RUN_FILE, VERDICT_FILE].iter().all(|kept| name != *kept) {
+            std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// One run of a mutant.
@@ -137,6 +155,19 @@ mod tests {
         let lies: BTreeSet<&str> = source.lines().filter_map(lie).collect();
         let mutants: BTreeSet<&str> = MUTANTS.iter().map(|mutant| mutant.name).collect();
         assert_eq!(mutants, lies);
+    }
+
+    #[test]
+    fn what_a_run_can_be_judged_by_is_kept_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("data/wal")).unwrap();
+        for name in [HISTORY_FILE, RUN_FILE, VERDICT_FILE, "disk.img", "data/wal/1"] {
+            std::fs::write(dir.path().join(name), "x").unwrap();
+        }
+        strip(dir.path()).unwrap();
+        let left: BTreeSet<_> =
+            std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, BTreeSet::from([HISTORY_FILE, RUN_FILE, VERDICT_FILE].map(Into::into)));
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub struct Nodes {
     pub addresses: watch::Sender<Vec<Addresses>>,
     /// Numbers of the members.
     members: Vec<usize>,
+    /// Nobody wrote through the leader that was hit last.
+    quiet: bool,
 }
 
 /// Something that no run may have: the name of an incident and what happened.
@@ -67,7 +69,7 @@ impl Nodes {
     pub fn new(cluster: Cluster) -> (Self, watch::Receiver<Vec<Addresses>>) {
         let members: Vec<usize> = (0..cluster.nodes().len()).collect();
         let (addresses, receiver) = watch::channel(Vec::new());
-        let nodes = Self { cluster, addresses, members };
+        let nodes = Self { cluster, addresses, members, quiet: false };
         nodes.tell();
         (nodes, receiver)
     }

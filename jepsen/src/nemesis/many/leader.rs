@@ -79,7 +79,9 @@ impl Nodes {
         writer: &Writer,
         rng: &mut StdRng,
     ) -> anyhow::Result<Option<Incident>> {
-        let quiet = rng.random_bool(0.5);
+        // In turns: each shows what the other hides.
+        self.quiet = !self.quiet;
+        let quiet = self.quiet;
         for _ in 0..ATTEMPTS {
             let Some((group, victim)) = self.leader_of(&hunt.namespace, actor).await else {
                 return Ok(Some(("not-healed", format!("who leads the group of {actor}? {CHANGED_MAX:?} are over"))));
@@ -190,10 +192,11 @@ impl Nodes {
         rng: &mut StdRng,
     ) -> anyhow::Result<Option<Incident>> {
         let (victim, others, network) = (mark.victim, self.others(mark.victim), self.cluster.network());
-        let shape = match rng.random_range(0..4) {
-            0 | 1 => network.part(&[victim], &others).map(|()| "the leader is alone")?,
-            2 => others.iter().try_for_each(|to| network.cut(victim, *to)).map(|()| "the leader is not heard")?,
-            _ => others.iter().try_for_each(|from| network.cut(*from, victim)).map(|()| "the leader hears nobody")?,
+        // One that is heard, or hears, soon learns that it is deposed. Reads are stale for longest where it is alone.
+        let shape = match rng.random_range(0..if mark.quiet { 8 } else { 4 }) {
+            0 => others.iter().try_for_each(|to| network.cut(victim, *to)).map(|()| "the leader is not heard")?,
+            1 => others.iter().try_for_each(|from| network.cut(*from, victim)).map(|()| "the leader hears nobody")?,
+            _ => network.part(&[victim], &others).map(|()| "the leader is alone")?,
         };
         writer.nemesis("leader-cut", json!({"status": "begun", "shape": shape}));
         let incident = self.overtaken(Nemesis::LeaderCut, mark, writer, json!({"shape": shape})).await?;

@@ -24,7 +24,7 @@ const WITNESSED: u64 = 8;
 /// Clients come into position within this time, or the leader has moved meanwhile.
 const POSITION_MAX: Duration = Duration::from_secs(20);
 /// Witnesses are waited for so long: a victim that is as it should be lets them wait until their calls end.
-const WITNESSED_MAX: Duration = Duration::from_secs(12);
+const WITNESSED_MAX: Duration = Duration::from_secs(8);
 /// A node that is asked for the cluster's status answers within this time, or another one is asked.
 const STATUS_MAX: Duration = Duration::from_millis(500);
 /// So often the leader may move while clients come into position.

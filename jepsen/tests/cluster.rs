@@ -1,4 +1,4 @@
-//! A short run on a cluster of three real nodes: kills, pauses, partitions, transfers, and kills while links are cut.
+//! A short run on a cluster of three real nodes: kills, pauses, leaders cut off, transfers, kills while links are cut.
 //!
 //! It needs the `lethe` binary beside the tests, which `cargo test --workspace` or `cargo build` makes, and the right to
 //! make networks. Nothing in it is timed: faults come as fast as the cluster answers, and the run goes on until each of

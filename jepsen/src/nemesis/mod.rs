@@ -3,8 +3,8 @@
 //! A fault is `installed` only when there is evidence for it: a kill when the operating system says that signal 9
 //! ended the process, a pause when it says that the process stands still, a power cut when writes fail after it and
 //! what was not synced is gone, a partition when it swallowed packets, a change of the cluster when its status says
-//! so, a fault of an actor's leader when another leader has answered a change of that actor. A server that ends by itself, or does not come back, is an incident, and an incident is a violation whatever
-//! the history says.
+//! so, a fault of an actor's leader when another leader has answered a change of that actor. A server that ends by
+//! itself, or does not come back, is an incident, and an incident is a violation whatever the history says.
 
 mod many;
 mod one;
@@ -55,7 +55,7 @@ pub enum Nemesis {
     Rolling,
     /// Nodes are killed and started again, or paused, while links between nodes are cut. Needs what partitions need.
     Chaos,
-    /// Kills, pauses, partitions, transfers and chaos in turn.
+    /// Kills, pauses, cuts around leaders, transfers and chaos (with links cut around anybody) in turn.
     All,
     /// Links around the leader of an actor in use are cut while clients go on calling it, until another leader has
     /// answered a change. Needs what partitions need.
@@ -104,7 +104,7 @@ impl Nemesis {
             Self::Members => &[Self::Members],
             Self::Rolling => &[Self::Rolling],
             Self::Chaos => &[Self::Chaos],
-            Self::All => &[Self::Kill, Self::Pause, Self::Partition, Self::Transfer, Self::Chaos],
+            Self::All => &[Self::Kill, Self::Pause, Self::LeaderCut, Self::Transfer, Self::Chaos],
             Self::LeaderCut => &[Self::LeaderCut],
             Self::LeaderPause => &[Self::LeaderPause],
             Self::LeaderTransfer => &[Self::LeaderTransfer],

@@ -1,17 +1,16 @@
-//! What a fresh isolate costs: V8 alone, with our snapshot, and as a whole hello request.
+//! What a fresh isolate costs: V8 alone, with our snapshot, as a whole request, and as a request that calls an actor.
 //!
-//! `cargo bench -p lethe-runtime --bench isolate`. The goal is a hello request within 1.5 times of bare V8; both are
-//! measured in this one run. CPU time and memory are printed after the wall-clock numbers.
+//! `cargo bench -p lethe-runtime --bench isolate`. What counts is processor time and page faults: other programs on the
+//! machine change wall-clock times far more. All figures are of one run, and averages over many.
 
 use std::{
     collections::BTreeMap,
     fs,
-    hint::black_box,
+    mem::MaybeUninit,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use criterion::{Criterion, criterion_group, criterion_main};
 use futures::{StreamExt, future::BoxFuture, stream};
 use http_body_util::BodyExt;
 use lethe_runtime::{
@@ -19,27 +18,44 @@ use lethe_runtime::{
     engine::{Config, Engine, Program},
     host::{ActorAddress, ActorCall, ActorReply, CallError, CallErrorKind, Host, IdSource, JsError, LogLine, Outcome},
     measure::Maker,
-    program::{Limits, Module, Source},
+    program::{Binding, Limits, Module, Source},
 };
 use tokio::runtime::Runtime;
 
 const HELLO: &str = "export default { fetch(request) { return new Response('hello'); } };";
+const ADD: &str = r#"
+    import { DurableObject } from "cloudflare:workers";
+    export class Counter extends DurableObject { add(n) { return n + 1; } }
+    export default {
+        async fetch(request, env) {
+            const count = await env.COUNTER.getByName("a").add(1);
+            return new Response(String(count), { headers: { "content-type": "text/plain" } });
+        },
+    };
+"#;
 /// Isolates that are alive at once when memory is measured.
 const ALIVE: usize = 200;
-/// Requests over which CPU time is averaged.
-const REQUESTS: u32 = 1000;
+/// Isolates or requests over which figures are averaged.
+const COUNT: u32 = 2000;
 
-struct Nobody;
+/// A host whose one actor answers at once with its arguments.
+struct Echo;
 
-impl Host for Nobody {
+impl Host for Echo {
     fn actor_id(&self, _: &str, _: IdSource) -> Result<String, String> {
-        Err("no actors here".into())
+        Ok("ab".repeat(32))
     }
 
-    fn call_actor(&self, _: ActorAddress, _: ActorCall) -> BoxFuture<'static, Result<ActorReply, CallError>> {
-        let error = JsError { name: "Error".into(), message: "no actors here".into(), stack: String::new() };
-        let error = CallError { kind: CallErrorKind::InvalidTarget, error, outcome: Outcome::NotDone };
-        Box::pin(async { Err(error) })
+    fn call_actor(&self, _: ActorAddress, call: ActorCall) -> BoxFuture<'static, Result<ActorReply, CallError>> {
+        Box::pin(async move {
+            match call {
+                ActorCall::Method { args, .. } => Ok(ActorReply::Value(args)),
+                ActorCall::Fetch(_) | ActorCall::Destroy => {
+                    let error = JsError { name: "Error".into(), message: "not here".into(), stack: String::new() };
+                    Err(CallError { kind: CallErrorKind::InvalidTarget, error, outcome: Outcome::NotDone })
+                }
+            }
+        })
     }
 
     fn fetch(&self, _: http::Request<Body>) -> BoxFuture<'static, Result<http::Response<Body>, String>> {
@@ -49,27 +65,41 @@ impl Host for Nobody {
     fn log(&self, _: LogLine) {}
 }
 
-async fn hello(engine: &Engine, program: &Arc<Program>, host: Arc<Nobody>) -> usize {
+async fn request(engine: &Engine, program: &Arc<Program>) -> usize {
     let request = http::Request::get("http://bench/").body(body::empty()).expect("a valid request");
-    let response = engine.fetch(program, None, request, host).await.expect("a response");
+    let response = engine.fetch(program, None, request, Arc::new(Echo)).await.expect("a response");
+    assert_eq!(response.status(), 200);
     response.into_body().collect().await.expect("a whole body").to_bytes().len()
 }
 
-async fn compile(engine: &Engine) -> Arc<Program> {
-    let modules = BTreeMap::from([("index.js".to_owned(), Module::Es(HELLO.into()))]);
+async fn compile(engine: &Engine, text: &str) -> Arc<Program> {
+    let modules = BTreeMap::from([("index.js".to_owned(), Module::Es(text.into()))]);
     let main = "index.js".to_owned();
-    let source = Source { name: "hello".into(), main, modules, env: BTreeMap::new(), limits: Limits::default() };
-    engine.compile(source).await.expect("hello compiles")
+    let env = BTreeMap::from([("COUNTER".to_owned(), Binding::ActorNamespace { class_name: "Counter".into() })]);
+    let source = Source { name: "bench".into(), main, modules, env, limits: Limits::default() };
+    engine.compile(source).await.expect("the worker compiles")
 }
 
-/// Processor time that the live threads of this process have used.
-fn cpu_time() -> Duration {
-    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let sum: u64 = tasks
-        .filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok())
-        .filter_map(|line| line.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()))
-        .sum();
-    Duration::from_nanos(sum)
+/// What the process has used so far.
+#[derive(Clone, Copy)]
+struct Used {
+    cpu: Duration,
+    faults: i64,
+    switches: i64,
+}
+
+impl Used {
+    fn now() -> Self {
+        let mut usage = MaybeUninit::<libc::rusage>::uninit();
+        // SAFETY: the place is valid, and written when the result is 0.
+        let usage = unsafe {
+            assert_eq!(libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()), 0);
+            usage.assume_init()
+        };
+        let micros = |time: libc::timeval| time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_usec.unsigned_abs();
+        let cpu = Duration::from_micros(micros(usage.ru_utime) + micros(usage.ru_stime));
+        Self { cpu, faults: usage.ru_minflt, switches: usage.ru_nvcsw }
+    }
 }
 
 fn resident_kb() -> u64 {
@@ -77,89 +107,49 @@ fn resident_kb() -> u64 {
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4
 }
 
-fn isolates(criterion: &mut Criterion) {
+/// Prints what each of `count` calls of `work` took.
+fn measure(name: &str, count: u32, work: impl FnOnce()) {
+    let (before, start) = (Used::now(), Instant::now());
+    work();
+    let (after, wall) = (Used::now(), start.elapsed());
+    println!(
+        "{name:40} {:>7.0} us CPU {:>7.1} page faults {:>5.1} waits {:>8.0}/s",
+        (after.cpu - before.cpu).as_secs_f64() * 1e6 / f64::from(count),
+        (after.faults - before.faults) as f64 / f64::from(count),
+        (after.switches - before.switches) as f64 / f64::from(count),
+        f64::from(count) / wall.as_secs_f64(),
+    );
+}
+
+fn main() {
     let runtime = Runtime::new().expect("a tokio runtime");
     let _in_runtime = runtime.enter();
     let maker = Maker::start();
-    let mut group = criterion.benchmark_group("isolate");
-    group.bench_function("bare V8: isolate, context, dispose", |bencher| bencher.iter(|| maker.bare()));
-    group.bench_function("ours: isolate, context, dispose", |bencher| {
-        bencher.iter(|| maker.dispose(black_box(maker.pristine())));
-    });
-    for (name, pristine) in [("hello request, isolate made in it", 0), ("hello request, isolate made ahead", 8)] {
-        let engine = Engine::start(Config { threads_max: 8, pristine, ..Config::default() });
-        let program = runtime.block_on(compile(&engine));
-        let host = Arc::new(Nobody);
-        group.bench_function(name, |bencher| {
-            bencher.to_async(&runtime).iter(|| hello(&engine, &program, host.clone()));
-        });
-    }
-    group.finish();
-    print_cpu_and_memory(&runtime, &maker);
-}
-
-fn print_cpu_and_memory(runtime: &Runtime, maker: &Maker) {
     let before = resident_kb();
     let alive: Vec<_> = (0..ALIVE).map(|_| maker.pristine()).collect();
     println!("resident memory of a pristine isolate: {} KB", (resident_kb() - before) / ALIVE as u64);
-    for made in alive {
-        maker.dispose(made);
-    }
-    let start = cpu_time();
-    for _ in 0..REQUESTS {
-        maker.bare();
-    }
-    println!("CPU time of bare V8: {:?}", (cpu_time() - start) / REQUESTS);
-    let start = cpu_time();
-    for _ in 0..REQUESTS {
-        maker.dispose(maker.pristine());
-    }
-    println!("CPU time of a pristine isolate: {:?}", (cpu_time() - start) / REQUESTS);
-    let engine = Engine::start(Config { threads_max: 4, pristine: 2, ..Config::default() });
-    let program = runtime.block_on(compile(&engine));
-    let host = Arc::new(Nobody);
-    let start = cpu_time();
-    for _ in 0..REQUESTS {
-        runtime.block_on(hello(&engine, &program, host.clone()));
-    }
-    runtime.block_on(engine.idle());
-    println!("CPU time of a hello request, everything included: {:?}", (cpu_time() - start) / REQUESTS);
-    print_throughput(runtime, &program);
-}
-
-/// Many requests at a time: how many this machine answers, each in an isolate of its own.
-fn print_throughput(runtime: &Runtime, program: &Arc<Program>) {
-    let engine = {
-        let _in_runtime = runtime.enter();
-        Engine::start(Config { threads_max: 64, pristine: 8, ..Config::default() })
-    };
-    for concurrency in [1, 16, 256] {
-        let (engine, program) = (engine.clone(), program.clone());
-        let count = (REQUESTS * 4) as usize;
-        let (started, cpu) = (Instant::now(), cpu_time());
-        let mut times = runtime.block_on(async move {
-            let one = |_| {
-                let (engine, program) = (engine.clone(), program.clone());
-                tokio::spawn(async move {
-                    let started = Instant::now();
-                    hello(&engine, &program, Arc::new(Nobody)).await;
-                    started.elapsed()
-                })
+    alive.into_iter().for_each(|made| maker.dispose(made));
+    let repeat = |work: &dyn Fn()| (0..COUNT).for_each(|_| work());
+    measure("bare V8", COUNT, || repeat(&|| maker.bare()));
+    // A node always has one: V8's heap of constants is made with the first isolate and dies with the last.
+    let _one = maker.pristine();
+    measure("pristine isolate", COUNT, || repeat(&|| maker.dispose(maker.pristine())));
+    for (name, text) in [("hello", HELLO), ("actor call", ADD)] {
+        for concurrency in [1, 64] {
+            let engine = Engine::start(Config { threads_max: 128, pristine: 8, ..Config::default() });
+            let program = runtime.block_on(compile(&engine, text));
+            let run = |count: u32| {
+                let requests = stream::iter(0..count).map(|_| {
+                    let (engine, program) = (engine.clone(), program.clone());
+                    tokio::spawn(async move { request(&engine, &program).await })
+                });
+                runtime.block_on(requests.buffer_unordered(concurrency).for_each(|done| async {
+                    done.expect("no panic");
+                }));
+                runtime.block_on(engine.idle());
             };
-            let times = stream::iter(0..count).map(one).buffer_unordered(concurrency);
-            times.filter_map(|time| std::future::ready(time.ok())).collect::<Vec<_>>().await
-        });
-        let (elapsed, cpu) = (started.elapsed(), cpu_time() - cpu);
-        times.sort();
-        println!(
-            "{concurrency} at a time: {:.0} requests/s, {:.0} per CPU second, p50 {:?}, p99 {:?}",
-            count as f64 / elapsed.as_secs_f64(),
-            count as f64 / cpu.as_secs_f64(),
-            times[times.len() / 2],
-            times[times.len() * 99 / 100],
-        );
+            run(200);
+            measure(&format!("{name} request, {concurrency} at a time"), COUNT, || run(COUNT));
+        }
     }
 }
-
-criterion_group!(benches, isolates);
-criterion_main!(benches);

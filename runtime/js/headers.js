@@ -8,12 +8,27 @@ const p = lethe.use("primordials");
 const idl = lethe.use("webidl");
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-const BAD_VALUE = /[\0\r\n]/;
+const TOKEN_MARKS = "!#$%&'*+-.^_`|~";
+const VALUE = /^[^\0\r\n]*$/;
 const EDGES = /^[\t\n\r ]*([^]*?)[\t\n\r ]*$/;
+
+function isTokenCode(code) {
+  if ((code > 96 && code < 123) || (code > 64 && code < 91) || (code > 47 && code < 58)) return true;
+  return p.stringIndexOf(TOKEN_MARKS, p.fromCharCode(code)) !== -1;
+}
+
+/** Whether `text` is what HTTP calls a token. */
+function isToken(text) {
+  return text !== "" && idl.every(text, isTokenCode, TOKEN);
+}
+
+function isValueCode(code) {
+  return code !== 0 && code !== 13 && code !== 10;
+}
 
 function checkedName(value, where) {
   const name = idl.byteString(value, where);
-  if (p.regExpExec(TOKEN, name) === null) throw new p.TypeError(`${where}: '${name}' is not a valid header name`);
+  if (!isToken(name)) throw new p.TypeError(`${where}: '${name}' is not a valid header name`);
   return p.toLowerCase(name);
 }
 
@@ -31,7 +46,7 @@ function trimmed(value) {
 
 function checkedValue(value, where) {
   const text = trimmed(idl.byteString(value, where));
-  if (p.regExpExec(BAD_VALUE, text) !== null)
+  if (!idl.every(text, isValueCode, VALUE))
     throw new p.TypeError(`${where}: the header value has a line break or NUL`);
   return text;
 }
@@ -195,4 +210,4 @@ function fill(list, init) {
   }
 }
 
-return { Headers, isHeaders, listOf, wrap, fill, getFrom, setIn, removeFrom, trimmed };
+return { Headers, isHeaders, isToken, listOf, wrap, fill, getFrom, setIn, removeFrom, trimmed };

@@ -7,7 +7,6 @@ const idl = lethe.use("webidl");
 const header = lethe.use("headers");
 const bodies = lethe.use("body");
 
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const UPPERCASED = ["DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"];
 const FORBIDDEN = ["CONNECT", "TRACE", "TRACK"];
 const REDIRECT_MODES = ["follow", "error", "manual"];
@@ -163,7 +162,7 @@ function inherited(from) {
 
 function checkedMethod(method, where) {
   const upper = p.toUpperCase(method);
-  if (p.regExpExec(TOKEN, method) === null) throw new p.TypeError(`${where}: '${method}' is not a valid method`);
+  if (!header.isToken(method)) throw new p.TypeError(`${where}: '${method}' is not a valid method`);
   if (p.arrayIncludes(FORBIDDEN, upper)) throw new p.TypeError(`${where}: the method '${method}' is not allowed`);
   return p.arrayIncludes(UPPERCASED, upper) ? upper : method;
 }

@@ -7,6 +7,7 @@ const header = lethe.use("headers");
 const bodies = lethe.use("body");
 
 const REASON = /^[\t\x20-\x7e\x80-\xff]*$/;
+const isReasonCode = (code) => code === 9 || (code > 31 && code !== 127 && code < 256);
 const REDIRECTS = [301, 302, 303, 307, 308];
 const NULL_BODY = [101, 103, 204, 205, 304];
 const INTERNAL = p.freeze({ __proto__: null });
@@ -131,7 +132,7 @@ function initialized(init, where) {
   const code = status === undefined ? 200 : idl.unsigned(status, 16);
   const reason = statusText === undefined ? "" : idl.byteString(statusText, where);
   if (code < 200 || code > 599) throw new p.RangeError(`${where}: status ${code} is not from 200 to 599`);
-  if (p.regExpExec(REASON, reason) === null) throw new p.TypeError(`${where}: the statusText is not valid`);
+  if (!idl.every(reason, isReasonCode, REASON)) throw new p.TypeError(`${where}: the statusText is not valid`);
   const made = state(code, [], null);
   made.statusText = reason;
   if (headers !== undefined) header.fill(made.list, headers);

@@ -30,7 +30,9 @@ return {
   WorkerEntrypoint,
   DurableObject,
   RpcTarget,
-  env: lethe.env,
+  get env() {
+    return lethe.env;
+  },
   waitUntil(promise) {
     lethe.use("entry").waitUntil(promise);
   },

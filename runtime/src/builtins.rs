@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_a_hello_worker_touches_is_eager() {
+    fn only_what_a_worker_that_answers_or_calls_an_actor_touches_is_eager() {
         let eager: Vec<&str> = include_str!(concat!(env!("OUT_DIR"), "/eager.txt")).lines().collect();
         assert_eq!(
             eager,
@@ -44,7 +44,10 @@ mod tests {
                 "console",
                 "microtask",
                 "context",
-                "entry"
+                "entry",
+                "actor_wire",
+                "actors",
+                "workers"
             ]
         );
     }

@@ -4,12 +4,13 @@
 //! cargo bench -p lethe-server --bench shard            in the system's temporary directory
 //! LETHE_BENCH_DIR=/data cargo bench ... --bench shard  on the disk of your choice
 //! cargo bench ... --bench shard -- 3 64 512            only three nodes, 64 groups, 512 proposers
+//! cargo bench ... --bench shard -- peers 3 64 512      the same over real connections
 //! ```
 //!
-//! All nodes are in this process and hand each other messages without a socket; each has its own log, state and
-//! directory. Every proposer owns an actor and has one write in flight: one record of 256 bytes, overwritten in turn
-//! over 64 names. One line per setting; latencies are of single proposals, CPU is that of the process for one commit.
-//! Reads are ReadIndex confirmations.
+//! All nodes are in this process. They hand each other messages without a socket or, with `peers`, over loopback with
+//! mutual TLS; each has its own log, state and directory. Every proposer owns an actor and has one write in flight: one
+//! record of 256 bytes, overwritten in turn over 64 names. One line per setting; latencies are of single proposals, CPU
+//! is that of the process for one commit. `messages/commit` are those on streams. Reads are ReadIndex confirmations.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -22,9 +23,10 @@ use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::BoxStream;
 use lethe_proto::ActorId;
-use lethe_server::peer::{Answers, Error, Handler, Head, Topic, Transport};
+use lethe_server::peer::ca::{self, Authority};
+use lethe_server::peer::{self, Answers, Error, Handler, Head, Me, Peers, TlsFiles, Topic, Transport};
 use lethe_server::shard::{
-    Applied, Begin, ClusterId, Command, Config, Create, Deps, Epoch, Identity, NodeId, RecordOp, Shard, Shards,
+    Applied, Begin, ClusterId, Command, Config, Create, Deps, Epoch, Identity, NodeId, RecordOp, Shard, Shards, TOPICS,
 };
 use lethe_server::store::RecordId;
 use lethe_server::store::vfs::StdVfs;
@@ -39,22 +41,23 @@ const VALUE_BYTES: usize = 256;
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let only: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
+    let real = std::env::args().any(|word| word == "peers");
     println!(
-        "nodes groups proposers  commits/s   p50 us   p99 us  cpu us  commits/sync  appends/commit | \
+        "nodes groups proposers  commits/s   p50 us   p99 us  cpu us  commits/sync  messages/commit | \
          reads/s   p50 us   p99 us  beats/message | idle cpu %"
     );
     if let [nodes, groups, proposers] = only[..] {
-        return runtime.block_on(setting(nodes, groups as u32, proposers));
+        return runtime.block_on(setting(real, nodes, groups as u32, proposers));
     }
     for (nodes, groups) in [(1, 1), (1, 4), (3, 1), (3, 64)] {
         for proposers in [1, 64, 512] {
-            runtime.block_on(setting(nodes, groups, proposers));
+            runtime.block_on(setting(real, nodes, groups, proposers));
         }
     }
 }
 
-async fn setting(nodes: usize, groups: u32, proposers: usize) {
-    let world = World::start(nodes, groups).await;
+async fn setting(real: bool, nodes: usize, groups: u32, proposers: usize) {
+    let world = World::start(real, nodes, groups).await;
     let writers = spread(proposers, |n| write_loop(world.shard(n), n, WARM)).await;
     let next: Vec<u64> = writers.iter().map(|(_, seq)| *seq).collect();
     let (syncs, appends, cpu) = (world.syncs(), world.net.appends.load(Ordering::Relaxed), cpu_seconds());
@@ -72,7 +75,7 @@ async fn setting(nodes: usize, groups: u32, proposers: usize) {
     tokio::time::sleep(RUN).await;
     let idle = (cpu_seconds() - idle.0) / idle.1.elapsed().as_secs_f64() * 100.0;
     println!(
-        "{nodes:5} {groups:6} {proposers:9} {:10.0} {:8} {:8} {:7.0} {:13.1} {:15.2} | {:7.0} {:8} {:8} {:14.1} | {idle:10.1}",
+        "{nodes:5} {groups:6} {proposers:9} {:10.0} {:8} {:8} {:7.0} {:13.1} {:16.2} | {:7.0} {:8} {:8} {:14.1} | {idle:10.1}",
         writes.count as f64 / seconds,
         writes.p50,
         writes.p99,
@@ -92,12 +95,18 @@ struct World {
     net: Arc<Net>,
     nodes: Vec<(Shards, TempDir)>,
     groups: u32,
+    /// Real connections, if there are any.
+    ports: Vec<peer::Handle>,
+    _certificates: TempDir,
 }
 
 impl World {
-    async fn start(nodes: usize, groups: u32) -> Self {
+    async fn start(real: bool, nodes: usize, groups: u32) -> Self {
         let net = Arc::new(Net::default());
-        let mut world = Self { net: net.clone(), nodes: Vec::new(), groups };
+        let certificates = tempfile::tempdir().expect("a directory for certificates");
+        let mut bound = if real { bind(nodes, &certificates).await } else { Vec::new() };
+        let mut world =
+            Self { net: net.clone(), nodes: Vec::new(), groups, ports: Vec::new(), _certificates: certificates };
         for number in 0..nodes {
             let dir = match std::env::var_os("LETHE_BENCH_DIR") {
                 Some(dir) => tempfile::tempdir_in(PathBuf::from(dir)),
@@ -106,15 +115,18 @@ impl World {
             let dir = dir.expect("a directory");
             let id = NodeId::from(1 + number as u64);
             Identity::new(ClusterId(Uuid::nil()), id, groups).found(&StdVfs, dir.path()).expect("an identity");
+            let bound = real.then(|| bound.remove(0));
+            let peers = bound.as_ref().map(peer::Bound::peers);
             let deps = Deps {
                 vfs: Arc::new(StdVfs),
                 data_dir: dir.path().to_owned(),
                 state_dir: dir.path().join("state"),
                 effects: Arc::new(()),
-                transport: Arc::new(End { net: net.clone(), from: id }),
+                transport: Arc::new(End { net: net.clone(), from: id, peers }),
             };
             let shards = Shards::start(Config::new(groups), deps).await.expect("a node");
             net.nodes.lock().insert(id, shards.handler());
+            world.ports.extend(bound.map(|bound| bound.serve(TOPICS.map(|topic| (topic, shards.handler())).to_vec())));
             world.nodes.push((shards, dir));
         }
         for group in 1..=groups {
@@ -150,7 +162,32 @@ impl World {
             self.net.nodes.lock().remove(&shards.node());
             shards.shutdown().await.expect("a clean stop");
         }
+        for port in self.ports {
+            port.drain().await;
+        }
     }
+}
+
+/// Binds a port for every node, and tells all of them where the others are.
+async fn bind(nodes: usize, certificates: &TempDir) -> Vec<peer::Bound> {
+    let cluster = ClusterId(Uuid::nil());
+    let authority = Authority::create(cluster).expect("an authority");
+    let mut ports = Vec::new();
+    for node in (1..=nodes as u64).map(NodeId::from) {
+        let files = certificates.path().join(node.to_string());
+        std::fs::create_dir(&files).expect("a directory for a node");
+        let issued = authority.issue(node).expect("a certificate");
+        ca::save_node(&files, authority.ca_pem(), &issued).expect("its files");
+        let listen = "127.0.0.1:0".parse().expect("an address");
+        let config = peer::Config::new(listen, Some(TlsFiles::in_dir(&files)));
+        ports.push((node, peer::bind(config, Me { cluster, node }).await.expect("a port")));
+    }
+    for (node, port) in &ports {
+        for (other, there) in ports.iter().filter(|(other, _)| other != node) {
+            port.peers().learn(*other, &there.local_addr().to_string());
+        }
+    }
+    ports.into_iter().map(|(_, port)| port).collect()
 }
 
 /// Hands messages from node to node.
@@ -165,6 +202,8 @@ struct Net {
 struct End {
     net: Arc<Net>,
     from: NodeId,
+    /// The way to other nodes, if it is a real one.
+    peers: Option<Peers>,
 }
 
 impl Net {
@@ -180,10 +219,19 @@ impl Net {
 }
 
 impl Transport for End {
-    fn call(&self, to: NodeId, head: Head, message: Bytes, _: Instant) -> BoxFuture<'static, Result<Bytes, Error>> {
+    fn call(
+        &self,
+        to: NodeId,
+        head: Head,
+        message: Bytes,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Result<Bytes, Error>> {
         if head.topic == Topic::Heartbeats {
             self.net.beats.fetch_add(1, Ordering::Relaxed);
             self.net.beat_bytes.fetch_add(message.len() as u64, Ordering::Relaxed);
+        }
+        if let Some(peers) = &self.peers {
+            return peers.call(to, head, message, deadline);
         }
         let (net, from) = (self.net.clone(), self.from);
         async move { net.find(to)?.call(from, head, message).await.map_err(Error::Refused) }.boxed()
@@ -196,13 +244,17 @@ impl Transport for End {
         messages: BoxStream<'static, Bytes>,
     ) -> BoxFuture<'static, Result<Answers<Error>, Error>> {
         let (net, from) = (self.net.clone(), self.from);
+        let messages = messages.inspect({
+            let net = net.clone();
+            move |_| {
+                net.appends.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        if let Some(peers) = &self.peers {
+            return peers.stream(to, head, messages.boxed());
+        }
         async move {
-            let counting = net.clone();
-            let messages = messages.map(move |message| {
-                counting.appends.fetch_add(1, Ordering::Relaxed);
-                Ok(message)
-            });
-            let answers = net.find(to)?.stream(from, head, messages.boxed()).await.map_err(Error::Refused)?;
+            let answers = net.find(to)?.stream(from, head, messages.map(Ok).boxed()).await.map_err(Error::Refused)?;
             Ok(answers.map(|answer| answer.map_err(Error::Refused)).boxed())
         }
         .boxed()

@@ -23,7 +23,7 @@ pub enum Topic {
     Heartbeats = 3,
     /// Raft: one append-entries message.
     Append = 4,
-    /// Raft: a stream of append-entries messages of one group.
+    /// Raft: a stream of append-entries messages of all groups.
     AppendStream = 5,
     /// Raft: a snapshot, as a stream of chunks.
     Snapshot = 6,

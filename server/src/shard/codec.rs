@@ -49,20 +49,34 @@ pub(super) fn is_write(command: &[u8]) -> bool {
 
 pub(super) fn encode_entry(entry: &Entry) -> WalEntry {
     let mut bytes = BytesMut::with_capacity(ENTRY_HEAD + payload_hint(&entry.payload));
-    bytes.put_u8(VERSION);
-    bytes.put_slice(entry.log_id.leader_id.node_id.0.as_bytes());
+    put_entry(&mut bytes, entry);
+    WalEntry { index: entry.log_id.index, term: entry.log_id.leader_id.term, bytes: bytes.freeze() }
+}
+
+pub(super) fn put_entry(out: &mut impl BufMut, entry: &Entry) {
+    out.put_u8(VERSION);
+    out.put_slice(entry.log_id.leader_id.node_id.0.as_bytes());
     match &entry.payload {
-        EntryPayload::Blank => bytes.put_u8(BLANK),
+        EntryPayload::Blank => out.put_u8(BLANK),
         EntryPayload::Normal(proposal) => {
-            bytes.put_u8(NORMAL);
-            bytes.put_slice(&proposal.bytes);
+            out.put_u8(NORMAL);
+            out.put_slice(&proposal.bytes);
         }
         EntryPayload::Membership(membership) => {
-            bytes.put_u8(MEMBERSHIP);
-            bytes.put_slice(&postcard(membership));
+            out.put_u8(MEMBERSHIP);
+            out.put_slice(&postcard(membership));
         }
     }
-    WalEntry { index: entry.log_id.index, term: entry.log_id.leader_id.term, bytes: bytes.freeze() }
+}
+
+/// How many bytes `put_entry` writes.
+pub(super) fn entry_bytes(entry: &Entry) -> usize {
+    let payload = match &entry.payload {
+        EntryPayload::Blank => 0,
+        EntryPayload::Normal(proposal) => proposal.bytes.len(),
+        EntryPayload::Membership(membership) => postcard(membership).len(),
+    };
+    ENTRY_HEAD + payload
 }
 
 pub(super) fn decode_entry(entry: &WalEntry) -> io::Result<Entry> {

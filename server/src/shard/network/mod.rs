@@ -1,7 +1,7 @@
 //! What replicas of a group say to each other, over the peer room's `Transport`.
 //!
 //! ```text
-//! openraft ── Connection ─┬─ appends ── a stream per replica ────────┐
+//! openraft ── Connection ─┬─ appends ── a stream per node ───────────┐
 //!                         ├─ beats ──── one message, many groups ────┼── Transport ... Receiver ── openraft
 //!                         ├─ send ───── a snapshot file in chunks ───┤
 //!                         └─ votes, transfers: one call each ────────┘
@@ -12,8 +12,10 @@
 
 mod alone;
 mod appends;
+mod batch;
 mod beats;
 mod receive;
+mod receive_appends;
 mod receive_snapshot;
 mod send;
 mod wire;
@@ -46,6 +48,7 @@ use super::machine::{SnapshotFile, SnapshotOf};
 use super::types::{Peer, Types, Vote};
 use super::{Config, NodeId};
 use crate::peer::{Error, Head, Lane, Topic, Transport};
+use appends::{Appends, Whom};
 use beats::Beats;
 use wire::Beat;
 
@@ -69,10 +72,9 @@ const BACKOFF_MS: [u64; 5] = [20, 50, 100, 200, 400];
 pub(super) struct Links {
     transport: Arc<dyn Transport>,
     beats: Arc<Beats>,
+    appends: Appends,
     sends: Semaphore,
     tasks: TaskTracker,
-    /// How long an append message may stay without an answer.
-    append_stall: Duration,
     /// How long a snapshot may make no progress.
     snapshot_stall: Duration,
 }
@@ -82,10 +84,10 @@ impl Links {
         let tasks = TaskTracker::new();
         Arc::new(Self {
             beats: Beats::new(transport.clone(), tasks.clone()),
+            appends: Appends::new(transport.clone(), tasks.clone(), Duration::from_millis(config.append_stall_ms)),
             transport,
             tasks,
             sends: Semaphore::new(SNAPSHOTS_MAX),
-            append_stall: Duration::from_millis(config.append_stall_ms),
             snapshot_stall: Duration::from_millis(config.snapshot_stall_ms),
         })
     }
@@ -97,6 +99,7 @@ impl Links {
 
     /// Waits until nothing is under way any more, when all groups have stopped.
     pub async fn idle(&self) {
+        self.appends.stop();
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -197,9 +200,8 @@ impl RaftNetworkV2<Types> for Connection {
     {
         Box::pin(async move {
             if !self.beats {
-                let head = self.head(Lane::Log, Topic::AppendStream);
-                let transport = self.links.transport.clone();
-                return appends::stream(transport, self.target, head, self.links.append_stall, input).await;
+                let whom = Whom { node: self.target, group: self.group, incarnation: self.incarnation };
+                return self.links.appends.stream(whom, input).await;
             }
             let Some(request) = input.next().await else { return Ok(stream::empty().boxed()) };
             let answer = self.beat(request, option).await;

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
-use futures::stream::{self, BoxStream};
+use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use lethe_proto::NodeId;
-use openraft::raft::{AppendEntriesRequest, StreamAppendResult, TransferLeaderRequest, VoteRequest};
-use parking_lot::Mutex;
+use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 use tokio::sync::Semaphore;
 
 use super::beats::BEATS_MAX;
+use super::receive_appends::Intake;
 use super::wire::{self, Beat, BeatAnswer};
 use super::{SNAPSHOTS_MAX, receive_snapshot};
 use crate::peer::{Answers, Error, Handler, Head, Refusal, Topic};
@@ -67,7 +67,10 @@ impl Handler for Receiver {
         messages: BoxStream<'static, Result<Bytes, Error>>,
     ) -> BoxFuture<'static, Result<Answers<Refusal>, Refusal>> {
         let begun = match head.topic {
-            Topic::AppendStream => self.replica(head).map(|replica| appends(&replica, from, messages)),
+            Topic::AppendStream if (head.group, head.incarnation) == (0, 0) => {
+                Ok(Intake::new(self.hosted.clone(), from, messages).boxed())
+            }
+            Topic::AppendStream => Err(wire::malformed("a stream of append messages is for all groups")),
             Topic::Snapshot => self.replica(head).and_then(|replica| {
                 let turn = self.snapshots.clone().try_acquire_owned();
                 let turn = turn.map_err(|_| stopped("too many snapshots are being taken in"))?;
@@ -80,7 +83,7 @@ impl Handler for Receiver {
 }
 
 /// The replica with exactly this life.
-fn find(hosted: &Hosted, group: u32, incarnation: u64) -> Result<Arc<Replica>, Refusal> {
+pub(super) fn find(hosted: &Hosted, group: u32, incarnation: u64) -> Result<Arc<Replica>, Refusal> {
     let found = hosted.replica(group).filter(|replica| replica.incarnation == incarnation);
     found.ok_or(Refusal::NoReplica { group, incarnation })
 }
@@ -131,30 +134,6 @@ async fn one_beat(hosted: &Hosted, from: NodeId, beat: Beat) -> BeatAnswer {
     let request = AppendEntriesRequest { vote, prev_log_id: prev, entries: Vec::new(), leader_commit: committed };
     let answer = tokio::time::timeout(BEAT_WAIT, replica.raft.append_entries(request)).await;
     answer.ok()?.ok()
-}
-
-fn appends(replica: &Replica, from: NodeId, messages: BoxStream<'static, Result<Bytes, Error>>) -> Answers<Refusal> {
-    // Why the messages ended early, to be said behind the last answer.
-    let refused: Arc<Mutex<Option<Refusal>>> = Arc::default();
-    let refusing = refused.clone();
-    let requests = messages.scan((), move |(), message| {
-        let request = match message {
-            Ok(bytes) => wire::decode_append(from, bytes),
-            Err(error) => Err(stopped(&error.to_string())),
-        };
-        let request = request.map_err(|refusal| *refusing.lock() = Some(refusal)).ok();
-        std::future::ready(request)
-    });
-    let answers = replica.raft.stream_append(requests).map(|result| match result {
-        Ok(result) => Ok(encode_result(&result)),
-        Err(fatal) => Err(stopped(&fatal.to_string())),
-    });
-    let end = stream::once(async move { refused.lock().take() }).filter_map(std::future::ready).map(Err);
-    answers.chain(end).boxed()
-}
-
-fn encode_result(result: &StreamAppendResult<Types>) -> Bytes {
-    wire::encode_append_result(result)
 }
 
 pub(super) fn stopped(what: &str) -> Refusal {

@@ -8,8 +8,8 @@
 //! Integers are little-endian; an entry has the bytes it has in the log, so it is taken over without being copied.
 //! Whatever comes in is checked here, before openraft sees it: openraft panics on what a sound peer never says.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendResult};
+use bytes::{Buf, BufMut, Bytes};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,8 @@ use crate::store::wal::WalEntry;
 const VERSION: u8 = 1;
 /// Bytes of an append message before its head.
 const FIXED: usize = 1 + 4;
+/// Bytes of an append message's head at most: a vote and two log ids.
+const HEAD_BYTES_MAX: usize = 128;
 /// Bytes of an entry before its own.
 const ENTRY_FIXED: usize = 8 + 8 + 4;
 
@@ -75,21 +77,39 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
 }
 
 pub(super) fn encode_append(request: &AppendEntriesRequest<Types>) -> Bytes {
+    let mut message = Vec::with_capacity(append_bytes(request));
+    put_append(&mut message, request);
+    Bytes::from(message)
+}
+
+/// What an append message takes at most, in bytes.
+pub(super) fn append_bytes(request: &AppendEntriesRequest<Types>) -> usize {
+    let entries = request.entries.iter().map(|entry| ENTRY_FIXED + codec::entry_bytes(entry));
+    FIXED + HEAD_BYTES_MAX + entries.sum::<usize>()
+}
+
+pub(super) fn put_append(message: &mut Vec<u8>, request: &AppendEntriesRequest<Types>) {
     let head = AppendHead { vote: request.vote, prev: request.prev_log_id, committed: request.leader_commit };
-    let head = postcard::to_extend(&head, Vec::new()).expect("writing to memory does not fail");
-    let entries: Vec<WalEntry> = request.entries.iter().map(codec::encode_entry).collect();
-    let bytes: usize = entries.iter().map(|entry| ENTRY_FIXED + entry.bytes.len()).sum();
-    let mut message = BytesMut::with_capacity(FIXED + head.len() + bytes);
-    message.put_u8(VERSION);
-    message.put_u32_le(head.len() as u32);
-    message.put_slice(&head);
-    for entry in entries {
-        message.put_u64_le(entry.index);
-        message.put_u64_le(entry.term);
-        message.put_u32_le(entry.bytes.len() as u32);
-        message.put_slice(&entry.bytes);
+    message.push(VERSION);
+    put_with_len(message, |message| put_postcard(message, &head));
+    for entry in &request.entries {
+        message.put_u64_le(entry.log_id.index);
+        message.put_u64_le(entry.log_id.leader_id.term);
+        put_with_len(message, |message| codec::put_entry(message, entry));
     }
-    message.freeze()
+}
+
+/// What `write` writes, behind its length.
+pub(super) fn put_with_len(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let at = out.len();
+    out.put_u32_le(0);
+    write(out);
+    let len = (out.len() - at - 4) as u32;
+    out[at..at + 4].copy_from_slice(&len.to_le_bytes());
+}
+
+pub(super) fn put_postcard<T: Serialize>(out: &mut Vec<u8>, value: &T) {
+    *out = postcard::to_extend(value, std::mem::take(out)).expect("writing to memory does not fail");
 }
 
 /// Reads an append message of the leader `from`.
@@ -131,14 +151,6 @@ pub(super) fn check_leader(from: NodeId, vote: &Vote) -> Result<(), Refusal> {
         true => Ok(()),
         false => Err(malformed("its sender is not the leader it names")),
     }
-}
-
-pub(super) fn encode_append_result(result: &StreamAppendResult<Types>) -> Bytes {
-    encode(result)
-}
-
-pub(super) fn decode_append_result(bytes: &[u8]) -> Result<StreamAppendResult<Types>, Refusal> {
-    decode(bytes)
 }
 
 pub(super) fn malformed(what: &str) -> Refusal {

@@ -232,11 +232,13 @@ async fn a_message_for_a_replica_that_is_not_here_is_refused_and_makes_nothing()
         let answer = transport.call(fleet.id(1), head(topic, 1, incarnation(1)), garbage.clone(), soon()).await;
         assert!(matches!(answer, Err(peer::Error::Refused(Refusal::Malformed(_)))), "{topic:?}: {answer:?}");
     }
-    for topic in [Topic::AppendStream, Topic::Snapshot] {
-        let messages = || stream::iter([garbage.clone()]).boxed();
-        let absent = transport.stream(fleet.id(1), head(topic, 2, 1), messages()).await;
-        assert!(matches!(absent, Err(peer::Error::Refused(Refusal::NoReplica { .. }))), "{topic:?}");
-        let answers = transport.stream(fleet.id(1), head(topic, 1, incarnation(1)), messages()).await;
+    let messages = || stream::iter([garbage.clone()]).boxed();
+    let absent = transport.stream(fleet.id(1), head(Topic::Snapshot, 2, 1), messages()).await;
+    assert!(matches!(absent, Err(peer::Error::Refused(Refusal::NoReplica { .. }))));
+    let one_group = transport.stream(fleet.id(1), head(Topic::AppendStream, 1, incarnation(1)), messages()).await;
+    assert!(matches!(one_group, Err(peer::Error::Refused(Refusal::Malformed(_)))));
+    for (topic, group, life) in [(Topic::AppendStream, 0, 0), (Topic::Snapshot, 1, incarnation(1))] {
+        let answers = transport.stream(fleet.id(1), head(topic, group, life), messages()).await;
         let answers: Vec<_> = answers.map_err(|error| error.to_string()).unwrap().collect().await;
         assert!(matches!(answers[..], [Err(peer::Error::Refused(Refusal::Malformed(_)))]), "{topic:?}: {answers:?}");
     }

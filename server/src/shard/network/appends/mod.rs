@@ -1,131 +1,120 @@
-//! Log entries to one replica: a stream of append messages that are sent before earlier ones are answered.
+//! Log entries to replicas: per node one stream carries the append messages of all groups, many in one message.
 //!
-//! A window bounds what is unanswered, in bytes and in messages. When the oldest message stays without an answer for
-//! too long the stream is given up, and openraft begins another one.
+//! ```text
+//! openraft, one task per group        Session, one per node                          Intake, over there
+//!   Opening ── append messages ──┐
+//!   Opening ── append messages ──┼──> Outbox ── a batch of whatever is there ──>──┬── the group's replica
+//!   Opening <── answers ─────────┴─── a task <── a batch of answers ──────────────┘
+//! ```
 //!
-//! openraft tells a replica of every commit at once, by a message without entries if there are none to send. That would be
-//! a second round trip for each write of a group that is not busy. Such a message waits for a moment, and if another one
-//! follows, which tells the same or more, that one goes alone: its answer counts for both.
+//! An opening is one group's stream of append messages to one life of a replica; its number names it on the wire, and
+//! is never used again. Only its messages and answers are lost when it ends; when the session ends, all of them are.
+//! There is no timer: what comes up while a batch is on its way goes with the next one.
+//!
+//! openraft waits, after a failure, inside the stream of messages that it gives us. So the first of them is asked for
+//! before the node is: a stream that failed would otherwise be begun again at once, without end.
 
-use std::collections::VecDeque;
+mod opening;
+mod outbox;
+mod session;
+mod slot;
+
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
+use futures::future::{BoxFuture, Shared};
 use futures::stream::{self, BoxStream};
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use lethe_proto::NodeId;
 use openraft::error::RPCError;
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
-use super::{lost, rpc_error, wire};
-use crate::peer::{Answers, Error, Head, Transport};
+use super::rpc_error;
+use crate::peer::{Error, Transport};
 use crate::shard::types::Types;
+use opening::Opening;
+use session::Session;
 
-/// Unanswered bytes of one stream, in KiB.
-const WINDOW_KIB: usize = 16 << 10;
-/// What a message counts for at least, in KiB; so at most 256 of them are unanswered.
-const MESSAGE_KIB: usize = WINDOW_KIB / 256;
-
-/// How long a message that tells only of a commit waits for the next one.
-const COMMIT_WAIT: Duration = Duration::from_millis(20);
+/// Unanswered bytes of a group after which it sends nothing more; the message that crosses this is still sent.
+pub(super) const WINDOW_BYTES: usize = 8 << 20;
+/// Unanswered messages of a group.
+pub(super) const WINDOW_MESSAGES: usize = 256;
 
 type Result<T> = std::result::Result<T, RPCError<Types>>;
+/// A session, or why there is none.
+type Begun = Shared<BoxFuture<'static, std::result::Result<Arc<Session>, Error>>>;
 
-/// What was sent and is not answered.
-struct Window {
-    room: Arc<Semaphore>,
-    sent: Mutex<VecDeque<(Instant, OwnedSemaphorePermit)>>,
-}
-
-/// Begins a stream of the messages in `input`, once there is a first one. Where a replica could not be reached, openraft
-/// waits in `input`, and only there: a stream that failed before would be begun again at once, without end.
-pub(super) async fn stream<S>(
+/// Append messages to all nodes.
+pub(super) struct Appends {
     transport: Arc<dyn Transport>,
-    to: NodeId,
-    head: Head,
+    tasks: TaskTracker,
     stall: Duration,
-    mut input: S,
-) -> Result<BoxStream<'static, Result<StreamAppendResult<Types>>>>
-where
-    S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
-{
-    let Some(first) = input.next().await else { return Ok(stream::empty().boxed()) };
-    let input = stream::iter([first]).chain(sparing(input));
-    let window = Arc::new(Window { room: Arc::new(Semaphore::new(WINDOW_KIB)), sent: Mutex::default() });
-    let messages = outgoing(input, window.clone());
-    let answers = transport.stream(to, head, messages).await.map_err(rpc_error)?;
-    let state = Some((answers, window));
-    Ok(Box::pin(stream::unfold(state, move |state| async move {
-        let (mut answers, window) = state?;
-        let result = next(&mut answers, &window, stall).await?;
-        let goes_on = matches!(result, Ok(Ok(_)));
-        Some((result, goes_on.then_some((answers, window))))
-    })))
+    sessions: Mutex<HashMap<NodeId, Begun>>,
+    /// Ends all sessions.
+    stop: CancellationToken,
+    _stops: DropGuard,
 }
 
-/// Leaves out messages without entries that are followed by another one soon.
-pub(super) fn sparing<S>(input: S) -> impl Stream<Item = AppendEntriesRequest<Types>> + Send + 'static
-where
-    S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
-{
-    stream::unfold(input, |mut input| async move {
-        let mut message = input.next().await?;
-        let until = tokio::time::Instant::now() + COMMIT_WAIT;
-        while message.entries.is_empty() {
-            match tokio::time::timeout_at(until, input.next()).await {
-                Ok(Some(next)) => message = next,
-                Ok(None) | Err(_) => break,
-            }
-        }
-        Some((message, input))
-    })
+/// Whom messages are for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whom {
+    pub node: NodeId,
+    pub group: u32,
+    pub incarnation: u64,
 }
 
-fn outgoing<S>(input: S, window: Arc<Window>) -> BoxStream<'static, Bytes>
-where
-    S: Stream<Item = AppendEntriesRequest<Types>> + Send + 'static,
-{
-    let sending = input.then(move |request| {
-        let window = window.clone();
-        async move {
-            let bytes = wire::encode_append(&request);
-            drop(request);
-            let kib = bytes.len().div_ceil(1 << 10).clamp(MESSAGE_KIB, WINDOW_KIB);
-            // Nobody closes the semaphore; if it were, the stream would end.
-            let permit = window.room.clone().acquire_many_owned(kib as u32).await.ok()?;
-            window.sent.lock().push_back((Instant::now(), permit));
-            Some(bytes)
-        }
-    });
-    Box::pin(sending.take_while(|bytes| std::future::ready(bytes.is_some())).filter_map(std::future::ready))
-}
+impl Appends {
+    /// `stall` is how long a message may stay without an answer.
+    pub fn new(transport: Arc<dyn Transport>, tasks: TaskTracker, stall: Duration) -> Self {
+        let stop = CancellationToken::new();
+        let _stops = stop.clone().drop_guard();
+        Self { transport, tasks, stall, sessions: Mutex::default(), stop, _stops }
+    }
 
-/// The next answer; none at the end.
-async fn next(
-    answers: &mut Answers<Error>,
-    window: &Window,
-    stall: Duration,
-) -> Option<Result<StreamAppendResult<Types>>> {
-    loop {
-        match tokio::time::timeout(stall / 2, answers.next()).await {
-            Err(_) => {
-                let oldest = window.sent.lock().front().map(|(at, _)| *at);
-                if oldest.is_some_and(|at| at.elapsed() >= stall) {
-                    return Some(Err(lost("an append message was not answered in time")));
-                }
-            }
-            Ok(None) => return None,
-            Ok(Some(Err(error))) => return Some(Err(rpc_error(error))),
-            Ok(Some(Ok(bytes))) => {
-                let answered = window.sent.lock().pop_front();
-                if answered.is_none() {
-                    return Some(Err(lost("there are more answers than messages")));
-                }
-                return Some(wire::decode_append_result(&bytes).map_err(|refusal| lost(&refusal.to_string())));
+    /// Sends the messages in `input`, once there is a first one.
+    pub async fn stream<S>(
+        &self,
+        whom: Whom,
+        mut input: S,
+    ) -> Result<BoxStream<'static, Result<StreamAppendResult<Types>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
+    {
+        let Some(first) = input.next().await else { return Ok(stream::empty().boxed()) };
+        let begun = self.session(whom.node);
+        let session = begun.await.map_err(rpc_error)?;
+        Ok(Opening::new(session, whom, first, input).map_err(rpc_error)?.boxed())
+    }
+
+    /// Ends all sessions, when all groups have stopped.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// The session with a node; all groups wait for the same one.
+    fn session(&self, node: NodeId) -> Begun {
+        let mut sessions = self.sessions.lock();
+        if let Some(begun) = sessions.get(&node) {
+            let over = match begun.peek() {
+                None => false,
+                Some(Ok(session)) => session.is_over(),
+                Some(Err(_)) => true,
+            };
+            if !over {
+                return begun.clone();
             }
         }
+        let (tell, told) = oneshot::channel();
+        let transport = self.transport.clone();
+        self.tasks.spawn(Session::run(transport, node, self.stall, self.stop.child_token(), tell));
+        let stopped = || Error::Unreachable("the node stops".to_owned());
+        let begun = told.map(move |told| told.unwrap_or_else(|_| Err(stopped()))).boxed().shared();
+        sessions.insert(node, begun.clone());
+        begun
     }
 }

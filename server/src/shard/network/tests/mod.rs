@@ -1,19 +1,19 @@
 //! Messages that are not what they should be, and what the receiver says to them.
 
-use std::time::Duration;
+mod far;
+mod intake;
+mod openings;
+mod together;
 
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt, stream};
-use openraft::EntryPayload;
-use openraft::error::RPCError;
 use openraft::raft::AppendEntriesRequest;
 use openraft::vote::RaftVote;
+use openraft::{EntryPayload, Membership};
 
-use super::appends;
+use super::batch::{self, Answer, Part, Why};
 use super::wire::{self, Beat, SnapshotHead};
-use crate::peer::{Head, Lane, Refusal, Topic};
+use crate::peer::Refusal;
 use crate::shard::NodeId;
-use crate::shard::tests::net::Net;
 use crate::shard::types::{Entry, Leader, LogId, Proposal, Types, Vote};
 
 fn leader() -> NodeId {
@@ -100,31 +100,78 @@ fn a_message_that_is_cut_or_changed_is_refused_or_read_but_never_a_panic() {
     assert!(matches!(wire::decode::<Beat>(&[2, 0]), Err(Refusal::Malformed(_))), "another version");
 }
 
-#[tokio::test]
-async fn a_message_that_tells_only_of_a_commit_is_left_out_when_another_follows_soon() {
-    let nothing = || request(Some(log_id(2, 4)), vec![]);
-    let some = |index| request(Some(log_id(2, index - 1)), vec![entry(2, index)]);
-    let messages = [some(5), nothing(), nothing(), some(6), some(7), nothing()];
-    let sent = appends::sparing(stream::iter(messages)).map(|message| message.entries);
-    let expected = [vec![entry(2, 5)], vec![entry(2, 6)], vec![entry(2, 7)], vec![]];
-    assert_eq!(sent.collect::<Vec<_>>().await, expected);
+#[test]
+fn an_append_message_is_never_longer_than_was_said_before() {
+    let membership = Membership::new_with_defaults(vec![[leader(), NodeId::from(8)].into()], []);
+    let member = Entry { log_id: log_id(u64::MAX, 1), payload: EntryPayload::Membership(membership) };
+    let blank = Entry { log_id: log_id(u64::MAX, 1), payload: EntryPayload::Blank };
+    let highest = Some(log_id(u64::MAX, u64::MAX));
+    for entries in [vec![], vec![entry(1, 0), entry(1, 200)], vec![member], vec![blank]] {
+        let mut sent = request(highest, entries);
+        (sent.vote, sent.leader_commit) = (vote(u64::MAX, true), highest);
+        assert!(wire::append_bytes(&sent) >= wire::encode_append(&sent).len(), "{} entries", sent.entries.len());
+    }
+}
 
-    let lonely = stream::iter([nothing()]).chain(stream::pending()).boxed();
-    let sent = Box::pin(appends::sparing(lonely)).next().await.expect("it is sent after a moment");
-    assert_eq!(sent.leader_commit, Some(log_id(2, 4)));
+/// A batch with every kind of part.
+fn a_batch() -> (Bytes, Vec<Part>) {
+    let sent = request(Some(log_id(2, 4)), vec![entry(2, 5), entry(3, 6)]);
+    let mut bytes = batch::begin(0);
+    batch::put_open(&mut bytes, 7, 3, 9);
+    batch::put_append(&mut bytes, 7, &sent);
+    let mut large = batch::begin(0);
+    batch::put_append(&mut large, 8, &sent);
+    batch::join(&mut bytes, &large);
+    batch::put_close(&mut bytes, 7);
+    let message = wire::encode_append(&sent);
+    let parts = vec![
+        Part::Open { opening: 7, group: 3, incarnation: 9 },
+        Part::Append { opening: 7, message: message.clone() },
+        Part::Append { opening: 8, message },
+        Part::Close { opening: 7 },
+    ];
+    (Bytes::from(bytes), parts)
 }
 
 #[test]
-fn a_replica_that_cannot_be_reached_is_not_tried_before_there_is_something_to_send() {
-    let net = Net::default();
-    let begin = |input| {
-        let head = Head { lane: Lane::Log, topic: Topic::AppendStream, group: 1, incarnation: 1 };
-        appends::stream(net.transport(leader()), NodeId::from(8), head, Duration::from_secs(1), input)
-    };
-    // openraft makes its first message only when it has waited for long enough after a failure.
-    assert!(begin(stream::pending().boxed()).now_or_never().is_none());
-    assert_eq!(net.calls(Topic::AppendStream), 0);
-    let tried = begin(stream::iter([request(None, vec![])]).boxed()).now_or_never().expect("it fails at once");
-    assert!(matches!(tried, Err(RPCError::Unreachable(_))));
-    assert_eq!(net.calls(Topic::AppendStream), 1);
+fn a_batch_arrives_as_it_was_sent() {
+    let (bytes, parts) = a_batch();
+    assert_eq!(batch::parts(bytes).collect::<Result<Vec<_>, _>>(), Ok(parts));
+    let answers = [
+        Answer::Taken { opening: 1, count: 300 },
+        Answer::Conflict { opening: u64::MAX },
+        Answer::HigherVote { opening: 2, vote: vote(9, false) },
+        Answer::Ended { opening: 3, why: Why::NoReplica { group: 4, incarnation: 5 } },
+    ];
+    let mut bytes = batch::begin(0);
+    answers.iter().for_each(|answer| batch::put_answer(&mut bytes, answer));
+    assert_eq!(batch::decode_answers(&bytes), Ok(answers.to_vec()));
+}
+
+#[test]
+fn a_batch_that_is_cut_or_changed_is_refused_or_read_but_never_a_panic() {
+    let (sent, parts) = a_batch();
+    for len in 0..sent.len() {
+        let came: Vec<_> = batch::parts(sent.slice(..len)).collect();
+        let sound = came.iter().take_while(|part| part.is_ok()).count();
+        assert!(came.len() - sound <= 1, "{len}: nothing follows what cannot be read");
+        assert!(came.iter().flatten().eq(&parts[..sound]), "{len}: a part that was not sent");
+        assert!(sound < parts.len(), "{len}: more than was sent");
+    }
+    for at in 0..sent.len() {
+        for bit in 0..8 {
+            let mut changed = sent.to_vec();
+            changed[at] ^= 1 << bit;
+            for part in batch::parts(Bytes::from(changed.clone())).flatten() {
+                if let Part::Append { message, .. } = part {
+                    let _ = wire::decode_append(leader(), message);
+                }
+            }
+            let _ = batch::decode_answers(&changed);
+        }
+    }
+    for wrong in [&[][..], &[2], &[1, 9, 0, 0, 0, 0, 0, 0, 0, 0]] {
+        let came: Vec<_> = batch::parts(Bytes::copy_from_slice(wrong)).collect();
+        assert!(matches!(came[..], [Err(Refusal::Malformed(_))]), "{wrong:?}");
+    }
 }

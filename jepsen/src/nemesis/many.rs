@@ -31,7 +31,7 @@ const ANSWERS: u64 = 60;
 /// As the last resort, when a whole cluster answers nobody: an incident.
 const ANSWERS_MAX: Duration = Duration::from_secs(90);
 /// A run on a slow machine may take so many times as long, to see all its faults.
-const OVERTIME: u32 = 6;
+const OVERTIME: u32 = 12;
 
 /// What to do to a cluster.
 pub struct Plan<'a> {

@@ -106,6 +106,7 @@ impl Actor {
             v1::CallRequest { actor: Some(self.address.clone()), method: method.to_owned(), args: Some(args) };
         let request = self.client.request(request);
         let reply = self.client.bounded(self.client.stub().call(request)).await?;
+        self.client.route.learn(&reply.leader);
         Ok((reply.id, reply.result))
     }
 }

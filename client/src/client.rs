@@ -5,7 +5,10 @@ use std::{future::Future, time::Duration};
 use lethe_proto::{MESSAGE_BYTES_MAX, v1, v1::actors_client::ActorsClient};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{Actor, ActorInfo, Code, Error, Id, Outcome};
+use crate::{
+    Actor, ActorInfo, Code, Error, Id, Outcome,
+    route::{Node, Route},
+};
 
 /// Deadline of a call unless another is set.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -18,10 +21,11 @@ const DEADLINE_GRACE: Duration = Duration::from_millis(500);
 /// Largest headers and trailers taken from a server, bytes.
 const HEADERS_BYTES_MAX: u32 = 256 << 10;
 
-/// A connection to a node; cheap to clone, all clones share it. A lost connection is made anew by the next call.
+/// Connections to one node or several; cheap to clone, all clones share them. A lost connection is made anew by the next
+/// call.
 #[derive(Clone, Debug)]
 pub struct Client {
-    pub(crate) channel: Channel,
+    pub(crate) route: Route,
     deadline: Duration,
 }
 
@@ -37,32 +41,43 @@ pub struct Page {
 impl Client {
     /// Connects to a node's gRPC address, like `http://127.0.0.1:7070`.
     pub async fn connect(endpoint: &str) -> Result<Self, Error> {
-        let refuse = |message: String| Error::new(Code::InvalidRequest, Outcome::NotDone, message);
-        if !endpoint.starts_with("http://") {
-            return Err(refuse(format!("an endpoint is like http://127.0.0.1:7070, not {endpoint:?}")));
-        }
-        let address = Endpoint::from_shared(endpoint.to_owned())
-            .map_err(|error| refuse(format!("{endpoint:?} is not an endpoint: {error}")))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-            .http2_max_header_list_size(HEADERS_BYTES_MAX);
-        let channel = address.connect().await.map_err(|error| {
-            let message = format!("cannot connect to {endpoint}: {}", root_cause(&error));
-            Error::new(Code::Unavailable, Outcome::NotDone, message)
-        })?;
-        Ok(Self { channel, deadline: DEADLINE })
+        Self::connect_any(&[endpoint]).await
     }
 
-    /// The same connection with another deadline for each call.
+    /// Connects to a cluster by the gRPC addresses of some of its nodes, or all; one that can be reached is enough. Each
+    /// [`Actor`] is called at the node where it lives, once that is known and among them, which saves a hop; after a node
+    /// could not help, the next call goes to another one. A call is still one attempt.
+    pub async fn connect_any(endpoints: &[&str]) -> Result<Self, Error> {
+        let refuse = |message: String| Error::new(Code::InvalidRequest, Outcome::NotDone, message);
+        let mut nodes = Vec::with_capacity(endpoints.len());
+        for endpoint in endpoints {
+            let channel = address(endpoint).map_err(refuse)?.connect_lazy();
+            nodes.push(Node { endpoint: (*endpoint).trim_end_matches('/').to_owned(), channel });
+        }
+        let mut failures = Vec::new();
+        for (at, endpoint) in endpoints.iter().enumerate() {
+            match address(endpoint).map_err(refuse)?.connect().await {
+                Ok(channel) => {
+                    nodes[at].channel = channel;
+                    return Ok(Self { route: Route::new(nodes, at), deadline: DEADLINE });
+                }
+                Err(error) => failures.push(format!("cannot connect to {endpoint}: {}", root_cause(&error))),
+            }
+        }
+        if failures.is_empty() {
+            return Err(refuse("there is no endpoint to connect to".to_owned()));
+        }
+        Err(Error::new(Code::Unavailable, Outcome::NotDone, failures.join("; ")))
+    }
+
+    /// The same connections with another deadline for each call.
     pub fn with_deadline(&self, deadline: Duration) -> Self {
         Self { deadline, ..self.clone() }
     }
 
     /// An actor of a namespace: `script/Class`, or a binding or class name where only one fits. Sends nothing.
     pub fn actor(&self, namespace: &str, id: Id) -> Actor {
-        Actor::new(self.clone(), namespace, id)
+        Actor::new(Self { route: self.route.fork(), ..self.clone() }, namespace, id)
     }
 
     /// Lists actors of a namespace whose ids come after `after`, at most `limit` (0: the server's choice).
@@ -75,7 +90,7 @@ impl Client {
     }
 
     pub(crate) fn stub(&self) -> ActorsClient<Channel> {
-        ActorsClient::new(self.channel.clone())
+        ActorsClient::new(self.route.channel())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
@@ -91,12 +106,32 @@ impl Client {
         &self,
         answer: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     ) -> Result<T, Error> {
-        match tokio::time::timeout(self.deadline + DEADLINE_GRACE, answer).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(Error::from_status(&status)),
-            Err(_) => Err(Error::new(Code::Deadline, Outcome::Unknown, "no answer before the deadline")),
+        let at = self.route.at();
+        let error = match tokio::time::timeout(self.deadline + DEADLINE_GRACE, answer).await {
+            Ok(Ok(response)) => return Ok(response.into_inner()),
+            Ok(Err(status)) => Error::from_status(&status),
+            Err(_) => Error::new(Code::Deadline, Outcome::Unknown, "no answer before the deadline"),
+        };
+        if matches!(error.code, Code::Unavailable | Code::Deadline) {
+            self.route.leave(at);
         }
+        Err(error)
     }
+}
+
+/// A node's gRPC address and how it is spoken to.
+fn address(endpoint: &str) -> Result<Endpoint, String> {
+    if !endpoint.starts_with("http://") {
+        return Err(format!("an endpoint is like http://127.0.0.1:7070, not {endpoint:?}"));
+    }
+    let address = Endpoint::from_shared(endpoint.to_owned());
+    let address = address.map_err(|error| format!("{endpoint:?} is not an endpoint: {error}"))?;
+    Ok(address
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .http2_max_header_list_size(HEADERS_BYTES_MAX))
 }
 
 fn root_cause(error: &dyn std::error::Error) -> String {

@@ -42,6 +42,6 @@ impl Client {
     }
 
     fn cluster(&self) -> ClusterClient<Channel> {
-        ClusterClient::new(self.channel.clone()).max_decoding_message_size(STATUS_BYTES_MAX)
+        ClusterClient::new(self.route.channel()).max_decoding_message_size(STATUS_BYTES_MAX)
     }
 }

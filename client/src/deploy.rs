@@ -40,6 +40,6 @@ impl Client {
     }
 
     fn deployments(&self) -> DeploymentsClient<Channel> {
-        DeploymentsClient::new(self.channel.clone())
+        DeploymentsClient::new(self.route.channel())
     }
 }

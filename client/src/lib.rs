@@ -25,6 +25,7 @@ mod cluster;
 mod deploy;
 mod error;
 mod fetch;
+mod route;
 
 pub use self::{
     actor::{Actor, Id, Reply},

@@ -89,7 +89,7 @@ impl Actors for Service {
         let reply = self.0.call(&key(request.actor)?, &request.method, &args).await;
         let json = value(reply)?.to_string();
         let result = Some(v1::call_response::Result::Json(json));
-        Ok(tonic::Response::new(v1::CallResponse { id: String::new(), result }))
+        Ok(tonic::Response::new(v1::CallResponse { id: String::new(), result, leader: String::new() }))
     }
 
     async fn destroy(&self, request: tonic::Request<v1::DestroyRequest>) -> Answer<v1::DestroyResponse> {

@@ -21,6 +21,9 @@ pub trait Directory: Send + Sync + 'static {
 
     /// One actor or its tombstone; `None` if there never was one.
     fn show(&self, actor: ActorRef) -> BoxFuture<'static, Result<Option<ActorInfo>, Failed>>;
+
+    /// gRPC address (`host:port`) of the other node where an actor lives, as far as is known; none if it lives here.
+    fn elsewhere(&self, actor: ActorId) -> Option<String>;
 }
 
 /// Which actors to list.

@@ -52,7 +52,7 @@ impl Actors for Service {
             return Err(refuse(ErrorCode::InvalidRequest, message));
         }
         let call = ActorCall::Method { method: request.method, args: arguments(request.args)? };
-        let id = to.id.to_string();
+        let actor = to.id;
         let (bytes, result) = match self.run(deadline, self.place.attempt(to, call, deadline)).await? {
             ActorReply::Value(Payload::V8(bytes)) => (bytes.len(), WireResult::V8(bytes)),
             ActorReply::Value(Payload::Json(text)) => (text.len(), WireResult::Json(text)),
@@ -62,7 +62,8 @@ impl Actors for Service {
             let text = format!("the result has {bytes} bytes; at most {PAYLOAD_BYTES_MAX} can be sent");
             return Err(ended(CallErrorKind::Limit, Outcome::Done, "RangeError", &text));
         }
-        Ok(Response::new(v1::CallResponse { id, result: Some(result) }))
+        let leader = self.directory.elsewhere(actor).unwrap_or_default();
+        Ok(Response::new(v1::CallResponse { id: actor.to_string(), result: Some(result), leader }))
     }
 
     type FetchStream = FetchStream;

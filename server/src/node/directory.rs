@@ -128,6 +128,11 @@ impl Directory for NodeDirectory {
         let directory = self.clone();
         Box::pin(async move { directory.show(actor).await })
     }
+
+    /// Only actors that live here are asked for here.
+    fn elsewhere(&self, _: ActorId) -> Option<String> {
+        None
+    }
 }
 
 /// Confirms that this node leads the shard, and that everything acknowledged is applied here.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::future::{BoxFuture, join_all};
-use lethe_proto::NodeId;
+use lethe_proto::{ActorId, NodeId};
 use lethe_runtime::host::{CallError, Outcome};
 
 use crate::{
@@ -125,5 +125,12 @@ impl Directory for Everywhere {
     fn show(&self, actor: ActorRef) -> BoxFuture<'static, Result<Option<ActorInfo>, Failed>> {
         let directory = self.clone();
         Box::pin(async move { directory.show(actor).await })
+    }
+
+    fn elsewhere(&self, actor: ActorId) -> Option<String> {
+        let leader = Homes::home(&self.cluster, actor)?.leader.filter(|node| *node != self.cluster.node())?;
+        let map = self.cluster.map();
+        let member = map.borrow().as_ref()?.members.get(&leader)?.value.grpc.clone();
+        Some(member)
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use futures::future::BoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode, header};
+use lethe_proto::ActorId;
 use lethe_runtime::{
     body::{self, Body},
     host::{ActorCall, ActorReply, CallError},
@@ -83,6 +84,10 @@ impl<T: Directory> Directory for Guarded<T> {
 
     fn show(&self, actor: ActorRef) -> BoxFuture<'static, Result<Option<ActorInfo>, Failed>> {
         self.inner.show(actor)
+    }
+
+    fn elsewhere(&self, actor: ActorId) -> Option<String> {
+        self.inner.elsewhere(actor)
     }
 }
 

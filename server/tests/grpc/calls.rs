@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 use std::time::{Duration, Instant};
 
-use lethe_client::{ActorState, Code, Id, Outcome};
+use lethe_client::{ActorState, Client, Code, Id, Outcome};
 use lethe_proto::{
     PAYLOAD_BYTES_MAX,
     v1::{self, actors_client::ActorsClient},
@@ -59,6 +59,40 @@ async fn one_call_is_one_attempt_whether_it_succeeds_or_fails() {
     room.call_json("echo", &json!([])).await.unwrap();
     room.call_json("fail", &json!([6, 1])).await.unwrap_err();
     assert_eq!(server.fake.calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_client_of_several_nodes_calls_an_actor_where_it_was_told_that_it_lives() {
+    let (near, home) = (serve().await, serve().await);
+    let calls = || (near.fake.calls.load(Ordering::SeqCst), home.fake.calls.load(Ordering::SeqCst));
+    let client = Client::connect_any(&[&near.address, &home.address]).await.unwrap();
+    let room = client.actor("chat/Room", Id::name("lobby"));
+    *near.fake.elsewhere.lock().unwrap() = Some(home.address.trim_start_matches("http://").to_owned());
+    room.call_json("echo", &json!([])).await.unwrap();
+    assert_eq!(calls(), (1, 0));
+    room.call_json("echo", &json!([])).await.unwrap();
+    room.call_json("echo", &json!([])).await.unwrap();
+    assert_eq!(calls(), (1, 2));
+
+    // A node that the client was not given is not gone to.
+    *home.fake.elsewhere.lock().unwrap() = Some("127.0.0.1:1".to_owned());
+    room.call_json("echo", &json!([])).await.unwrap();
+    room.call_json("echo", &json!([])).await.unwrap();
+    assert_eq!(calls(), (1, 4));
+}
+
+#[tokio::test]
+async fn a_client_of_several_nodes_goes_to_another_one_after_a_node_could_not_help() {
+    let (first, second) = (serve().await, serve().await);
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let client = Client::connect_any(&[&format!("http://{unused}"), &first.address, &second.address]).await.unwrap();
+    let room = client.actor("chat/Room", Id::name("lobby"));
+    // The seventh kind is "unavailable"; nothing is tried again by itself.
+    let error = room.call_json("fail", &json!([6, 1])).await.unwrap_err();
+    assert_eq!((error.code, error.outcome), (Code::Unavailable, Outcome::NotDone));
+    room.call_json("echo", &json!([])).await.unwrap();
+    let calls = [&first, &second].map(|server| server.fake.calls.load(Ordering::SeqCst));
+    assert_eq!(calls, [1, 1]);
 }
 
 #[tokio::test]

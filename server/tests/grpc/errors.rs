@@ -220,6 +220,8 @@ async fn a_port_where_nobody_listens_is_unavailable_and_not_done() {
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = Client::connect(&format!("http://{unused}")).await.unwrap_err();
     assert_eq!((error.code, error.outcome), (Code::Unavailable, Outcome::NotDone));
+    let error = Client::connect_any(&[]).await.unwrap_err();
+    assert_eq!((error.code, error.outcome), (Code::InvalidRequest, Outcome::NotDone));
 
     let remote = Remote::new(&format!("http://{unused}")).unwrap();
     let to = ActorRef { namespace: "chat/Room".into(), id: ids().from_name("a").unwrap(), name: None };

@@ -37,6 +37,8 @@ pub struct Fake {
     pub changes: Arc<Mutex<Vec<Change>>>,
     /// The deadline the last call came with.
     pub deadline: Arc<Mutex<Option<Instant>>>,
+    /// Address of the other node where all actors live, if they do.
+    pub elsewhere: Arc<Mutex<Option<String>>>,
 }
 
 /// Starts a server on a free port; its address begins with `http://`.
@@ -208,6 +210,10 @@ impl Directory for Fake {
     fn show(&self, actor: ActorRef) -> BoxFuture<'static, Result<Option<ActorInfo>, Failed>> {
         let found = (actor.name.as_deref() != Some("nobody")).then(|| info(actor.id, &actor.namespace));
         Box::pin(async { Ok(found) })
+    }
+
+    fn elsewhere(&self, _: ActorId) -> Option<String> {
+        self.elsewhere.lock().unwrap().clone()
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use lethe_client::{Client, Id};
-use lethe_tests::{Cluster, Project, Setup};
+use lethe_tests::{Cluster, Node, Project, Setup};
 use serde_json::json;
 
 use crate::{
@@ -38,11 +38,11 @@ pub async fn start(args: &Args, dir: &Path, callers: u16) -> Result<(Running, Cl
     let cluster = Cluster::form(setup).await?;
     let project = Project::new(INDEX_JS, &[("CELL", "Cell")]);
     cluster.deploy(project.path()).await?;
+    let nodes: Vec<_> = cluster.nodes().iter().map(Node::grpc).collect();
+    let nodes: Vec<_> = nodes.iter().map(String::as_str).collect();
     let mut clients = Vec::new();
     for _ in 0..args.connections {
-        for node in cluster.nodes() {
-            clients.push(Client::connect(&node.grpc()).await?);
-        }
+        clients.push(Client::connect_any(&nodes).await?);
     }
     let value = "v".repeat(args.value_bytes as usize);
     let (mut put, mut get, mut add, mut http) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -57,5 +57,6 @@ pub async fn start(args: &Args, dir: &Path, callers: u16) -> Result<(Running, Cl
         http.push(Caller::Http(Http::new(authority, format!("/http-{number}"))));
     }
     let operations = vec![("put", put), ("get", get), ("add", add), ("http add", http)];
-    Ok((Running { name: format!("lethe {}", env!("CARGO_PKG_VERSION")), operations }, cluster))
+    let processes = cluster.nodes().iter().filter_map(Node::pid).collect();
+    Ok((Running { name: format!("lethe {}", env!("CARGO_PKG_VERSION")), processes, operations }, cluster))
 }

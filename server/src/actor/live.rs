@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -47,6 +47,8 @@ pub(super) struct Live {
     activity: Mutex<Activity>,
     active: watch::Sender<usize>,
     calls_max: usize,
+    /// Whether the last call wrote. The next one likely will, and its commit proves what a read index would.
+    wrote: AtomicBool,
 }
 
 /// Keeps an instance from being evicted.
@@ -76,7 +78,18 @@ impl Live {
         let activity =
             Mutex::new(Activity { closed: false, active: BTreeMap::new(), entered: 0, idle_since: Instant::now() });
         let active = watch::Sender::new(0);
-        Arc::new(Self { version, proof, gate, storage, instance, sent, activity, active, calls_max })
+        Arc::new(Self {
+            version,
+            proof,
+            gate,
+            storage,
+            instance,
+            sent,
+            activity,
+            active,
+            calls_max,
+            wrote: AtomicBool::new(false),
+        })
     }
 
     /// Takes a place in the mailbox.
@@ -180,6 +193,7 @@ impl Entered {
         let (arrival, before, begun_before) = (live.gate.mark(), effects(), begun());
         let (result, proven) = live.run(call).await;
         let said = live.gate.mark();
+        live.wrote.store(said > arrival, Ordering::Relaxed);
         let released = async {
             live.gate.wait(said).await?;
             if said > arrival {
@@ -225,8 +239,11 @@ impl Entered {
 }
 
 impl Live {
-    /// Runs the call and confirms the leadership at the same time.
+    /// Runs the call and, unless it is expected to write, confirms the leadership at the same time.
     async fn run(&self, call: ActorCall) -> (Result<ActorReply, CallError>, Option<Result<(), Unproven>>) {
+        if self.wrote.load(Ordering::Relaxed) {
+            return (self.dispatch(call).await, None);
+        }
         let run = self.dispatch(call);
         let proof = self.proof.confirm();
         tokio::pin!(run, proof);

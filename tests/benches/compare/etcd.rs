@@ -14,7 +14,7 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-use crate::{Args, NODES, Running, caller::Caller};
+use crate::{Args, NODES, Running, caller::Caller, pids};
 
 const CLIENT_PORT: u16 = 2379;
 const PEER_PORT: u16 = 2380;
@@ -129,7 +129,8 @@ pub async fn start(args: &Args, dir: &Path, callers: u16) -> Result<(Running, Et
     }
     let put = keys.iter().map(|key| Caller::EtcdPut { key: key.clone(), value: value.clone() }).collect();
     let get = keys.iter().map(|key| Caller::EtcdGet { key: key.clone() }).collect();
-    let running = Running { name: format!("etcd {version}"), operations: vec![("put", put), ("get", get)] };
+    let operations = vec![("put", put), ("get", get)];
+    let running = Running { name: format!("etcd {version}"), processes: pids(&processes), operations };
     Ok((running, Etcd { _processes: processes, _loopback: loopback }))
 }
 

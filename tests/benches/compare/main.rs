@@ -22,6 +22,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
+use lethe_tests::Process;
 
 use caller::Caller;
 use table::Table;
@@ -47,6 +48,9 @@ struct Args {
     /// Numbers of concurrent callers, one round each.
     #[arg(long, value_delimiter = ',', default_value = "1,64,512", value_parser = clap::value_parser!(u16).range(1..))]
     callers: Vec<u16>,
+    /// What to call, like `put,get`; everything by default.
+    #[arg(long, value_delimiter = ',')]
+    calls: Vec<String>,
     /// Bytes of a value.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     value_bytes: u32,
@@ -83,6 +87,8 @@ struct Args {
 struct Running {
     /// Its name and version.
     name: String,
+    /// What it consists of.
+    processes: Vec<u32>,
     /// Name of each operation, and its callers.
     operations: Vec<(&'static str, Vec<Caller>)>,
 }
@@ -144,11 +150,18 @@ async fn measure(args: &Args) -> Result<()> {
     Ok(())
 }
 
+fn pids(processes: &[Process]) -> Vec<u32> {
+    processes.iter().filter_map(Process::pid).collect()
+}
+
 async fn rounds(args: &Args, running: Running, table: &mut Table) -> Result<()> {
     for (operation, mut callers) in running.operations {
+        if !args.calls.is_empty() && !args.calls.iter().any(|call| call == operation) {
+            continue;
+        }
         for count in &args.callers {
             let rest = callers.split_off(usize::from(*count).min(callers.len()));
-            let (seen, back) = round::run(callers, args.warmup_seconds, args.seconds).await?;
+            let (seen, back) = round::run(callers, &running.processes, args.warmup_seconds, args.seconds).await?;
             callers = back;
             callers.extend(rest);
             table.row(&running.name, operation, *count, &seen);

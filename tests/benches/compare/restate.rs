@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::{
     Args, NODES, Running,
     caller::{Caller, Http},
+    pids,
 };
 
 const INGRESS_PORT: u16 = 8080;
@@ -59,7 +60,8 @@ pub async fn start(args: &Args, dir: &Path, callers: u16) -> Result<(Running, Re
     };
     let operations = vec![("http add", (0..usize::from(callers)).map(caller).collect())];
     let name = version.trim().replace("restate-server", "restate");
-    Ok((Running { name, operations }, Restate { _processes: processes, _loopback: loopback }))
+    let running = Running { name, processes: pids(&processes), operations };
+    Ok((running, Restate { _processes: processes, _loopback: loopback }))
 }
 
 /// The counter in Node, beside the packages it needs.

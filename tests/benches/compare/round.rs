@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use lethe_tests::cpu_time;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{caller::Caller, histogram::Histogram};
@@ -19,6 +20,8 @@ pub struct Seen {
     pub latencies: Histogram,
     pub errors: BTreeMap<String, u64>,
     pub elapsed: Duration,
+    /// CPU time that the system's processes used meanwhile.
+    pub cpu: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,8 +31,14 @@ enum Phase {
     Stopped,
 }
 
-/// Runs one round and gives the callers back. Calls that are under way when it ends are not counted.
-pub async fn run(callers: Vec<Caller>, warmup_seconds: f64, seconds: f64) -> Result<(Seen, Vec<Caller>)> {
+/// Runs one round against a system of these processes and gives the callers back. Calls that are under way when it ends
+/// are not counted.
+pub async fn run(
+    callers: Vec<Caller>,
+    processes: &[u32],
+    warmup_seconds: f64,
+    seconds: f64,
+) -> Result<(Seen, Vec<Caller>)> {
     let (phase, watched) = watch::channel(Phase::WarmUp);
     let mut tasks = JoinSet::new();
     for (number, caller) in callers.into_iter().enumerate() {
@@ -38,10 +47,10 @@ pub async fn run(callers: Vec<Caller>, warmup_seconds: f64, seconds: f64) -> Res
     }
     tokio::time::sleep(Duration::from_secs_f64(warmup_seconds)).await;
     phase.send_replace(Phase::Measuring);
-    let began = Instant::now();
+    let (began, used) = (Instant::now(), cpu(processes)?);
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
     phase.send_replace(Phase::Stopped);
-    let mut total = Seen { elapsed: began.elapsed(), ..Seen::default() };
+    let mut total = Seen { elapsed: began.elapsed(), cpu: cpu(processes)? - used, ..Seen::default() };
     let mut callers = BTreeMap::new();
     while let Some(done) = tasks.join_next().await {
         let (number, (caller, part)) = done.context("a caller panicked")?;
@@ -52,6 +61,10 @@ pub async fn run(callers: Vec<Caller>, warmup_seconds: f64, seconds: f64) -> Res
         }
     }
     Ok((total, callers.into_values().collect()))
+}
+
+fn cpu(processes: &[u32]) -> Result<Duration> {
+    processes.iter().map(|pid| cpu_time(*pid)).sum()
 }
 
 async fn work(mut caller: Caller, phase: watch::Receiver<Phase>) -> (Caller, Seen) {

@@ -22,8 +22,8 @@ pub struct Table {
 impl Table {
     pub fn head() {
         println!(
-            "{:<16} {:<9} {:>8} {:>10} {:>10} {:>10} {:>10} {:>8}",
-            "system", "call", "callers", "calls/s", "p50 ms", "p99 ms", "max ms", "errors"
+            "{:<16} {:<9} {:>8} {:>10} {:>10} {:>10} {:>10} {:>10} {:>8}",
+            "system", "call", "callers", "calls/s", "p50 ms", "p99 ms", "max ms", "CPU us", "errors"
         );
     }
 
@@ -32,10 +32,11 @@ impl Table {
         let latencies = &seen.latencies;
         let per_second = latencies.count() as f64 / seen.elapsed.as_secs_f64();
         println!(
-            "{system:<16} {operation:<9} {callers:>8} {per_second:>10.0} {:>10.2} {:>10.2} {:>10.2} {:>8}",
+            "{system:<16} {operation:<9} {callers:>8} {per_second:>10.0} {:>10.2} {:>10.2} {:>10.2} {:>10.0} {:>8}",
             ms(latencies.quantile_us(0.5)),
             ms(latencies.quantile_us(0.99)),
             ms(latencies.max_us()),
+            seen.cpu.as_micros() as f64 / latencies.count().max(1) as f64,
             seen.errors.values().sum::<u64>(),
         );
         for (error, count) in seen.errors.iter().take(3) {

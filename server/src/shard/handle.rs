@@ -89,7 +89,7 @@ impl Shard {
         if crate::lies::is_told(crate::lies::Lie::SkipReadIndex) {
             return (*replica.leadership.borrow()).ok_or(ReadError::NotLeader { leader: None });
         }
-        let Ok(_turn) = replica.reads.try_acquire() else { return Err(ReadError::Overloaded) };
+        let Some(_turn) = replica.reads.begin() else { return Err(ReadError::Overloaded) };
         let stopped = |error: openraft::error::Fatal<_>| ReadError::Stopped(error.to_string());
         let confirm = replica.raft.get_read_linearizer(ReadPolicy::ReadIndex);
         let confirmed = match tokio::time::timeout(replica.read_wait, confirm).await {

@@ -63,7 +63,8 @@ impl Room {
     pub fn new(config: &Config) -> Self {
         let live_max = live_max(config.live_max, read_number("/proc/sys/vm/max_map_count"));
         if live_max < config.live_max {
-            tracing::warn!(
+            // Usual: what is configured is for kernels that allow more than Linux does by itself.
+            tracing::info!(
                 live_max,
                 configured = config.live_max,
                 "vm.max_map_count of this machine allows fewer live actors than configured"

@@ -234,10 +234,12 @@ async fn more_proposals_and_more_bytes_than_allowed_are_refused_at_once() {
     let first = waits(destroy(1, None));
     // What is applied before the destroy does not wait for it.
     until("one proposal", || shard.metrics().last > shard.metrics().applied && shard.metrics().proposals == 1).await;
+    // In the log, and not only on its way there: the next one could overtake it.
+    let destroyed = shard.metrics().last.unwrap();
     let second = waits(write(2, 1, 1, vec![put(1, &[0; 7000])]));
-    until("two proposals", || shard.metrics().proposals == 2).await;
+    until("two proposals", || shard.metrics().last == Some(destroyed + 1)).await;
     let third = waits(write(2, 1, 2, vec![put(1, &[0; 7000])]));
-    until("three proposals", || shard.metrics().proposals == 3).await;
+    until("three proposals", || shard.metrics().last == Some(destroyed + 2)).await;
     let refused = shard.propose(now, write(2, 1, 3, vec![put(1, &[0; 3000])])).await;
     assert_eq!(refused, Err(ProposeError::NotDone(NotDone::Overloaded)), "too many bytes");
     let fourth = waits(write(2, 1, 3, vec![]));

@@ -113,15 +113,15 @@ extern "C" fn free(address: *mut c_void, bytes: usize) {
 /// Makes a mapping that V8 gave up read as zeros; `false` if that fails.
 fn clear(base: *mut u8, kind: Kind) -> bool {
     match kind {
-        Kind::Chunk => zero_resident(base, CHUNK_BYTES),
+        Kind::Chunk => zero_chunk(base, CHUNK_BYTES),
         // SAFETY: V8 gave the reservation up, and nobody else has it.
         Kind::Reservation { bytes, .. } => unsafe { libc::madvise(base.cast(), bytes, libc::MADV_DONTNEED) == 0 },
     }
 }
 
-/// Writes zeros over the pages of a chunk that are in memory; the others are zeros for whoever touches them. `false` if
-/// the kernel does not say which ones.
-fn zero_resident(chunk: *mut u8, bytes: usize) -> bool {
+/// Writes zeros over the pages of a chunk that are in memory, and has the kernel drop the others: one that was swapped out
+/// has content too. `false` if the kernel does not do its part.
+fn zero_chunk(chunk: *mut u8, bytes: usize) -> bool {
     let mut resident = [0u8; CHUNK_BYTES / PAGE_BYTES];
     assert!(bytes <= CHUNK_BYTES);
     // SAFETY: the chunk is a mapping of this size, and the vector has a byte for each page.
@@ -130,10 +130,22 @@ fn zero_resident(chunk: *mut u8, bytes: usize) -> bool {
     }
     let mut page = 0;
     while page < resident.len() {
-        let run = resident[page..].iter().take_while(|byte| **byte & 1 == 1).count();
+        let is_resident = resident[page] & 1 == 1;
+        let run = resident[page..].iter().take_while(|byte| (**byte & 1 == 1) == is_resident).count();
         // SAFETY: V8 gave the chunk up, nobody else has it, and it is writable.
-        unsafe { ptr::write_bytes(chunk.add(page * PAGE_BYTES), 0, run * PAGE_BYTES) };
-        page += run.max(1);
+        let done = unsafe {
+            let begin = chunk.add(page * PAGE_BYTES);
+            if is_resident {
+                ptr::write_bytes(begin, 0, run * PAGE_BYTES);
+                true
+            } else {
+                libc::madvise(begin.cast(), run * PAGE_BYTES, libc::MADV_DONTNEED) == 0
+            }
+        };
+        if !done {
+            return false;
+        }
+        page += run;
     }
     true
 }
@@ -280,7 +292,7 @@ mod tests {
                 chunk.cast::<u8>().add(offset).write(9);
             }
         }
-        assert!(zero_resident(chunk.cast(), CHUNK_BYTES));
+        assert!(zero_chunk(chunk.cast(), CHUNK_BYTES));
         assert!(bytes_at(chunk, CHUNK_BYTES).iter().all(|byte| *byte == 0));
         free(chunk, CHUNK_BYTES);
     }

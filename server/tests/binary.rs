@@ -189,7 +189,8 @@ async fn show_tells_what_is_known() {
     let (code, stdout, _) = actor(&address, &["show", "chat/Room", "lobby"]).await;
     let expected = format!(
         "id           {id}\nnamespace    chat/Room\nstate        destroyed\n\
-         incarnation  00000000-0000-0000-0000-000000000000\ncreated      1970-01-01T00:00:00Z\n\
+         incarnation  00000000-0000-0000-0000-000000000000\ngroup        3\n\
+         created      1970-01-01T00:00:00Z\n\
          destroyed    1970-01-01T00:00:00Z\n"
     );
     assert_eq!((code, stdout), (0, expected));

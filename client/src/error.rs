@@ -86,14 +86,14 @@ impl Error {
     /// A status that Lethe did not write itself: from the transport, or from something in between.
     fn without_detail(status: &tonic::Status) -> Self {
         use tonic::Code as Grpc;
-        let never_sent = never_sent(status);
+        let never_begun = never_begun(status);
         let outcome = match status.code() {
-            _ if never_sent => Outcome::NotDone,
+            _ if never_begun => Outcome::NotDone,
             Grpc::Unimplemented => Outcome::NotDone,
             _ => Outcome::Unknown,
         };
         let code = match status.code() {
-            _ if never_sent => Code::Unavailable,
+            _ if never_begun => Code::Unavailable,
             _ if causes(status).any(|error| error.is::<tonic::TimeoutExpired>()) => Code::Deadline,
             Grpc::DeadlineExceeded => Code::Deadline,
             Grpc::Unavailable | Grpc::Cancelled | Grpc::Unknown => Code::Unavailable,
@@ -105,10 +105,20 @@ impl Error {
     }
 }
 
-/// Whether the request surely never reached the wire: there was no connection, or it closed before its turn came.
-fn never_sent(status: &tonic::Status) -> bool {
-    causes(status)
-        .any(|error| error.is::<tonic::ConnectError>() || error.downcast_ref().is_some_and(hyper::Error::is_canceled))
+/// Whether the call was surely never begun: there was no connection, it closed before the request's turn came, or the
+/// server said when it closed it that it has not looked at this request.
+fn never_begun(status: &tonic::Status) -> bool {
+    causes(status).any(|error| {
+        error.is::<tonic::ConnectError>()
+            || error.downcast_ref().is_some_and(hyper::Error::is_canceled)
+            || error.downcast_ref().is_some_and(was_passed_over)
+    })
+}
+
+/// The request came after the last one that a closing server names (GOAWAY): it is not processed (RFC 9113, 6.8). h2 gives
+/// this error to those requests only.
+fn was_passed_over(error: &h2::Error) -> bool {
+    error.is_go_away() && error.is_remote()
 }
 
 fn causes(status: &tonic::Status) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {

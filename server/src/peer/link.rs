@@ -214,10 +214,14 @@ impl Ready {
     }
 }
 
-/// The other side says that it has not looked at the request.
+/// The other side says that it has not looked at the request, by itself or as one after the last that it names when it
+/// closes the connection (RFC 9113, 6.8 and 8.7).
 fn was_refused(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
-    source.is_some_and(|error| error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
+    source.is_some_and(|error| {
+        let alone = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        alone || (error.is_go_away() && error.is_remote())
+    })
 }
 
 /// An error of a connection with its cause.

@@ -9,6 +9,7 @@ use std::{
 
 use lethe_client::{Client, Code, Id, Outcome};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     proxy::Proxy,
@@ -91,6 +92,44 @@ async fn a_call_over_the_limit_of_one_connection_waits_for_a_place() {
     server.fake.go.notify_one();
     assert_eq!(waiting.await.unwrap(), Ok(json!([1])));
     assert_eq!(queued.await.unwrap(), Ok(json!([2])));
+}
+
+/// Takes one connection, waits for the head of a request, and closes with a GOAWAY that names `last` as the last stream.
+async fn goes_away(listener: tokio::net::TcpListener, last: u32) {
+    const HEADERS: u8 = 1;
+    let (mut stream, _) = listener.accept().await.unwrap();
+    stream.read_exact(&mut [0; b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len()]).await.unwrap();
+    // An empty SETTINGS, and the acknowledgement of the client's.
+    stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+    stream.write_all(&[0, 0, 0, 4, 1, 0, 0, 0, 0]).await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        stream.read_exact(&mut vec![0; length as usize]).await.unwrap();
+        if head[3] == HEADERS {
+            break;
+        }
+    }
+    stream.write_all(&[0, 0, 8, 7, 0, 0, 0, 0, 0]).await.unwrap();
+    stream.write_all(&last.to_be_bytes()).await.unwrap();
+    stream.write_all(&[0; 4]).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let _ = stream.read_to_end(&mut Vec::new()).await;
+}
+
+#[tokio::test]
+async fn a_call_that_crosses_the_end_of_its_connection_was_not_done_if_the_server_says_so() {
+    // The first request of a client is stream 1.
+    for (last, outcome) in [(0, Outcome::NotDone), (1, Outcome::Unknown)] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(goes_away(listener, last));
+        let client = Client::connect(&address).await.unwrap();
+        let error = client.actor("chat/Room", Id::name("a")).call_json("echo", &json!([])).await.unwrap_err();
+        assert_eq!(error.outcome, outcome, "{error}");
+        server.abort();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

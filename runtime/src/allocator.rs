@@ -2,7 +2,8 @@
 //! refused for a while.
 //!
 //! With the system's allocator a write of a cluster took 1.15 times the CPU time (512 callers; reads 1.04 times): many
-//! small blocks are freed by other threads than asked for them. V8's own C++ code goes on using the system's.
+//! small blocks are freed by other threads than asked for them. V8's own C++ code goes on using the system's. Huge pages are
+//! not asked for: an idle node took 340 MB with them and takes 96 without, and writes were as fast.
 //!
 //! Zeroing keeps bodies, arguments and keys from outliving their use in free memory. It is `explicit_bzero` because a
 //! compiler drops stores to memory that is freed next. What V8's own C++ code allocates does not pass here; V8 returns

@@ -27,7 +27,7 @@ pub use http::{Reply, get, open, send};
 pub use load::{Ledger, Load, counters, deploy_counters};
 pub use loopback::Loopback;
 pub use network::{HOSTS_MAX, Network, try_network};
-pub use process::{Place, Process, cpu_time, state};
+pub use process::{Place, Process, state};
 pub use project::Project;
 pub use server::{Options, Server, Signal, lethe, wait_for, wait_up_to};
 pub use space::{Apart, Space, guarded, run};

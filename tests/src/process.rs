@@ -184,33 +184,11 @@ pub fn state(pid: u32) -> Result<char> {
     state.context("the process's state is not as Linux writes it")
 }
 
-/// CPU time a process has used so far, in all its threads.
-pub fn cpu_time(pid: u32) -> Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("the process's CPU time")?;
-    let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    // proc_pid_stat(5): `utime` and `stime` are fields 14 and 15; the first one here is the third.
-    let mut ticks = fields.split(' ').skip(11).map(str::parse::<u64>);
-    let (Some(Ok(user)), Some(Ok(system))) = (ticks.next(), ticks.next()) else {
-        bail!("the process's CPU time is not as Linux writes it");
-    };
-    Ok(Duration::from_secs(user + system) / u32::try_from(rustix::param::clock_ticks_per_second())?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const READY_MAX: Duration = Duration::from_secs(30);
-
-    #[test]
-    fn a_process_that_works_uses_cpu_time() {
-        let me = std::process::id();
-        let before = cpu_time(me).unwrap();
-        let until = Instant::now() + READY_MAX;
-        while cpu_time(me).unwrap() < before + Duration::from_millis(20) {
-            assert!(Instant::now() < until, "this loop uses none");
-        }
-    }
 
     async fn script(dir: &Path, text: &str) -> Process {
         let mut command = Place::default().command(Path::new("sh"));

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use lethe_tests::cpu_time;
+use lethe_tests::Usage;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{caller::Caller, histogram::Histogram};
@@ -64,7 +64,7 @@ pub async fn run(
 }
 
 fn cpu(processes: &[u32]) -> Result<Duration> {
-    processes.iter().map(|pid| cpu_time(*pid)).sum()
+    processes.iter().map(|pid| Ok(Usage::of(*pid)?.cpu)).sum()
 }
 
 async fn work(mut caller: Caller, phase: watch::Receiver<Phase>) -> (Caller, Seen) {

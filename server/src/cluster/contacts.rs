@@ -5,18 +5,21 @@
 //! A node that said it is not fresh any more was lost as well: it answers, but takes no requests.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lethe_proto::NodeId;
 
 use super::config::{Config, ms};
 use super::map::Map;
 use super::message::Report;
+use super::record::State;
 
 /// What is known of the other nodes.
 #[derive(Default)]
 pub(super) struct Contacts {
     nodes: BTreeMap<NodeId, Contact>,
+    /// Nodes that were removed, and when this node first saw that.
+    removed: BTreeMap<NodeId, Instant>,
 }
 
 struct Contact {
@@ -37,6 +40,9 @@ impl Contacts {
     pub fn follow(&mut self, map: &Map, me: NodeId, now: Instant) {
         let present: BTreeSet<NodeId> = map.present().filter(|node| *node != me).collect();
         self.nodes.retain(|node, _| present.contains(node));
+        for node in map.nodes(State::Removed) {
+            self.removed.entry(node).or_insert(now);
+        }
         for node in present {
             self.nodes.entry(node).or_insert_with(|| Contact::new(now));
         }
@@ -113,6 +119,11 @@ impl Contacts {
         leads.max().map(|(_, node)| node)
     }
 
+    /// Whether a node was removed so lately that its last lease, which is of length `lease`, may not be over.
+    pub fn any_removed_within(&self, lease: Duration, now: Instant) -> bool {
+        self.removed.values().any(|seen| now.saturating_duration_since(*seen) < lease)
+    }
+
     /// Nodes that were heard lately and do not stop.
     pub fn able(&self, now: Instant, config: &Config) -> BTreeSet<NodeId> {
         let stops = |contact: &Contact| contact.report.as_ref().is_some_and(|report| report.stopping);
@@ -141,7 +152,6 @@ impl Contact {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::record::State;
     use crate::cluster::tests::world::{founded, set};
 
     #[test]

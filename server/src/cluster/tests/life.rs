@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::fleet::{Fleet, PATIENCE, node};
+use crate::cluster::govern::Change;
+use crate::cluster::record::{self, Member};
 use crate::cluster::{Error, SYSTEM, State, WriteError};
 use crate::peer::Topic;
 use crate::shard::tests::net::Way;
@@ -142,6 +144,29 @@ async fn a_system_leader_that_is_cut_off_is_not_fresh_and_the_others_go_on() {
     assert!(seen >= written);
     assert!(fleet.cluster(alone).registry().get("deploy/x").await.unwrap().is_some());
     fleet.settled(&[0, 1, 2]).await;
+    fleet.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_cut_off_and_then_removed_is_waited_for_until_its_lease_is_over() {
+    let fleet = Fleet::new(4, GROUPS).await;
+    fleet.settled(&[0, 1, 2, 3]).await;
+    let system = fleet.leader(SYSTEM, &[0, 1, 2, 3]).unwrap();
+    let cut = (system + 1) % 4;
+    let node = fleet.nodes[cut].id;
+    fleet.isolate(cut, Way::Cut);
+    // Much faster than an operator, whose removals wait until other nodes have its replicas.
+    let map = fleet.cluster(system).map().borrow().clone().unwrap();
+    let known = &map.members[&node];
+    let mut removal = Change::default();
+    let removed = Member { state: State::Removed, ..known.value.clone() };
+    removal.put(record::node_name(node), Some(known.revision), &removed);
+    let registry = fleet.cluster(system).registry();
+    registry.write(removal.expect, removal.ops).await.unwrap();
+
+    let deployed = registry.write(absent("deploy/x"), put("deploy/x", "1")).await.unwrap();
+    fleet.cluster(system).everywhere(deployed).await;
+    assert!(fleet.cluster(cut).is_fresh().is_err(), "it may start what is older than the deploy");
     fleet.stop_all().await;
 }
 

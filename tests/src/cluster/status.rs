@@ -14,6 +14,8 @@ use super::Node;
 pub const HEALTHY_MAX: Duration = Duration::from_secs(90);
 const ASK_MAX: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
+/// Lines of a panic that are shown.
+const PANIC_LINES: usize = 4;
 
 /// How the cluster is, as this node sees it.
 pub async fn of(node: &Node) -> Result<ClusterStatus> {
@@ -21,7 +23,8 @@ pub async fn of(node: &Node) -> Result<ClusterStatus> {
     client.cluster_status().await.with_context(|| format!("status of {}", node.name))
 }
 
-/// Waits until all of these nodes find everything well; gives how long that took.
+/// Waits until all of these nodes find everything well; gives how long that took. Fails if one of them ever panicked: a
+/// panic that was caught, or whose task nobody missed, is a defect as well.
 pub async fn healthy(nodes: Vec<&Node>, time_max: Duration) -> Result<Duration> {
     let started = Instant::now();
     let running: BTreeSet<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
@@ -38,7 +41,13 @@ pub async fn healthy(nodes: Vec<&Node>, time_max: Duration) -> Result<Duration> 
             }
         }
         if wrong.is_empty() {
-            return Ok(started.elapsed());
+            let took = started.elapsed();
+            for node in &nodes {
+                if let Some(panic) = panic_in(&node.log()) {
+                    bail!("{} is well now but panicked: {panic}", node.name);
+                }
+            }
+            return Ok(took);
         }
         if started.elapsed() > time_max {
             let logs: String = nodes.iter().map(|node| format!("\n--- {}\n{}", node.name, tail(&node.log()))).collect();
@@ -51,6 +60,14 @@ pub async fn healthy(nodes: Vec<&Node>, time_max: Duration) -> Result<Duration> 
 fn tail(log: &str) -> &str {
     let from = log.len().saturating_sub(6_000);
     log.get(from..).unwrap_or(log)
+}
+
+/// The first panic that a program wrote to its log, and what it said next.
+fn panic_in(log: &str) -> Option<&str> {
+    let from = log.find("panicked at")?;
+    let lines = log[from..].match_indices('\n').map(|(end, _)| from + end);
+    let end = lines.take(PANIC_LINES).last().unwrap_or(log.len());
+    log.get(from..end)
 }
 
 /// What is wrong, given which nodes run.
@@ -141,6 +158,15 @@ mod tests {
         };
         let replicas = replicas.iter().map(replica).collect();
         ClusterStatus { groups: vec![GroupStatus { id: 1, replicas, ..GroupStatus::default() }], ..Default::default() }
+    }
+
+    #[test]
+    fn a_panic_is_found_in_a_log() {
+        let log = "INFO fine\nthread 'x' (7) panicked at src/a.rs:1:2:\nout of luck\nINFO on\nINFO and\nINFO on\n";
+        let found = "panicked at src/a.rs:1:2:\nout of luck\nINFO on\nINFO and";
+        assert_eq!(panic_in(log), Some(found));
+        assert_eq!(panic_in("panicked at the end"), Some("panicked at the end"));
+        assert_eq!(panic_in("INFO fine\n"), None);
     }
 
     #[test]

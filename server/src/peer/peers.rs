@@ -100,6 +100,11 @@ impl Peers {
         self.shared.nodes.read().get(&node).map(|known| known.address.clone())
     }
 
+    /// Whether it is known where `node` is.
+    pub fn knows(&self, node: NodeId) -> bool {
+        self.shared.nodes.read().contains_key(&node)
+    }
+
     /// The connection for actor calls to `node`: a service for gRPC clients.
     pub fn channel(&self, node: NodeId) -> Result<Link, Error> {
         self.link(node, |known| &known.calls)

@@ -11,6 +11,7 @@ use lethe_proto::{
     ClusterId, NodeId,
     peer::v1::{self, peer_server::Peer, stream_request::Part},
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Answers, Error, Handler, Head, Refusal, shared::Shared, wire};
@@ -26,6 +27,11 @@ pub struct Caller {
     /// The node.
     pub node: NodeId,
 }
+
+/// Cancelled when the peer port takes nothing new. Stands among the extensions of requests for further services, whose
+/// long streams have to end then.
+#[derive(Clone)]
+pub struct Stopping(pub CancellationToken);
 
 /// Serves `Peer`.
 #[derive(Clone)]

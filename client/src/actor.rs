@@ -7,7 +7,7 @@ use lethe_proto::{
 };
 use serde_json::Value;
 
-use crate::{ActorInfo, Client, Code, Error, Outcome};
+use crate::{ActorInfo, Client, Code, Error, Outcome, calls::Caller};
 
 /// Which actor of a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,16 +54,20 @@ impl Actor {
 
     /// Calls a method with a JSON array of arguments. A method that returns `undefined` gives [`Value::Null`].
     pub async fn call_json(&self, method: &str, args: &Value) -> Result<Value, Error> {
-        Ok(self.call(method, args).await?.value)
+        Ok(self.json(method, args, true).await?.value)
     }
 
     /// Like [`Actor::call_json`], and says which actor answered.
     pub async fn call(&self, method: &str, args: &Value) -> Result<Reply<Value>, Error> {
+        self.json(method, args, false).await
+    }
+
+    async fn json(&self, method: &str, args: &Value, without_id: bool) -> Result<Reply<Value>, Error> {
         if !args.is_array() {
             let message = format!("arguments are a JSON array, got {args}");
             return Err(Error::new(Code::InvalidRequest, Outcome::NotDone, message));
         }
-        let (id, result) = self.send(method, Args::Json(args.to_string())).await?;
+        let (id, result) = self.send(method, Args::Json(args.to_string()), without_id).await?;
         let Some(WireResult::Json(text)) = result else { return Err(garbled("the result is not JSON")) };
         let value =
             serde_json::from_str(&text).map_err(|error| garbled(&format!("the result is not JSON: {error}")))?;
@@ -72,7 +76,7 @@ impl Actor {
 
     /// Calls a method with an array of arguments in the encoding of V8's value serializer; the result comes in it too.
     pub async fn call_v8(&self, method: &str, args: Bytes) -> Result<Reply<Bytes>, Error> {
-        let (id, result) = self.send(method, Args::V8(args)).await?;
+        let (id, result) = self.send(method, Args::V8(args), false).await?;
         match result {
             Some(WireResult::V8(value)) => Ok(Reply { id, value }),
             _ => Err(garbled("the result is not in V8's encoding")),
@@ -93,7 +97,7 @@ impl Actor {
         reply.actor.ok_or_else(|| garbled("the answer names no actor"))
     }
 
-    async fn send(&self, method: &str, args: Args) -> Result<(String, Option<WireResult>), Error> {
+    async fn send(&self, method: &str, args: Args, without_id: bool) -> Result<(String, Option<WireResult>), Error> {
         let bytes = match &args {
             Args::V8(bytes) => bytes.len(),
             Args::Json(text) => text.len(),
@@ -102,10 +106,14 @@ impl Actor {
             let message = format!("the arguments have {bytes} bytes; at most {PAYLOAD_BYTES_MAX} can be sent");
             return Err(Error::new(Code::ExceededLimit, Outcome::NotDone, message));
         }
-        let request =
-            v1::CallRequest { actor: Some(self.address.clone()), method: method.to_owned(), args: Some(args) };
-        let request = self.client.request(request);
-        let reply = self.client.bounded(self.client.stub().call(request)).await?;
+        let (actor, method) = (Some(self.address.clone()), method.to_owned());
+        let request = v1::CallRequest { actor, method, args: Some(args), without_id };
+        let reply = if Caller::takes(&request) {
+            self.client.call(request).await?
+        } else {
+            let request = self.client.request(request);
+            self.client.bounded(self.client.stub().call(request)).await?
+        };
         self.client.route.learn(&reply.leader);
         Ok((reply.id, reply.result))
     }

@@ -2,16 +2,20 @@
 
 use std::{future::Future, time::Duration};
 
+use futures::StreamExt;
 use lethe_proto::{MESSAGE_BYTES_MAX, v1, v1::actors_client::ActorsClient};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
     Actor, ActorInfo, Code, Error, Id, Outcome,
+    calls::{self, Caller},
     route::{Node, Route},
 };
 
 /// Deadline of a call unless another is set.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// Longest deadline that is kept to the letter; servers shorten what is longer than a quarter of an hour.
+const DEADLINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A dead peer is noticed after these two together.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -52,13 +56,14 @@ impl Client {
         let mut nodes = Vec::with_capacity(endpoints.len());
         for endpoint in endpoints {
             let channel = address(endpoint).map_err(refuse)?.connect_lazy();
-            nodes.push(Node { endpoint: (*endpoint).trim_end_matches('/').to_owned(), channel });
+            let endpoint = (*endpoint).trim_end_matches('/').to_owned();
+            nodes.push(Node { endpoint, calls: caller(channel.clone()), channel });
         }
         let mut failures = Vec::new();
         for (at, endpoint) in endpoints.iter().enumerate() {
             match address(endpoint).map_err(refuse)?.connect().await {
                 Ok(channel) => {
-                    nodes[at].channel = channel;
+                    (nodes[at].calls, nodes[at].channel) = (caller(channel.clone()), channel);
                     return Ok(Self { route: Route::new(nodes, at), deadline: DEADLINE });
                 }
                 Err(error) => failures.push(format!("cannot connect to {endpoint}: {}", root_cause(&error))),
@@ -90,9 +95,15 @@ impl Client {
     }
 
     pub(crate) fn stub(&self) -> ActorsClient<Channel> {
-        ActorsClient::new(self.route.channel())
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        stub(self.route.channel())
+    }
+
+    /// Makes a small call over the stream to the node where it belongs now.
+    pub(crate) async fn call(&self, request: v1::CallRequest) -> Result<v1::CallResponse, Error> {
+        let at = self.route.at();
+        let deadline = calls::now() + self.deadline.min(DEADLINE_MAX);
+        let called = self.route.calls(at).call(request, deadline, deadline + DEADLINE_GRACE).await;
+        called.map_err(|failure| self.failed(at, Error::from_failure(failure)))
     }
 
     pub(crate) fn request<T>(&self, message: T) -> tonic::Request<T> {
@@ -110,13 +121,30 @@ impl Client {
         let error = match tokio::time::timeout(self.deadline + DEADLINE_GRACE, answer).await {
             Ok(Ok(response)) => return Ok(response.into_inner()),
             Ok(Err(status)) => Error::from_status(&status),
-            Err(_) => Error::new(Code::Deadline, Outcome::Unknown, "no answer before the deadline"),
+            Err(_) => Error::late(),
         };
+        Err(self.failed(at, error))
+    }
+
+    /// A call at the node numbered `at` failed: whether the next one goes there depends on why.
+    fn failed(&self, at: usize, error: Error) -> Error {
         if matches!(error.code, Code::Unavailable | Code::Deadline) {
             self.route.leave(at);
         }
-        Err(error)
+        error
     }
+}
+
+fn stub(channel: Channel) -> ActorsClient<Channel> {
+    ActorsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// Small calls over a channel.
+pub(crate) fn caller(channel: Channel) -> Caller {
+    Caller::new(move |writer| {
+        let mut stub = stub(channel.clone());
+        Box::pin(async move { Ok(stub.calls(writer).await?.into_inner().boxed()) })
+    })
 }
 
 /// A node's gRPC address and how it is spoken to.

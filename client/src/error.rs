@@ -5,7 +5,7 @@ use std::fmt;
 use lethe_proto::{ERROR_TRAILER, v1};
 use prost::Message;
 
-use crate::Code;
+use crate::{Code, calls::Failure};
 
 /// What the caller may believe of a call that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +67,29 @@ impl Error {
             Some(error) => Self::from_wire(error),
             None => Self::without_detail(status),
         }
+    }
+
+    /// From what became of a call on a stream of calls.
+    pub(crate) fn from_failure(failure: Failure) -> Self {
+        match failure {
+            Failure::Answered(error) => Self::from_wire(error),
+            Failure::Late { sent: true } => Self::late(),
+            Failure::Late { sent: false } => {
+                Self::new(Code::Deadline, Outcome::NotDone, "the call could not be sent before its deadline")
+            }
+            Failure::NotTaken => Self::new(Code::Unavailable, Outcome::NotDone, "the server is stopping"),
+            Failure::Full => Self::new(Code::Overloaded, Outcome::NotDone, "too many calls wait for their turn"),
+            Failure::NotSent(status) if status.code() == tonic::Code::Unimplemented => Self::from_status(&status),
+            Failure::NotSent(status) => Self::new(Code::Unavailable, Outcome::NotDone, status.message()),
+            Failure::Unopened(status) => Self::from_status(&status),
+            // The status says something of the stream, not of the call.
+            Failure::Lost(status) => Self::new(Code::Unavailable, Outcome::Unknown, status.message()),
+        }
+    }
+
+    /// Nobody answered before the deadline.
+    pub(crate) fn late() -> Self {
+        Self::new(Code::Deadline, Outcome::Unknown, "no answer before the deadline")
     }
 
     fn from_wire(error: v1::Error) -> Self {

@@ -18,8 +18,11 @@
 //! that counts effects can count calls. **Every error says what may be believed**: [`Outcome::Done`] (the call ran;
 //! the error is its answer), [`Outcome::NotDone`] (it surely had no effect) or [`Outcome::Unknown`]. Every call has a
 //! deadline, 30 s unless [`Client::with_deadline`] says otherwise.
+//!
+//! Method calls with small arguments share one gRPC stream to each node ([`calls`]); all else is a request of its own.
 
 mod actor;
+pub mod calls;
 mod client;
 mod cluster;
 mod deploy;

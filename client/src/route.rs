@@ -7,12 +7,16 @@ use std::sync::{
 
 use tonic::transport::Channel;
 
+use crate::calls::Caller;
+
 /// A node the client was given.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     /// As it was given, like `http://127.0.0.1:7070`.
     pub endpoint: String,
     pub channel: Channel,
+    /// Small calls over that channel.
+    pub calls: Caller,
 }
 
 /// A choice among the client's nodes; clones share it.
@@ -36,6 +40,11 @@ impl Route {
 
     pub fn at(&self) -> usize {
         self.at.load(Ordering::Relaxed)
+    }
+
+    /// Small calls to the node numbered `at`.
+    pub fn calls(&self, at: usize) -> &Caller {
+        &self.nodes[at].calls
     }
 
     pub fn channel(&self) -> Channel {
@@ -67,7 +76,8 @@ mod tests {
     fn route() -> Route {
         let node = |port| {
             let endpoint = format!("http://127.0.0.1:{port}");
-            Node { channel: Endpoint::from_shared(endpoint.clone()).unwrap().connect_lazy(), endpoint }
+            let channel = Endpoint::from_shared(endpoint.clone()).unwrap().connect_lazy();
+            Node { calls: crate::client::caller(channel.clone()), channel, endpoint }
         };
         Route::new((1..=3).map(node).collect(), 0)
     }

@@ -16,6 +16,9 @@ pub const PAYLOAD_BYTES_MAX: usize = 32 << 20;
 /// Largest message of the protocol, bytes: a payload and its envelope.
 pub const MESSAGE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + (64 << 10);
 
+/// Largest message of a caller on a stream of calls (`Calls`), bytes. Larger calls are requests of their own.
+pub const CALLS_MESSAGE_BYTES_MAX: usize = 256 << 10;
+
 /// Package `lethe.v1`.
 #[allow(missing_docs, clippy::all)]
 pub mod v1 {

@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, pin::Pin, sync::Arc};
 
+use futures::{Stream, StreamExt, stream};
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Request, Response, StatusCode,
@@ -19,12 +20,14 @@ use lethe_proto::{
     v1::{
         self, ErrorCode, Outcome,
         actors_server::{Actors, ActorsServer},
+        numbered_answer::Answer as Told,
+        numbered_call::What,
     },
 };
 use prost::Message;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tonic::{Status, codegen::tokio_stream::Stream, metadata::MetadataValue};
+use tonic::{Status, metadata::MetadataValue};
 
 use crate::registers::{Registers, Reply};
 
@@ -71,31 +74,41 @@ pub async fn serve_grpc(listener: TcpListener, registers: Arc<Registers>) -> any
     }
 }
 
+/// Calls that run side by side on one stream.
+const CALLS_MAX: u32 = 64;
+
+#[derive(Clone)]
 struct Service(Arc<Registers>);
 
 type Answer<T> = Result<tonic::Response<T>, Status>;
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Actors for Service {
-    type FetchStream = Pin<Box<dyn Stream<Item = Result<v1::FetchResponse, Status>> + Send>>;
+    type CallsStream = Answers<v1::CallsResponse>;
+    type FetchStream = Answers<v1::FetchResponse>;
 
     async fn call(&self, request: tonic::Request<v1::CallRequest>) -> Answer<v1::CallResponse> {
-        let request = request.into_inner();
-        let Some(v1::call_request::Args::Json(args)) = request.args else {
-            return Err(Status::invalid_argument("only JSON"));
-        };
-        let args: Vec<i64> =
-            serde_json::from_str(&args).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let reply = self.0.call(&key(request.actor)?, &request.method, &args).await;
-        let json = value(reply)?.to_string();
-        let result = Some(v1::call_response::Result::Json(json));
-        Ok(tonic::Response::new(v1::CallResponse { id: String::new(), result, leader: String::new() }))
+        self.method(request.into_inner()).await.map(tonic::Response::new).map_err(|error| status(&error))
+    }
+
+    /// Every call runs to its end, whether somebody waits for it or not.
+    async fn calls(&self, request: tonic::Request<tonic::Streaming<v1::CallsRequest>>) -> Answer<Self::CallsStream> {
+        let service = self.clone();
+        let calls = request.into_inner().flat_map(|message| {
+            // A stream that broke off says nothing more.
+            stream::iter(message.map(|message| message.calls).unwrap_or_default())
+        });
+        let answers = calls
+            .map(move |call| service.clone().numbered(call))
+            .buffer_unordered(CALLS_MAX as usize)
+            .map(|answer| Ok(v1::CallsResponse { answers: vec![answer], calls_max: 0, last: None }));
+        let limit = v1::CallsResponse { answers: Vec::new(), calls_max: CALLS_MAX, last: None };
+        Ok(tonic::Response::new(stream::iter([Ok(limit)]).chain(answers).boxed()))
     }
 
     async fn destroy(&self, request: tonic::Request<v1::DestroyRequest>) -> Answer<v1::DestroyResponse> {
-        let reply = self.0.call(&key(request.into_inner().actor)?, "destroy", &[]).await;
-        value(reply)?;
-        Ok(tonic::Response::new(v1::DestroyResponse { id: String::new() }))
+        self.destruction(request.into_inner()).await.map(tonic::Response::new).map_err(|error| status(&error))
     }
 
     async fn fetch(&self, _: tonic::Request<tonic::Streaming<v1::FetchRequest>>) -> Answer<Self::FetchStream> {
@@ -111,25 +124,60 @@ impl Actors for Service {
     }
 }
 
-fn key(actor: Option<v1::Actor>) -> Result<String, Status> {
+impl Service {
+    async fn numbered(self, call: v1::NumberedCall) -> v1::NumberedAnswer {
+        let answer = match call.what {
+            Some(What::Call(request)) => self.method(request).await.map(Told::Called),
+            Some(What::Destroy(request)) => self.destruction(request).await.map(Told::Destroyed),
+            None => Err(wrong("nothing to do")),
+        };
+        v1::NumberedAnswer { number: call.number, answer: Some(answer.unwrap_or_else(Told::Error)) }
+    }
+
+    async fn method(&self, request: v1::CallRequest) -> Result<v1::CallResponse, v1::Error> {
+        let Some(v1::call_request::Args::Json(args)) = request.args else { return Err(wrong("only JSON")) };
+        let args: Vec<i64> = serde_json::from_str(&args).map_err(|error| wrong(&error.to_string()))?;
+        let reply = self.0.call(&key(request.actor)?, &request.method, &args).await;
+        let json = value(reply)?.to_string();
+        let result = Some(v1::call_response::Result::Json(json));
+        Ok(v1::CallResponse { id: String::new(), result, leader: String::new() })
+    }
+
+    async fn destruction(&self, request: v1::DestroyRequest) -> Result<v1::DestroyResponse, v1::Error> {
+        let reply = self.0.call(&key(request.actor)?, "destroy", &[]).await;
+        value(reply)?;
+        Ok(v1::DestroyResponse { id: String::new() })
+    }
+}
+
+fn key(actor: Option<v1::Actor>) -> Result<String, v1::Error> {
     match actor.and_then(|actor| actor.id) {
         Some(v1::actor::Id::Name(name)) => Ok(name),
-        Some(v1::actor::Id::Hex(_) | v1::actor::Id::Unique(_)) | None => Err(Status::invalid_argument("only names")),
+        _ => Err(wrong("only names")),
     }
 }
 
-fn value(reply: anyhow::Result<Reply>) -> Result<Value, Status> {
+fn value(reply: anyhow::Result<Reply>) -> Result<Value, v1::Error> {
     match reply {
         Ok(Reply::Value(value)) => Ok(value),
-        Ok(Reply::Destroyed) => Err(status(ErrorCode::ActorDestroyed, Outcome::NotDone)),
-        Ok(Reply::NotDone) => Err(status(ErrorCode::Overloaded, Outcome::NotDone)),
-        Err(error) => Err(Status::invalid_argument(error.to_string())),
+        Ok(Reply::Destroyed) => Err(error(ErrorCode::ActorDestroyed, "destroyed")),
+        Ok(Reply::NotDone) => Err(error(ErrorCode::Overloaded, "refused")),
+        Err(error) => Err(wrong(&error.to_string())),
     }
 }
 
-fn status(code: ErrorCode, outcome: Outcome) -> Status {
-    let error = v1::Error { code: code.into(), outcome: outcome.into(), ..v1::Error::default() };
-    let mut status = Status::failed_precondition(code.as_str_name());
+/// The request makes no sense.
+fn wrong(message: &str) -> v1::Error {
+    error(ErrorCode::InvalidRequest, message)
+}
+
+fn error(code: ErrorCode, message: &str) -> v1::Error {
+    let (code, outcome) = (code.into(), Outcome::NotDone.into());
+    v1::Error { code, outcome, message: message.to_owned(), ..v1::Error::default() }
+}
+
+fn status(error: &v1::Error) -> Status {
+    let mut status = Status::failed_precondition(error.message.clone());
     status.metadata_mut().insert_bin(ERROR_TRAILER, MetadataValue::from_bytes(&error.encode_to_vec()));
     status
 }

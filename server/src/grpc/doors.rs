@@ -1,4 +1,4 @@
-//! Two services behind one port, told apart by the service's name in the request's path.
+//! Two services behind one port, told apart by the service's name in the request's path, or by the whole path.
 
 use std::{
     convert::Infallible,
@@ -48,5 +48,41 @@ where
             Some((name, _)) if name == B::NAME => Either::Right(self.second.call(request)),
             _ => Either::Left(self.first.call(request)),
         }
+    }
+}
+
+/// Requests for one path go to a service of their own.
+#[derive(Clone)]
+pub(super) struct Paths<S> {
+    others: S,
+    path: &'static str,
+    own: S,
+}
+
+impl<S> Paths<S> {
+    /// Requests for `path` go to `own`, all others to `others`.
+    pub(super) fn new(others: S, path: &'static str, own: S) -> Self {
+        Self { others, path, own }
+    }
+}
+
+impl<S, R> Service<http::Request<R>> for Paths<S>
+where
+    S: Service<http::Request<R>, Response = http::Response<Body>, Error = Infallible>,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = S::Future;
+
+    /// Services that tonic makes are always ready.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        match self.others.poll_ready(cx) {
+            Poll::Ready(Ok(())) => self.own.poll_ready(cx),
+            not_yet => not_yet,
+        }
+    }
+
+    fn call(&mut self, request: http::Request<R>) -> Self::Future {
+        if request.uri().path() == self.path { self.own.call(request) } else { self.others.call(request) }
     }
 }

@@ -1,5 +1,6 @@
 //! What every call passes before its message is read: a place among the calls under way, and a deadline.
 //!
+//! A stream of calls passes too, but holds no such place: each of its calls does, and has a deadline of its own.
 //! A call that finds no place is refused unread, and one whose message arrives too slowly ends at its deadline: neither
 //! ties up memory for longer.
 
@@ -12,13 +13,15 @@ use std::{
 };
 
 use futures::future::BoxFuture;
+use lethe_proto::v1;
 use lethe_runtime::host::{CallErrorKind, Outcome};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, body::Body};
 use tower_service::Service;
 
-use super::error::ended;
+use super::error::{ended, envelope, of_end};
 
 /// Deadline of a call that names none.
 const DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
@@ -29,6 +32,11 @@ const DEADLINE_MARGIN: Duration = Duration::from_millis(50);
 /// A handler that keeps its deadline answers within this; else the answer is given here.
 const HANDLER_GRACE: Duration = Duration::from_millis(25);
 
+/// Streams of calls that may be open at the same time; one more is refused.
+const STREAMS_MAX: usize = 4_096;
+/// Where streams of calls are opened.
+pub(super) const STREAM_PATH: &str = "/lethe.v1.Actors/Calls";
+
 /// What a call was given at the entry; the handler finds it among the request's extensions.
 #[derive(Clone)]
 pub(super) struct Entered {
@@ -38,17 +46,27 @@ pub(super) struct Entered {
     pub place: Arc<OwnedSemaphorePermit>,
 }
 
+/// What a stream of calls was given at the entry.
+pub(super) struct EnteredStream {
+    /// Places of calls under way.
+    pub places: Arc<Semaphore>,
+    /// The stream's own place among the open ones.
+    pub stream: OwnedSemaphorePermit,
+}
+
 /// The entry in front of a service.
 #[derive(Clone)]
 pub(super) struct Entry<S> {
     inner: S,
     places: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
 }
 
 impl<S> Entry<S> {
     /// Lets `calls_max` calls be under way in `inner` at the same time.
     pub(super) fn new(inner: S, calls_max: usize) -> Self {
-        Self { inner, places: Arc::new(Semaphore::new(calls_max)) }
+        let (places, streams) = (Arc::new(Semaphore::new(calls_max)), Arc::new(Semaphore::new(STREAMS_MAX)));
+        Self { inner, places, streams }
     }
 }
 
@@ -66,8 +84,16 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
+        if request.uri().path() == STREAM_PATH {
+            let Ok(stream) = self.streams.clone().try_acquire_owned() else {
+                return Box::pin(async { Ok(envelope(&overloaded()).into_http()) });
+            };
+            let entered = EnteredStream { places: self.places.clone(), stream };
+            request.extensions_mut().insert(Arc::new(Mutex::new(Some(entered))));
+            return Box::pin(self.inner.call(request));
+        }
         let Ok(place) = self.places.clone().try_acquire_owned() else {
-            return Box::pin(async { Ok(overloaded().into_http()) });
+            return Box::pin(async { Ok(envelope(&overloaded()).into_http()) });
         };
         let entered = Entered { deadline: deadline(request.headers()), place: Arc::new(place) };
         request.extensions_mut().insert(entered.clone());
@@ -76,7 +102,7 @@ where
             let Entered { deadline, place: _held } = entered;
             match tokio::time::timeout_at((deadline + HANDLER_GRACE).into(), handled).await {
                 Ok(response) => response,
-                Err(_) => Ok(deadline_passed().into_http()),
+                Err(_) => Ok(envelope(&deadline_passed()).into_http()),
             }
         })
     }
@@ -84,8 +110,17 @@ where
 
 /// What the entry gave a call.
 pub(super) fn entered<T>(request: &Request<T>) -> Result<Entered, Status> {
-    let missing = || ended(CallErrorKind::Internal, Outcome::NotDone, "InternalError", "the call came by no entry");
-    request.extensions().get().cloned().ok_or_else(missing)
+    request.extensions().get().cloned().ok_or_else(no_entry)
+}
+
+/// What the entry gave a stream of calls.
+pub(super) fn stream<T>(request: &mut Request<T>) -> Result<EnteredStream, Status> {
+    let entered = request.extensions_mut().remove::<Arc<Mutex<Option<EnteredStream>>>>();
+    entered.and_then(|entered| entered.lock().take()).ok_or_else(no_entry)
+}
+
+fn no_entry() -> Status {
+    ended(CallErrorKind::Internal, Outcome::NotDone, "InternalError", "the call came by no entry")
 }
 
 /// Runs work to its end, its deadline, or the cut that ends the server.
@@ -97,28 +132,37 @@ pub(super) async fn bounded<T>(
     tokio::select! {
         biased;
         done = work => Ok(done),
-        () = tokio::time::sleep_until(deadline.into()) => Err(deadline_passed()),
-        () = cut.cancelled() => {
-            Err(ended(CallErrorKind::Unavailable, Outcome::Unknown, "Unavailable", "the node is stopping"))
-        }
+        () = tokio::time::sleep_until(deadline.into()) => Err(envelope(&deadline_passed())),
+        () = cut.cancelled() => Err(envelope(&stopping())),
     }
 }
 
-fn overloaded() -> Status {
+/// There is no place for a call.
+pub(super) fn overloaded() -> v1::Error {
     let text = "the node has as many calls under way as it takes";
-    ended(CallErrorKind::Overloaded, Outcome::NotDone, "Overloaded", text)
+    of_end(CallErrorKind::Overloaded, Outcome::NotDone, "Overloaded", text)
 }
 
 /// A call's deadline passed; it may have run.
-fn deadline_passed() -> Status {
-    ended(CallErrorKind::Deadline, Outcome::Unknown, "TimeoutError", "the call's deadline passed")
+pub(super) fn deadline_passed() -> v1::Error {
+    of_end(CallErrorKind::Deadline, Outcome::Unknown, "TimeoutError", "the call's deadline passed")
+}
+
+/// The server waits no longer for a call.
+pub(super) fn stopping() -> v1::Error {
+    of_end(CallErrorKind::Unavailable, Outcome::Unknown, "Unavailable", "the node is stopping")
 }
 
 /// When a call must have ended: its `grpc-timeout`, less a margin for the way back.
 fn deadline(headers: &http::HeaderMap) -> Instant {
     let timeout = headers.get("grpc-timeout").and_then(|value| parse_timeout(value.to_str().ok()?));
+    deadline_after(Instant::now(), timeout)
+}
+
+/// When a call that came at `now` must have ended.
+pub(super) fn deadline_after(now: Instant, timeout: Option<Duration>) -> Instant {
     let timeout = timeout.unwrap_or(DEADLINE_DEFAULT).min(DEADLINE_MAX);
-    Instant::now() + timeout - DEADLINE_MARGIN.min(timeout / 10)
+    now + timeout - DEADLINE_MARGIN.min(timeout / 10)
 }
 
 /// gRPC's form of a duration: at most eight digits and a unit.

@@ -3,6 +3,7 @@
 //! A [`CallError`] or a refusal becomes a [`v1::Error`], sent as the trailer `lethe-error-bin` of a gRPC status; the
 //! other direction serves a node that calls an actor on another node.
 
+use lethe_client::calls::Failure;
 use lethe_proto::{
     ERROR_TRAILER, NodeId,
     v1::{self, ErrorCode},
@@ -72,65 +73,94 @@ fn wire_outcome(outcome: Outcome) -> v1::Outcome {
     }
 }
 
-/// The status of a call that failed.
-pub(super) fn status(error: &CallError) -> Status {
-    encode(code_of(error.kind), error.outcome, &error.error, String::new())
+/// The error of a call that failed.
+pub(super) fn of_call(error: &CallError) -> v1::Error {
+    detail(code_of(error.kind), error.outcome, &error.error)
 }
 
-/// The status of an attempt that failed.
-pub(super) fn failure(failed: &Failed) -> Status {
+/// The error of an attempt that failed.
+pub(super) fn of_attempt(failed: &Failed) -> v1::Error {
     match failed {
-        Failed::Call(error) => status(error),
+        Failed::Call(error) => of_call(error),
         Failed::NotLeader { leader } => {
             let CallError { error, .. } = failed.clone().into();
             let leader = leader.map(|node| node.to_string()).unwrap_or_default();
-            encode(ErrorCode::NotLeader, Outcome::NotDone, &error, leader)
+            v1::Error { leader, ..detail(ErrorCode::NotLeader, Outcome::NotDone, &error) }
         }
     }
 }
 
+/// The error of a request that was refused before anything ran.
+pub(super) fn of_refusal(code: ErrorCode, message: impl Into<String>) -> v1::Error {
+    let error = JsError { name: "TypeError".into(), message: message.into(), stack: String::new() };
+    detail(code, Outcome::NotDone, &error)
+}
+
+/// The error of a call that the server itself ended.
+pub(super) fn of_end(kind: CallErrorKind, outcome: Outcome, name: &str, message: &str) -> v1::Error {
+    let error = JsError { name: name.into(), message: message.into(), stack: String::new() };
+    detail(code_of(kind), outcome, &error)
+}
+
+/// The status of a call that failed.
+pub(super) fn status(error: &CallError) -> Status {
+    envelope(&of_call(error))
+}
+
+/// The status of an attempt that failed.
+pub(super) fn failure(failed: &Failed) -> Status {
+    envelope(&of_attempt(failed))
+}
+
 /// The status of a request that was refused before anything ran.
 pub(super) fn refuse(code: ErrorCode, message: impl Into<String>) -> Status {
-    let error = JsError { name: "TypeError".into(), message: message.into(), stack: String::new() };
-    encode(code, Outcome::NotDone, &error, String::new())
+    envelope(&of_refusal(code, message))
 }
 
 /// The status of a call that the server itself ended.
 pub(super) fn ended(kind: CallErrorKind, outcome: Outcome, name: &str, message: &str) -> Status {
-    let error = JsError { name: name.into(), message: message.into(), stack: String::new() };
-    encode(code_of(kind), outcome, &error, String::new())
+    envelope(&of_end(kind, outcome, name, message))
 }
 
-fn encode(code: ErrorCode, outcome: Outcome, error: &JsError, leader: String) -> Status {
-    let detail = v1::Error {
+fn detail(code: ErrorCode, outcome: Outcome, error: &JsError) -> v1::Error {
+    v1::Error {
         code: code.into(),
         outcome: wire_outcome(outcome).into(),
         name: cut(&error.name, NAME_BYTES_MAX).to_owned(),
         message: cut(&error.message, MESSAGE_BYTES_MAX).to_owned(),
         stack: cut(&error.stack, STACK_BYTES_MAX).to_owned(),
-        leader,
-    };
+        leader: String::new(),
+    }
+}
+
+/// The gRPC status that carries an error as its trailer.
+pub(super) fn envelope(error: &v1::Error) -> Status {
     let line = error.message.lines().next().unwrap_or_default();
-    let mut status = Status::new(grpc_of(code), cut(line, STATUS_BYTES_MAX));
-    status.metadata_mut().insert_bin(ERROR_TRAILER, MetadataValue::from_bytes(&detail.encode_to_vec()));
+    let mut status = Status::new(grpc_of(error.code()), cut(line, STATUS_BYTES_MAX));
+    status.metadata_mut().insert_bin(ERROR_TRAILER, MetadataValue::from_bytes(&error.encode_to_vec()));
     status
+}
+
+/// What an error from another node means.
+pub(super) fn from_wire(error: v1::Error) -> Failed {
+    let outcome = match error.outcome() {
+        v1::Outcome::Done => Outcome::Done,
+        v1::Outcome::NotDone => Outcome::NotDone,
+        v1::Outcome::Unknown | v1::Outcome::Unspecified => Outcome::Unknown,
+    };
+    if error.code() == ErrorCode::NotLeader {
+        let leader = uuid::Uuid::try_parse(&error.leader).ok().map(NodeId);
+        return Failed::NotLeader { leader };
+    }
+    let kind = kind_of(error.code());
+    let error = JsError { name: error.name, message: error.message, stack: error.stack };
+    CallError { kind, error, outcome }.into()
 }
 
 /// What a status from another node means. Without a trailer the call may have been lost on the way.
 pub(super) fn from_status(status: &Status) -> Failed {
-    if let Some(detail) = detail(status) {
-        let outcome = match detail.outcome() {
-            v1::Outcome::Done => Outcome::Done,
-            v1::Outcome::NotDone => Outcome::NotDone,
-            v1::Outcome::Unknown | v1::Outcome::Unspecified => Outcome::Unknown,
-        };
-        if detail.code() == ErrorCode::NotLeader {
-            let leader = uuid::Uuid::try_parse(&detail.leader).ok().map(NodeId);
-            return Failed::NotLeader { leader };
-        }
-        let kind = kind_of(detail.code());
-        let error = JsError { name: detail.name, message: detail.message, stack: detail.stack };
-        return CallError { kind, error, outcome }.into();
+    if let Some(error) = trailer(status) {
+        return from_wire(error);
     }
     let (kind, name) = match status.code() {
         _ if causes(status).any(|error| error.is::<tonic::TimeoutExpired>()) => {
@@ -145,12 +175,40 @@ pub(super) fn from_status(status: &Status) -> Failed {
     CallError { kind, error, outcome }.into()
 }
 
-/// Whether the answer is that there is no such actor.
-pub(super) fn is_unknown_actor(status: &Status) -> bool {
-    detail(status).is_some_and(|detail| detail.code() == ErrorCode::NoSuchActor)
+/// What became of a call on a stream of calls to another node.
+pub(super) fn from_failure(failure: Failure) -> Failed {
+    let unavailable = |outcome, message: &str| {
+        let error = JsError { name: "Unavailable".into(), message: message.into(), stack: String::new() };
+        CallError { kind: CallErrorKind::Unavailable, error, outcome }.into()
+    };
+    match failure {
+        Failure::Answered(error) => from_wire(error),
+        Failure::Late { sent } => late(if sent { Outcome::Unknown } else { Outcome::NotDone }).into(),
+        Failure::NotTaken => unavailable(Outcome::NotDone, "the actor's node is stopping"),
+        Failure::Full => {
+            let message = "too many calls to the actor's node wait for their turn".into();
+            let error = JsError { name: "Overloaded".into(), message, stack: String::new() };
+            CallError { kind: CallErrorKind::Overloaded, error, outcome: Outcome::NotDone }.into()
+        }
+        Failure::NotSent(status) => unavailable(Outcome::NotDone, status.message()),
+        Failure::Unopened(status) => from_status(&status),
+        Failure::Lost(status) => unavailable(Outcome::Unknown, status.message()),
+    }
 }
 
-fn detail(status: &Status) -> Option<v1::Error> {
+/// Another node did not answer in time.
+pub(super) fn late(outcome: Outcome) -> CallError {
+    let message = "the actor's node did not answer before the deadline".into();
+    let error = JsError { name: "TimeoutError".into(), message, stack: String::new() };
+    CallError { kind: CallErrorKind::Deadline, error, outcome }
+}
+
+/// Whether the answer is that there is no such actor.
+pub(super) fn is_unknown_actor(status: &Status) -> bool {
+    trailer(status).is_some_and(|error| error.code() == ErrorCode::NoSuchActor)
+}
+
+fn trailer(status: &Status) -> Option<v1::Error> {
     let trailer = status.metadata().get_bin(ERROR_TRAILER)?.to_bytes().ok()?;
     v1::Error::decode(trailer).ok()
 }

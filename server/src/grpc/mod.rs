@@ -8,6 +8,8 @@
 //! carries its code and its outcome in a trailer; `error.rs` is the one table for that.
 
 mod accept;
+mod call;
+mod calls;
 mod deployer;
 mod directory;
 mod doors;
@@ -28,7 +30,7 @@ use std::{
 use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use lethe_proto::{
-    MESSAGE_BYTES_MAX,
+    CALLS_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX,
     v1::{actors_server::ActorsServer, cluster_server::ClusterServer, deployments_server::DeploymentsServer},
 };
 use lethe_runtime::host::{ActorCall, ActorReply};
@@ -36,7 +38,11 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, transport::Server};
 
-use self::{doors::Doors, entry::Entry, service::Service};
+use self::{
+    doors::{Doors, Paths},
+    entry::{Entry, STREAM_PATH},
+    service::Service,
+};
 use crate::{
     actor::{ActorRef, Call, Failed, Place},
     deploy::Releases,
@@ -47,6 +53,13 @@ pub use self::{
     operator::{Change, Operator},
     remote::{Remote, Remotes, Wire},
 };
+
+/// Calls of another node that may be under way on its stream of calls.
+const NODE_CALLS_MAX: u32 = 4_096;
+/// What a client may send ahead of being read, bytes: on one stream, and on all of a connection, so that one stream that is
+/// not read does not hold up the others.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
 
 /// Where to listen, and limits.
 #[derive(Clone, Debug)]
@@ -59,7 +72,8 @@ pub struct Config {
     pub preface_timeout_ms: u64,
     /// Calls under way at the same time; one more is refused with `OVERLOADED`.
     pub calls_max: usize,
-    /// Calls under way at the same time on one connection; one more waits at the client.
+    /// Requests under way at the same time on one connection, and calls on one stream of calls; one more waits at the
+    /// client.
     pub connection_calls_max: u32,
     /// A silent connection is asked for a sign of life this often.
     pub keepalive_interval_ms: u64,
@@ -136,12 +150,21 @@ impl Bound {
     pub fn serve(self, calls: Arc<dyn Call>, directory: Arc<dyn Directory>, operator: Arc<dyn Operator>) -> Handle {
         let Self { config, listener, releases, .. } = self;
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
-        let actors = actors(Arc::new(Everywhere(calls)), directory, cut.clone());
+        let service = Service {
+            place: Arc::new(Everywhere(calls)),
+            directory,
+            cut: cut.clone(),
+            stop: stop.clone(),
+            stream_calls_max: config.connection_calls_max,
+        };
+        let actors = actors(service);
         let cluster = ClusterServer::new(operator::Service { operator, cut: cut.clone() });
         let deployments = DeploymentsServer::new(deployer::Service { releases, cut: cut.clone() });
         let service = Entry::new(Doors::new(Doors::new(actors, cluster), deployments), config.calls_max);
         let server = Server::builder()
             .max_concurrent_streams(config.connection_calls_max)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_keepalive_interval(Some(Duration::from_millis(config.keepalive_interval_ms)))
             .http2_keepalive_timeout(Some(Duration::from_millis(config.keepalive_timeout_ms)));
         let preface_timeout = Duration::from_millis(config.preface_timeout_ms);
@@ -168,14 +191,20 @@ pub fn for_nodes(
 + Clone
 + Send
 + Sync {
-    // The peer port ends what is under way itself.
-    Entry::new(actors(place, directory, CancellationToken::new()), calls_max)
+    // The peer port ends what is under way itself, and tells streams of calls when it takes no more.
+    let (cut, stop) = (CancellationToken::new(), CancellationToken::new());
+    Entry::new(actors(Service { place, directory, cut, stop, stream_calls_max: NODE_CALLS_MAX }), calls_max)
 }
 
-fn actors(place: Arc<dyn Place>, directory: Arc<dyn Directory>, cut: CancellationToken) -> ActorsServer<Service> {
-    ActorsServer::new(Service { place, directory, cut })
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+/// The service: messages of streams of calls are bounded more tightly, because many small calls take more memory than
+/// the message did.
+fn actors(service: Service) -> Paths<ActorsServer<Service>> {
+    let server = |bytes_max| {
+        ActorsServer::new(service.clone())
+            .max_decoding_message_size(bytes_max)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    };
+    Paths::new(server(MESSAGE_BYTES_MAX), STREAM_PATH, server(CALLS_MESSAGE_BYTES_MAX))
 }
 
 /// The whole cluster as one place.

@@ -1,8 +1,11 @@
 //! Actors of another node, called over its `Actors` service: `Call` across a connection.
 //!
-//! One call is one attempt on the wire; whoever holds a `Remote` decides what to try again, by the outcome.
+//! One call is one attempt on the wire; whoever holds a `Remote` decides what to try again, by the outcome. Method calls
+//! and destructions share one stream to each node ([`lethe_client::calls`]); what is large, and all else, goes as a request
+//! of its own.
 
 use std::{
+    collections::HashMap,
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -18,6 +21,7 @@ use futures::{
 };
 use http_body::Frame;
 use http_body_util::{BodyExt, BodyStream, StreamBody};
+use lethe_client::calls::Caller;
 use lethe_proto::{
     MESSAGE_BYTES_MAX, NodeId, PAYLOAD_BYTES_MAX,
     v1::{
@@ -29,6 +33,7 @@ use lethe_runtime::{
     body::{Body, BodyError},
     host::{ActorCall, ActorReply, CallError, CallErrorKind, JsError, Outcome, Payload},
 };
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tonic::{
     Request, Status, Streaming,
@@ -38,12 +43,12 @@ use tonic::{
 
 use super::{
     directory::{self, ActorInfo, Listing},
-    error::{from_status, is_unknown_actor},
+    error::{from_failure, from_status, is_unknown_actor, late},
     fetch::{split, wire_headers},
 };
 use crate::{
     actor::{ActorRef, Call, Failed, Place},
-    peer::{Link, Peers},
+    peer::{Link, LinkError, Peers},
     routing::Places,
 };
 
@@ -54,8 +59,12 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection to another node; cheap to clone.
 #[derive(Clone)]
 pub struct Remote<T = Channel> {
-    stub: ActorsClient<T>,
+    wire: Find<T>,
+    calls: Caller,
 }
+
+/// The connection as it is now; none if it is not known where the node is.
+type Find<T> = Arc<dyn Fn() -> Option<T> + Send + Sync>;
 
 /// What a call goes over.
 pub trait Wire:
@@ -95,15 +104,25 @@ impl Remote {
 impl<T: Wire> Remote<T> {
     /// A node at the other end of a connection.
     pub fn over(wire: T) -> Self {
-        let stub = ActorsClient::new(wire)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Self { stub }
+        Self::found_by(Arc::new(move || Some(wire.clone())))
+    }
+
+    fn found_by(wire: Find<T>) -> Self {
+        let find = wire.clone();
+        let calls = Caller::new(move |writer| {
+            let found = find();
+            Box::pin(async move { Ok(stub(found)?.calls(writer).await?.into_inner().boxed()) })
+        });
+        Self { wire, calls }
+    }
+
+    fn stub(&self) -> Result<ActorsClient<T>, Status> {
+        stub((self.wire)())
     }
 
     /// Actors as the other node's directory knows them.
     pub async fn list(&self, what: &Listing, deadline: Instant) -> Result<Vec<ActorInfo>, Failed> {
-        let mut stub = self.stub.clone();
+        let mut stub = self.stub().map_err(|status| from_status(&status))?;
         let (mut found, mut after) = (Vec::new(), what.after.map(|id| id.to_string()).unwrap_or_default());
         while found.len() < what.limit {
             let request = v1::ListRequest {
@@ -126,7 +145,7 @@ impl<T: Wire> Remote<T> {
 
     /// One actor as the other node's directory knows it.
     pub async fn show(&self, actor: ActorRef, deadline: Instant) -> Result<Option<ActorInfo>, Failed> {
-        let mut stub = self.stub.clone();
+        let mut stub = self.stub().map_err(|status| from_status(&status))?;
         let actor = wire_actor(actor);
         let request = v1::ShowRequest { actor: Some(actor) };
         let shown = tokio::time::timeout_at(deadline.into(), stub.show(timed(request, deadline))).await;
@@ -134,28 +153,54 @@ impl<T: Wire> Remote<T> {
             Ok(Ok(shown)) => shown.into_inner().actor,
             Ok(Err(status)) if is_unknown_actor(&status) => return Ok(None),
             Ok(Err(status)) => return Err(from_status(&status)),
-            Err(_) => return Err(late().into()),
+            Err(_) => return Err(late(Outcome::Unknown).into()),
         };
         let info = shown.and_then(directory::from_wire).ok_or_else(|| garbled("the actor makes no sense"))?;
         Ok(Some(info))
     }
 }
 
-/// The other nodes of the cluster, over their peer ports.
+/// The other nodes of the cluster, over their peer ports. Cheap to clone; clones share one stream of calls to each node.
 #[derive(Clone)]
-pub struct Remotes(pub Peers);
+pub struct Remotes {
+    peers: Peers,
+    /// One entry per node that was called at most; those that are gone leave when they are asked for.
+    known: Arc<Mutex<HashMap<NodeId, Arc<Remote<Link>>>>>,
+}
 
 impl Remotes {
+    /// The nodes that `peers` knows, now or later.
+    pub fn new(peers: Peers) -> Self {
+        Self { peers, known: Arc::default() }
+    }
+
     /// A node; none if it is not known where it is.
-    pub fn node(&self, node: NodeId) -> Option<Remote<Link>> {
-        Some(Remote::over(self.0.channel(node).ok()?))
+    pub fn node(&self, node: NodeId) -> Option<Arc<Remote<Link>>> {
+        let mut known = self.known.lock();
+        if !self.peers.knows(node) {
+            known.remove(&node);
+            return None;
+        }
+        let remote = known.entry(node).or_insert_with(|| {
+            let peers = self.peers.clone();
+            Arc::new(Remote::found_by(Arc::new(move || peers.channel(node).ok())))
+        });
+        Some(remote.clone())
     }
 }
 
 impl Places for Remotes {
     fn place(&self, node: NodeId) -> Option<Arc<dyn Place>> {
-        Some(Arc::new(self.node(node)?))
+        let remote: Arc<dyn Place> = self.node(node)?;
+        Some(remote)
     }
+}
+
+fn stub<T: Wire>(wire: Option<T>) -> Result<ActorsClient<T>, Status> {
+    let unknown = || Status::from_error(Box::new(LinkError::NotSent("the node is not known".into())));
+    Ok(ActorsClient::new(wire.ok_or_else(unknown)?)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX))
 }
 
 impl<T: Wire> Place for Remote<T> {
@@ -165,13 +210,20 @@ impl<T: Wire> Place for Remote<T> {
         call: ActorCall,
         deadline: Instant,
     ) -> BoxFuture<'static, Result<ActorReply, Failed>> {
-        let stub = self.stub.clone();
+        let remote = self.clone();
         Box::pin(async move {
             let actor = wire_actor(to);
             match call {
-                ActorCall::Method { method, args } => call_method(stub, actor, method, args, deadline).await,
-                ActorCall::Fetch(request) => fetch(stub, actor, request, deadline).await,
-                ActorCall::Destroy => destroy(stub, actor, deadline).await,
+                ActorCall::Method { method, args } => remote.method(actor, method, args, deadline).await,
+                ActorCall::Fetch(request) => {
+                    let stub = remote.stub().map_err(|status| from_status(&status))?;
+                    fetch(stub, actor, request, deadline).await
+                }
+                ActorCall::Destroy => {
+                    let request = v1::DestroyRequest { actor: Some(actor) };
+                    let destroyed = remote.calls.destroy(request, deadline, deadline).await;
+                    destroyed.map(|_| ActorReply::Destroyed).map_err(from_failure)
+                }
             }
         })
     }
@@ -189,41 +241,34 @@ impl<T: Wire> Call for Remote<T> {
     }
 }
 
-async fn call_method<T: Wire>(
-    mut stub: ActorsClient<T>,
-    actor: v1::Actor,
-    method: String,
-    args: Payload,
-    deadline: Instant,
-) -> Result<ActorReply, Failed> {
-    let args = match args {
-        Payload::V8(bytes) => Args::V8(bytes),
-        Payload::Json(text) => Args::Json(text),
-    };
-    let bytes = match &args {
-        Args::V8(bytes) => bytes.len(),
-        Args::Json(text) => text.len(),
-    };
-    if bytes > PAYLOAD_BYTES_MAX {
-        return Err(arguments_too_large(bytes).into());
+impl<T: Wire> Remote<T> {
+    async fn method(
+        &self,
+        actor: v1::Actor,
+        method: String,
+        args: Payload,
+        deadline: Instant,
+    ) -> Result<ActorReply, Failed> {
+        let (bytes, args) = match args {
+            Payload::V8(bytes) => (bytes.len(), Args::V8(bytes)),
+            Payload::Json(text) => (text.len(), Args::Json(text)),
+        };
+        if bytes > PAYLOAD_BYTES_MAX {
+            return Err(arguments_too_large(bytes).into());
+        }
+        let request = v1::CallRequest { actor: Some(actor), method, args: Some(args), without_id: true };
+        let response = if Caller::takes(&request) {
+            self.calls.call(request, deadline, deadline).await.map_err(from_failure)?
+        } else {
+            let mut stub = self.stub().map_err(|status| from_status(&status))?;
+            bounded(deadline, stub.call(timed(request, deadline))).await?.into_inner()
+        };
+        match response.result {
+            Some(WireResult::V8(bytes)) => Ok(ActorReply::Value(Payload::V8(bytes))),
+            Some(WireResult::Json(text)) => Ok(ActorReply::Value(Payload::Json(text))),
+            None => Err(garbled("the answer holds no result").into()),
+        }
     }
-    let request = v1::CallRequest { actor: Some(actor), method, args: Some(args) };
-    let reply = bounded(deadline, stub.call(timed(request, deadline))).await?;
-    match reply.into_inner().result {
-        Some(WireResult::V8(bytes)) => Ok(ActorReply::Value(Payload::V8(bytes))),
-        Some(WireResult::Json(text)) => Ok(ActorReply::Value(Payload::Json(text))),
-        None => Err(garbled("the answer holds no result").into()),
-    }
-}
-
-async fn destroy<T: Wire>(
-    mut stub: ActorsClient<T>,
-    actor: v1::Actor,
-    deadline: Instant,
-) -> Result<ActorReply, Failed> {
-    let request = v1::DestroyRequest { actor: Some(actor) };
-    bounded(deadline, stub.destroy(timed(request, deadline))).await?;
-    Ok(ActorReply::Destroyed)
 }
 
 async fn fetch<T: Wire>(
@@ -314,18 +359,16 @@ fn timed<T>(message: T, deadline: Instant) -> Request<T> {
 async fn bounded<T>(deadline: Instant, answer: impl Future<Output = Result<T, Status>>) -> Result<T, Failed> {
     match tokio::time::timeout_at(deadline.into(), answer).await {
         Ok(answer) => answer.map_err(|status| from_status(&status)),
-        Err(_) => Err(late().into()),
+        Err(_) => Err(late(Outcome::Unknown).into()),
     }
 }
 
-fn late() -> CallError {
-    let message = "the actor's node did not answer before the deadline".into();
-    let error = JsError { name: "TimeoutError".into(), message, stack: String::new() };
-    CallError { kind: CallErrorKind::Deadline, error, outcome: Outcome::Unknown }
-}
-
 fn wire_actor(to: ActorRef) -> v1::Actor {
-    v1::Actor { namespace: to.namespace, id: Some(actor::Id::Hex(to.id.to_string())), known_name: to.name }
+    v1::Actor {
+        namespace: to.namespace,
+        id: Some(actor::Id::Raw(Bytes::copy_from_slice(&to.id.0))),
+        known_name: to.name,
+    }
 }
 
 fn arguments_too_large(bytes: usize) -> CallError {

@@ -2,31 +2,27 @@
 
 use std::{future::Future, sync::Arc, time::Instant};
 
-use lethe_proto::{
-    PAYLOAD_BYTES_MAX,
-    v1::{self, ErrorCode, actor, actors_server::Actors, call_request::Args, call_response::Result as WireResult},
-};
+use lethe_proto::v1::{self, ErrorCode, actors_server::Actors, numbered_answer::Answer, numbered_call::What};
 use lethe_runtime::{
     body::Body,
-    host::{ActorCall, ActorReply, CallErrorKind, Outcome, Payload},
+    host::{ActorCall, ActorReply},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{
+    call::wrong_reply,
+    calls::{self, Answers},
     directory::{Directory, Listing},
     entry::{Entered, bounded, entered},
-    error::{ended, failure, refuse},
+    error::{envelope, failure, refuse},
     fetch::{self, FetchStream},
 };
 use crate::{
     actor::{ActorRef, Failed, Place},
-    deploy::{Ids, Namespace},
     shard::SLOTS,
 };
 
-/// Longest method name, bytes.
-const METHOD_BYTES_MAX: usize = 1024;
 const LIST_LIMIT_DEFAULT: usize = 100;
 const LIST_LIMIT_MAX: usize = 1000;
 /// Groups that a list may name; no cluster has more.
@@ -39,31 +35,26 @@ pub(super) struct Service {
     pub directory: Arc<dyn Directory>,
     /// Cancelled when the server no longer waits for calls under way.
     pub cut: CancellationToken,
+    /// Cancelled when the server takes no new calls.
+    pub stop: CancellationToken,
+    /// Calls that may be under way on one stream of calls.
+    pub stream_calls_max: u32,
 }
 
 #[tonic::async_trait]
 impl Actors for Service {
     async fn call(&self, request: Request<v1::CallRequest>) -> Result<Response<v1::CallResponse>, Status> {
         let deadline = entered(&request)?.deadline;
-        let request = request.into_inner();
-        let to = self.address(request.actor)?;
-        if request.method.is_empty() || request.method.len() > METHOD_BYTES_MAX {
-            let message = format!("a method's name has 1 to {METHOD_BYTES_MAX} bytes, not {}", request.method.len());
-            return Err(refuse(ErrorCode::InvalidRequest, message));
+        match self.one(What::Call(request.into_inner()), deadline).await? {
+            Answer::Called(response) => Ok(Response::new(response)),
+            Answer::Destroyed(_) | Answer::Error(_) => Err(envelope(&wrong_reply())),
         }
-        let call = ActorCall::Method { method: request.method, args: arguments(request.args)? };
-        let actor = to.id;
-        let (bytes, result) = match self.run(deadline, self.place.attempt(to, call, deadline)).await? {
-            ActorReply::Value(Payload::V8(bytes)) => (bytes.len(), WireResult::V8(bytes)),
-            ActorReply::Value(Payload::Json(text)) => (text.len(), WireResult::Json(text)),
-            ActorReply::Response(_) | ActorReply::Destroyed => return Err(wrong_reply()),
-        };
-        if bytes > PAYLOAD_BYTES_MAX {
-            let text = format!("the result has {bytes} bytes; at most {PAYLOAD_BYTES_MAX} can be sent");
-            return Err(ended(CallErrorKind::Limit, Outcome::Done, "RangeError", &text));
-        }
-        let leader = self.directory.elsewhere(actor).unwrap_or_default();
-        Ok(Response::new(v1::CallResponse { id: actor.to_string(), result: Some(result), leader }))
+    }
+
+    type CallsStream = Answers;
+
+    async fn calls(&self, request: Request<tonic::Streaming<v1::CallsRequest>>) -> Result<Response<Answers>, Status> {
+        calls::open(self.clone(), request).map(Response::new)
     }
 
     type FetchStream = FetchStream;
@@ -74,7 +65,7 @@ impl Actors for Service {
     ) -> Result<Response<FetchStream>, Status> {
         let Entered { deadline, place } = entered(&request)?;
         let (head, body) = self.bounded(deadline, fetch::read_head(request.into_inner())).await??;
-        let to = self.address(head.actor.clone())?;
+        let to = self.address(head.actor.clone()).map_err(|error| envelope(&error))?;
         let request = fetch::request(head, body)?;
         let id = to.id.to_string();
         let (request, touched) = fetch::watched(request);
@@ -91,18 +82,16 @@ impl Actors for Service {
 
     async fn destroy(&self, request: Request<v1::DestroyRequest>) -> Result<Response<v1::DestroyResponse>, Status> {
         let deadline = entered(&request)?.deadline;
-        let to = self.address(request.into_inner().actor)?;
-        let id = to.id.to_string();
-        match self.run(deadline, self.place.attempt(to, ActorCall::Destroy, deadline)).await? {
-            ActorReply::Destroyed => Ok(Response::new(v1::DestroyResponse { id })),
-            ActorReply::Value(_) | ActorReply::Response(_) => Err(wrong_reply()),
+        match self.one(What::Destroy(request.into_inner()), deadline).await? {
+            Answer::Destroyed(response) => Ok(Response::new(response)),
+            Answer::Called(_) | Answer::Error(_) => Err(envelope(&wrong_reply())),
         }
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
         let deadline = entered(&request)?.deadline;
         let request = request.into_inner();
-        let namespace = self.namespace(&request.namespace)?;
+        let namespace = self.namespace(&request.namespace).map_err(|error| envelope(&error))?;
         let after = match request.after.as_str() {
             "" => None,
             hex => Some(hex.parse().map_err(|error| refuse(ErrorCode::InvalidId, format!("`after`: {error}")))?),
@@ -125,7 +114,7 @@ impl Actors for Service {
 
     async fn show(&self, request: Request<v1::ShowRequest>) -> Result<Response<v1::ShowResponse>, Status> {
         let deadline = entered(&request)?.deadline;
-        let to = self.address(request.into_inner().actor)?;
+        let to = self.address(request.into_inner().actor).map_err(|error| envelope(&error))?;
         let id = to.id;
         match self.run(deadline, self.directory.show(to)).await? {
             Some(actor) => Ok(Response::new(v1::ShowResponse { actor: Some(actor.into()) })),
@@ -143,30 +132,14 @@ impl Service {
     ) -> Result<http::Response<Body>, Status> {
         match self.run(deadline, self.place.attempt(to, ActorCall::Fetch(request), deadline)).await? {
             ActorReply::Response(response) => Ok(response),
-            ActorReply::Value(_) | ActorReply::Destroyed => Err(wrong_reply()),
+            ActorReply::Value(_) | ActorReply::Destroyed => Err(envelope(&wrong_reply())),
         }
     }
 
-    fn namespace(&self, text: &str) -> Result<Namespace, Status> {
-        self.directory.namespace(text).map_err(|error| failure(&error.into()))
-    }
-
-    /// The address an `Actor` stands for; the id is made, or checked to be one of its namespace.
-    fn address(&self, actor: Option<v1::Actor>) -> Result<ActorRef, Status> {
-        let actor = actor.ok_or_else(|| refuse(ErrorCode::InvalidRequest, "the request names no actor"))?;
-        let namespace = self.namespace(&actor.namespace)?;
-        let ids = Ids::new(&namespace.unique_key);
-        let (id, name) = match actor.id {
-            None => return Err(refuse(ErrorCode::InvalidRequest, "the actor has neither a name nor an id")),
-            Some(actor::Id::Unique(_)) => (ids.unique(), None),
-            Some(actor::Id::Name(name)) => (ids.from_name(&name), Some(name)),
-            Some(actor::Id::Hex(hex)) => (ids.from_hex(&hex), actor.known_name),
-        };
-        let id = id.map_err(|error| refuse(ErrorCode::InvalidId, error.to_string()))?;
-        if name.as_ref().is_some_and(|name| ids.from_name(name) != Ok(id)) {
-            return Err(refuse(ErrorCode::InvalidId, format!("actor id {id} is not made from the name given with it")));
-        }
-        Ok(ActorRef { namespace: namespace.name, id, name })
+    /// A call that came as a request of its own.
+    async fn one(&self, what: What, deadline: Instant) -> Result<Answer, Status> {
+        let begun = self.begin(what, deadline).map_err(|error| envelope(&error))?;
+        self.bounded(deadline, begun).await?.map_err(|error| envelope(&error))
     }
 
     /// Runs a call to its end, its deadline, or the end of the server.
@@ -180,22 +153,5 @@ impl Service {
 
     async fn bounded<T>(&self, deadline: Instant, work: impl Future<Output = T>) -> Result<T, Status> {
         bounded(&self.cut, deadline, work).await
-    }
-}
-
-fn wrong_reply() -> Status {
-    ended(CallErrorKind::Internal, Outcome::Unknown, "InternalError", "the actor's answer is of the wrong kind")
-}
-
-fn arguments(args: Option<Args>) -> Result<Payload, Status> {
-    let text = match args {
-        None => return Ok(Payload::Json("[]".into())),
-        Some(Args::V8(bytes)) => return Ok(Payload::V8(bytes)),
-        Some(Args::Json(text)) => text,
-    };
-    match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
-        Ok(_) if text.trim_start().starts_with('[') => Ok(Payload::Json(text)),
-        Ok(_) => Err(refuse(ErrorCode::InvalidRequest, "arguments must be a JSON array")),
-        Err(error) => Err(refuse(ErrorCode::InvalidRequest, format!("arguments are not JSON: {error}"))),
     }
 }

@@ -106,7 +106,7 @@ impl Everywhere {
         }
     }
 
-    fn remote(&self, node: NodeId) -> Result<Remote<Link>, Failed> {
+    fn remote(&self, node: NodeId) -> Result<Arc<Remote<Link>>, Failed> {
         let remote = self.others.as_ref().and_then(|others| others.node(node));
         remote.ok_or(Failed::NotLeader { leader: None })
     }

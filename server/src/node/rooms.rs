@@ -81,12 +81,15 @@ struct Way {
 impl Way {
     fn new(peers: Option<Peers>) -> Self {
         match peers {
-            Some(peers) => Self {
-                transport: Arc::new(peers.clone()),
-                nodes: Arc::new(peers.clone()),
-                places: Arc::new(Remotes(peers.clone())),
-                remotes: Some(Remotes(peers)),
-            },
+            Some(peers) => {
+                let remotes = Remotes::new(peers.clone());
+                Self {
+                    transport: Arc::new(peers.clone()),
+                    nodes: Arc::new(peers),
+                    places: Arc::new(remotes.clone()),
+                    remotes: Some(remotes),
+                }
+            }
             None => {
                 Self { transport: Arc::new(shard::Alone), nodes: Arc::new(()), places: Arc::new(()), remotes: None }
             }

@@ -121,7 +121,7 @@ async fn raw_requests_with_missing_or_wrong_parts_are_refused_with_an_error_trai
     ];
     for (actor, args, code) in table {
         let shown = format!("{actor:?} {args:?}");
-        let request = v1::CallRequest { actor, method: "echo".into(), args };
+        let request = v1::CallRequest { actor, method: "echo".into(), args, without_id: false };
         let status = stub.call(request).await.unwrap_err();
         let trailer = status.metadata().get_bin(lethe_proto::ERROR_TRAILER).expect("no trailer").to_bytes().unwrap();
         let detail: v1::Error = prost::Message::decode(trailer).unwrap();

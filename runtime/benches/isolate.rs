@@ -3,13 +3,10 @@
 //! `cargo bench -p lethe-runtime --bench isolate`. What counts is processor time and page faults: other programs on the
 //! machine change wall-clock times far more. All figures are of one run, and averages over many.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    mem::MaybeUninit,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+#[path = "used/mod.rs"]
+mod used;
+
+use std::{collections::BTreeMap, fs, sync::Arc, time::Instant};
 
 use futures::{StreamExt, future::BoxFuture, stream};
 use http_body_util::BodyExt;
@@ -21,6 +18,7 @@ use lethe_runtime::{
     program::{Binding, Limits, Module, Source},
 };
 use tokio::runtime::Runtime;
+use used::Used;
 
 const HELLO: &str = "export default { fetch(request) { return new Response('hello'); } };";
 const ADD: &str = r#"
@@ -78,28 +76,6 @@ async fn compile(engine: &Engine, text: &str) -> Arc<Program> {
     let env = BTreeMap::from([("COUNTER".to_owned(), Binding::ActorNamespace { class_name: "Counter".into() })]);
     let source = Source { name: "bench".into(), main, modules, env, limits: Limits::default() };
     engine.compile(source).await.expect("the worker compiles")
-}
-
-/// What the process has used so far.
-#[derive(Clone, Copy)]
-struct Used {
-    cpu: Duration,
-    faults: i64,
-    switches: i64,
-}
-
-impl Used {
-    fn now() -> Self {
-        let mut usage = MaybeUninit::<libc::rusage>::uninit();
-        // SAFETY: the place is valid, and written when the result is 0.
-        let usage = unsafe {
-            assert_eq!(libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()), 0);
-            usage.assume_init()
-        };
-        let micros = |time: libc::timeval| time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_usec.unsigned_abs();
-        let cpu = Duration::from_micros(micros(usage.ru_utime) + micros(usage.ru_stime));
-        Self { cpu, faults: usage.ru_minflt, switches: usage.ru_nvcsw }
-    }
 }
 
 fn resident_kb() -> u64 {

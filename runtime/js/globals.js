@@ -7,6 +7,8 @@ return {
     fetch: ["Headers", "Request", "Response", "fetch"],
     console: ["console"],
     microtask: ["queueMicrotask", "self"],
+    url: ["URL"],
+    url_search_params: ["URLSearchParams"],
   },
   lazy: {
     timers: ["setTimeout", "clearTimeout", "setInterval", "clearInterval"],
@@ -30,8 +32,6 @@ return {
     text: ["TextDecoder", "TextEncoder"],
     text_streams: ["TextDecoderStream", "TextEncoderStream"],
     transform: ["TransformStream", "TransformStreamDefaultController"],
-    url: ["URL"],
-    url_search_params: ["URLSearchParams"],
     writable: ["WritableStream", "WritableStreamDefaultController", "WritableStreamDefaultWriter"],
   },
 };

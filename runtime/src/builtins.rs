@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_a_worker_that_answers_or_calls_an_actor_touches_is_eager() {
+    fn only_what_a_worker_that_answers_reads_its_url_or_calls_an_actor_touches_is_eager() {
         let eager: Vec<&str> = include_str!(concat!(env!("OUT_DIR"), "/eager.txt")).lines().collect();
         assert_eq!(
             eager,
@@ -43,6 +43,8 @@ mod tests {
                 "fetch",
                 "console",
                 "microtask",
+                "url",
+                "url_search_params",
                 "context",
                 "entry",
                 "actor_wire",

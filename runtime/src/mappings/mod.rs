@@ -9,6 +9,7 @@
 //! chunk        a page of V8's heap: 256 KiB, writable       zeros are written over the part that is in memory
 //! reservation  an isolate's code range, its function table: the kernel drops the content, and gives zeros to whoever
 //!              address space that is opened in pieces       touches it next
+//! page         one of V8's heap of C++ objects: 128 KiB     zeros are written over it, see `cage`
 //! ```
 //!
 //! A chunk that was protected or cut meanwhile is not kept. Whoever gets a kept mapping reads zeros, as from the kernel.
@@ -19,6 +20,7 @@ use std::{ffi::c_void, hint, ptr};
 
 use parking_lot::Mutex;
 
+mod cage;
 mod protection;
 mod store;
 
@@ -88,8 +90,12 @@ extern "C" fn allocate(
     }
     // SAFETY: the arguments are V8's own.
     let data = unsafe { real_allocate(hint, bytes, alignment, access, handle) };
-    if let Some(kind) = kind.filter(|_| !data.is_null()) {
-        STORE.lock().add(data.expose_provenance(), kind);
+    if !data.is_null() {
+        let (base, mut store) = (data.expose_provenance(), STORE.lock());
+        store.cage.reserved(base, bytes, alignment);
+        if let Some(kind) = kind {
+            store.add(base, kind);
+        }
     }
     data
 }
@@ -99,7 +105,11 @@ extern "C" fn allocate(
 #[unsafe(export_name = "__wrap__ZN2v84base2OS4FreeEPvm")]
 extern "C" fn free(address: *mut c_void, bytes: usize) {
     let base = address.expose_provenance();
-    let freed = STORE.lock().remove(base, bytes);
+    let freed = {
+        let mut store = STORE.lock();
+        store.cage.freed(base, bytes);
+        store.remove(base, bytes)
+    };
     let unwanted = match freed {
         Some(freed) if clear(address.cast(), freed.kind()) => STORE.lock().keep(base, freed),
         _ => Some((base, bytes)),
@@ -154,7 +164,10 @@ fn zero_chunk(chunk: *mut u8, bytes: usize) -> bool {
 // SAFETY: the name is V8's with the linker's prefix; nothing else has it.
 #[unsafe(export_name = "__wrap__ZN2v84base2OS7ReleaseEPvm")]
 extern "C" fn release(address: *mut c_void, bytes: usize) {
-    STORE.lock().forget(address.expose_provenance());
+    let mut store = STORE.lock();
+    store.cage.freed(address.expose_provenance(), bytes);
+    store.forget(address.expose_provenance());
+    drop(store);
     // SAFETY: the arguments are V8's own.
     unsafe { real_release(address, bytes) }
 }
@@ -164,23 +177,36 @@ extern "C" fn release(address: *mut c_void, bytes: usize) {
 #[unsafe(export_name = "__wrap__ZN2v84base2OS14SetPermissionsEPvmNS1_16MemoryPermissionE")]
 extern "C" fn set_permissions(address: *mut c_void, bytes: usize, access: Access) -> bool {
     let begin = address.expose_provenance();
-    if STORE.lock().has_access(begin, bytes, access) {
+    let mut store = STORE.lock();
+    if store.cage.take(begin, bytes, access == READ_WRITE) || store.has_access(begin, bytes, access) {
         return true;
     }
+    drop(store);
     // SAFETY: the arguments are V8's own.
     let done = unsafe { real_set_permissions(address, bytes, access) };
     let known = done && !matches!(access, NO_ACCESS | NO_ACCESS_JIT_LATER);
-    STORE.lock().access_changed(begin, bytes, known.then_some(access));
+    let mut store = STORE.lock();
+    store.cage.opened(begin, bytes, done && access == READ_WRITE);
+    store.access_changed(begin, bytes, known.then_some(access));
     done
 }
 
 /// In the place of V8's `OS::DecommitPages`. V8 asks again for each isolate that the holes in its heap of constants be
-/// inaccessible; one time is enough.
+/// inaccessible; one time is enough. Pages of the [`cage`] are kept.
 // SAFETY: the name is V8's with the linker's prefix; nothing else has it.
 #[unsafe(export_name = "__wrap__ZN2v84base2OS13DecommitPagesEPvm")]
 extern "C" fn decommit(address: *mut c_void, bytes: usize) -> bool {
     let begin = address.expose_provenance();
-    if STORE.lock().is_hole(begin, bytes) {
+    let (is_hole, is_page) = {
+        let mut store = STORE.lock();
+        (store.is_hole(begin, bytes), store.cage.give_up(begin, bytes))
+    };
+    if is_page {
+        // SAFETY: V8 made the page writable and gave it up, and nobody else has it.
+        unsafe { ptr::write_bytes(address.cast::<u8>(), 0, bytes) };
+        STORE.lock().cage.keep(begin);
+    }
+    if is_hole || is_page {
         return true;
     }
     // SAFETY: the arguments are V8's own.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Access, NO_ACCESS, NO_ACCESS_JIT_LATER, READ_WRITE, protection::Protections};
+use super::{Access, NO_ACCESS, NO_ACCESS_JIT_LATER, READ_WRITE, cage::Cage, protection::Protections};
 
 /// Bytes and alignment of a page of V8's heap.
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
@@ -65,6 +65,8 @@ impl Mapping {
 
 /// V8's mappings by address, and those that are kept.
 pub(super) struct Store {
+    /// Pages of C++ objects.
+    pub(super) cage: Cage,
     used: BTreeMap<usize, Mapping>,
     free_chunks: Vec<usize>,
     free_reservations: VecDeque<(usize, Mapping)>,
@@ -72,7 +74,7 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) const fn new() -> Self {
-        Self { used: BTreeMap::new(), free_chunks: Vec::new(), free_reservations: VecDeque::new() }
+        Self { cage: Cage::new(), used: BTreeMap::new(), free_chunks: Vec::new(), free_reservations: VecDeque::new() }
     }
 
     /// Takes a kept mapping.

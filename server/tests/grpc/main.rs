@@ -9,3 +9,4 @@ mod connections;
 mod errors;
 mod fetch;
 mod shutdown;
+mod streams;

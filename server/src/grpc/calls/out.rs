@@ -116,3 +116,60 @@ fn wake(waker: Option<Waker>, state: parking_lot::MutexGuard<'_, State>) {
         waker.wake();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::task::noop_waker;
+    use lethe_proto::v1::{NumberedAnswer, numbered_answer::Answer};
+
+    use super::*;
+
+    fn answer(number: u64, bytes: usize) -> NumberedAnswer {
+        let destroyed = v1::DestroyResponse { id: "x".repeat(bytes) };
+        NumberedAnswer { number, answer: Some(Answer::Destroyed(destroyed)) }
+    }
+
+    fn next(out: &Out) -> Poll<Option<Vec<u64>>> {
+        let numbers =
+            |message: v1::CallsResponse| message.answers.into_iter().map(|answer| answer.number).collect::<Vec<_>>();
+        out.batch(&mut Context::from_waker(&noop_waker())).map(|message| message.map(|said| numbers(said.unwrap())))
+    }
+
+    #[test]
+    fn what_is_there_goes_together_within_a_bound_and_what_is_large_goes_alone() {
+        let out = Out::new(5);
+        assert_eq!((next(&out), next(&out)), (Poll::Ready(Some(vec![])), Poll::Pending));
+        let sizes = [(1, 10), (2, 10), (3, 2 * BATCH_BYTES_MAX), (4, 10)];
+        out.push(&mut sizes.map(|(number, bytes)| answer(number, bytes)).into());
+        out.end(Ok(()));
+        let said: Vec<_> = (0..4).map(|_| next(&out)).collect();
+        let expected = [Some(vec![1, 2]), Some(vec![3]), Some(vec![4]), None];
+        assert_eq!(said, expected.map(Poll::Ready));
+    }
+
+    #[test]
+    fn there_is_no_room_for_calls_while_too_much_waits_and_the_task_hears_when_there_is() {
+        let (out, (waker, woken)) = (Out::new(0), counting());
+        let mut cx = Context::from_waker(&waker);
+        out.push(&mut vec![answer(1, ANSWERS_BYTES_MAX / 2), answer(2, ANSWERS_BYTES_MAX / 2)]);
+        assert!(!out.has_room(&mut cx));
+        assert_eq!((woken(), next(&out), woken()), (0, Poll::Ready(Some(vec![1])), 1));
+        assert!(out.has_room(&mut cx));
+    }
+
+    /// A waker, and how often it was used.
+    fn counting() -> (Waker, impl Fn() -> usize) {
+        use std::sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        };
+        struct Count(AtomicUsize);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        (count.clone().into(), move || count.0.load(Ordering::Relaxed))
+    }
+}

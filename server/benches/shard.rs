@@ -10,7 +10,8 @@
 //! All nodes are in this process. They hand each other messages without a socket or, with `peers`, over loopback with
 //! mutual TLS; each has its own log, state and directory. Every proposer owns an actor and has one write in flight: one
 //! record of 256 bytes, overwritten in turn over 64 names. One line per setting; latencies are of single proposals, CPU
-//! is that of the process for one commit. `messages/commit` are those on streams. Reads are ReadIndex confirmations.
+//! is that of the process for one commit, or for one read, and `switches` are the times a thread gave up its processor for
+//! one. `messages/commit` are those on streams. Reads are ReadIndex confirmations.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -43,8 +44,8 @@ fn main() {
     let only: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
     let real = std::env::args().any(|word| word == "peers");
     println!(
-        "nodes groups proposers  commits/s   p50 us   p99 us  cpu us  commits/sync  messages/commit | \
-         reads/s   p50 us   p99 us  beats/message | idle cpu %"
+        "nodes groups proposers  commits/s   p50 us   p99 us  cpu us  switches  commits/sync  messages/commit | \
+         reads/s   p50 us   p99 us  cpu us  beats/message | idle cpu %"
     );
     if let [nodes, groups, proposers] = only[..] {
         return runtime.block_on(setting(real, nodes, groups as u32, proposers));
@@ -60,31 +61,35 @@ async fn setting(real: bool, nodes: usize, groups: u32, proposers: usize) {
     let world = World::start(real, nodes, groups).await;
     let writers = spread(proposers, |n| write_loop(world.shard(n), n, WARM)).await;
     let next: Vec<u64> = writers.iter().map(|(_, seq)| *seq).collect();
-    let (syncs, appends, cpu) = (world.syncs(), world.net.appends.load(Ordering::Relaxed), cpu_seconds());
+    let (syncs, appends) = (world.syncs(), world.net.appends.load(Ordering::Relaxed));
+    let (cpu, switched) = (cpu_seconds(), switches());
     let begin = Instant::now();
     let done = spread(proposers, |n| continue_loop(world.shard(n), n, next[n], RUN)).await;
     let seconds = begin.elapsed().as_secs_f64();
-    let (syncs, cpu) = (world.syncs() - syncs, cpu_seconds() - cpu);
+    let (syncs, cpu, switched) = (world.syncs() - syncs, cpu_seconds() - cpu, switches() - switched);
     let appends = world.net.appends.load(Ordering::Relaxed) - appends;
     let writes = Latencies::of(done.into_iter().flat_map(|(times, _)| times));
-    let beats = world.net.beats();
+    let (beats, read_cpu) = (world.net.beats(), cpu_seconds());
     let reads = spread(proposers, |n| read_loop(world.shard(n), RUN)).await;
     let beats = (world.net.beats().0 - beats.0, world.net.beats().1 - beats.1);
-    let reads = Latencies::of(reads.into_iter().flatten());
+    let (reads, read_cpu) = (Latencies::of(reads.into_iter().flatten()), cpu_seconds() - read_cpu);
     let idle = (cpu_seconds(), Instant::now());
     tokio::time::sleep(RUN).await;
     let idle = (cpu_seconds() - idle.0) / idle.1.elapsed().as_secs_f64() * 100.0;
     println!(
-        "{nodes:5} {groups:6} {proposers:9} {:10.0} {:8} {:8} {:7.0} {:13.1} {:16.2} | {:7.0} {:8} {:8} {:14.1} | {idle:10.1}",
+        "{nodes:5} {groups:6} {proposers:9} {:10.0} {:8} {:8} {:7.0} {:9.1} {:13.1} {:16.2} \
+         | {:7.0} {:8} {:8} {:7.0} {:14.1} | {idle:10.1}",
         writes.count as f64 / seconds,
         writes.p50,
         writes.p99,
         cpu * 1e6 / writes.count as f64,
+        switched as f64 / writes.count as f64,
         writes.count as f64 * nodes as f64 / syncs as f64,
         appends as f64 / writes.count as f64,
         reads.count as f64 / RUN.as_secs_f64(),
         reads.p50,
         reads.p99,
+        read_cpu * 1e6 / reads.count as f64,
         beats.1 as f64 / beats.0.max(1) as f64,
     );
     world.stop().await;
@@ -268,6 +273,17 @@ fn cpu_seconds() -> f64 {
     let words: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
     let ticks = |at: usize| words.get(at).and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0);
     (ticks(11) + ticks(12)) / 100.0
+}
+
+/// How often threads of this process have given up their processors so far.
+fn switches() -> u64 {
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return 0 };
+    let of = |thread: std::io::Result<std::fs::DirEntry>| {
+        let status = std::fs::read_to_string(thread.ok()?.path().join("status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        line.trim().parse::<u64>().ok()
+    };
+    threads.filter_map(of).sum()
 }
 
 /// Runs one task per proposer and gathers what they return.

@@ -19,6 +19,7 @@ mod life;
 mod load;
 mod mark;
 mod open;
+mod recent;
 mod reclaim;
 mod registry;
 mod scan;

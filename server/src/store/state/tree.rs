@@ -13,8 +13,10 @@ use std::{fs, io};
 
 use lsm_tree::compaction::Leveled;
 use lsm_tree::{AbstractTree, AnyTree, Cache, DescriptorTable, Guard, SeqNo, SequenceNumberCounter, Table, TableId};
+use parking_lot::Mutex;
 
 use super::Error;
+use super::recent::Recent;
 
 /// A key or a value. Clones share the bytes.
 pub(super) type Bytes = lsm_tree::Slice;
@@ -61,6 +63,7 @@ pub(super) struct Tree {
     strategy: Arc<Leveled>,
     /// Number of the next change; a change with a lower number is there.
     next: SequenceNumberCounter,
+    recent: Arc<Mutex<Recent>>,
 }
 
 impl Engine {
@@ -85,7 +88,7 @@ impl Engine {
                 self.attempt(&path).map_err(|reason| Error::Engine { path: path.clone(), source: reason.into() })?
             }
         };
-        Ok(Tree { tree, path, strategy: self.strategy.clone(), next })
+        Ok(Tree { tree, path, strategy: self.strategy.clone(), next, recent: Arc::default() })
     }
 
     /// lsm-tree may panic on some kinds of damage; to us that is only another way of not opening.
@@ -134,11 +137,17 @@ impl Engine {
 impl Tree {
     /// A value.
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        if let Some(last) = self.recent.lock().get(key) {
+            return Ok(last);
+        }
         self.tree.get(key, SeqNo::MAX).map_err(|e| self.error(e))
     }
 
     /// Whether there is a value.
     pub fn contains(&self, key: &[u8]) -> Result<bool, Error> {
+        if let Some(last) = self.recent.lock().get(key) {
+            return Ok(last.is_some());
+        }
         self.tree.contains_key(key, SeqNo::MAX).map_err(|e| self.error(e))
     }
 
@@ -159,7 +168,10 @@ impl Tree {
     /// Sets keys, or removes those without a value. Nobody may read meanwhile, or change anything.
     pub fn apply(&self, changes: impl IntoIterator<Item = (Vec<u8>, Option<Bytes>)>) {
         let number = self.next.next();
+        let mut recent = self.recent.lock();
         for (key, value) in changes {
+            let key = Bytes::from(key);
+            recent.set(key.clone(), value.clone());
             match value {
                 Some(value) => self.tree.insert(key, value, number),
                 None => self.tree.remove(key, number),

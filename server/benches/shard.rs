@@ -11,7 +11,7 @@
 //! mutual TLS; each has its own log, state and directory. Every proposer owns an actor and has one write in flight: one
 //! record of 256 bytes, overwritten in turn over 64 names. One line per setting; latencies are of single proposals, CPU
 //! is that of the process for one commit, or for one read, and `switches` are the times a thread gave up its processor for
-//! one. `messages/commit` are those on streams. Reads are ReadIndex confirmations.
+//! one. `commits/entry` are what went into one entry of a log. `messages/commit` are those on streams. Reads are ReadIndex confirmations.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -44,7 +44,7 @@ fn main() {
     let only: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
     let real = std::env::args().any(|word| word == "peers");
     println!(
-        "nodes groups proposers  commits/s   p50 us   p99 us  cpu us  switches  commits/sync  messages/commit | \
+        "nodes groups proposers  commits/s   p50 us   p99 us  cpu us  switches  commits/entry  commits/sync  messages/commit | \
          reads/s   p50 us   p99 us  cpu us  beats/message | idle cpu %"
     );
     if let [nodes, groups, proposers] = only[..] {
@@ -61,12 +61,13 @@ async fn setting(real: bool, nodes: usize, groups: u32, proposers: usize) {
     let world = World::start(real, nodes, groups).await;
     let writers = spread(proposers, |n| write_loop(world.shard(n), n, WARM)).await;
     let next: Vec<u64> = writers.iter().map(|(_, seq)| *seq).collect();
-    let (syncs, appends) = (world.syncs(), world.net.appends.load(Ordering::Relaxed));
+    let (logs, appends) = (world.logs(), world.net.appends.load(Ordering::Relaxed));
     let (cpu, switched) = (cpu_seconds(), switches());
     let begin = Instant::now();
     let done = spread(proposers, |n| continue_loop(world.shard(n), n, next[n], RUN)).await;
     let seconds = begin.elapsed().as_secs_f64();
-    let (syncs, cpu, switched) = (world.syncs() - syncs, cpu_seconds() - cpu, switches() - switched);
+    let (cpu, switched) = (cpu_seconds() - cpu, switches() - switched);
+    let (syncs, entries) = (world.logs().0 - logs.0, world.logs().1 - logs.1);
     let appends = world.net.appends.load(Ordering::Relaxed) - appends;
     let writes = Latencies::of(done.into_iter().flat_map(|(times, _)| times));
     let (beats, read_cpu) = (world.net.beats(), cpu_seconds());
@@ -77,13 +78,14 @@ async fn setting(real: bool, nodes: usize, groups: u32, proposers: usize) {
     tokio::time::sleep(RUN).await;
     let idle = (cpu_seconds() - idle.0) / idle.1.elapsed().as_secs_f64() * 100.0;
     println!(
-        "{nodes:5} {groups:6} {proposers:9} {:10.0} {:8} {:8} {:7.0} {:9.1} {:13.1} {:16.2} \
+        "{nodes:5} {groups:6} {proposers:9} {:10.0} {:8} {:8} {:7.0} {:9.1} {:14.1} {:13.1} {:16.2} \
          | {:7.0} {:8} {:8} {:7.0} {:14.1} | {idle:10.1}",
         writes.count as f64 / seconds,
         writes.p50,
         writes.p99,
         cpu * 1e6 / writes.count as f64,
         switched as f64 / writes.count as f64,
+        writes.count as f64 * nodes as f64 / entries as f64,
         writes.count as f64 * nodes as f64 / syncs as f64,
         appends as f64 / writes.count as f64,
         reads.count as f64 / RUN.as_secs_f64(),
@@ -158,8 +160,10 @@ impl World {
         shards.into_iter().find(|shard| shard.leadership().borrow().is_some()).expect("a leader")
     }
 
-    fn syncs(&self) -> u64 {
-        self.nodes.iter().map(|(shards, _)| shards.wal_stats().syncs).sum()
+    /// Syncs of all logs, and entries written to them.
+    fn logs(&self) -> (u64, u64) {
+        let stats = self.nodes.iter().map(|(shards, _)| shards.wal_stats());
+        stats.fold((0, 0), |(syncs, entries), stats| (syncs + stats.syncs, entries + stats.entries))
     }
 
     async fn stop(self) {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! command     version u8 | postcard(Command)
+//! batch       version u8 | 4 u8 | (bytes u32 | command)*          stands where a command can stand
 //! entry       version u8 | leader's node 16 | kind u8 | blank: nothing, normal: command, membership: postcard
 //!             (index and term stand in the log's own record)
 //! log id      version u8 | term u64 | node 16 | index u64
@@ -28,6 +29,11 @@ use crate::store::wal::WalEntry;
 const VERSION: u8 = 1;
 /// What postcard begins a `Command::Write` with.
 const WRITE: u8 = 1;
+/// What a batch of commands has there. No command begins with it.
+const BATCH: u8 = 4;
+/// Bytes of a batch before its commands, and before each of them.
+pub(super) const BATCH_HEAD: usize = 2;
+pub(super) const COMMAND_HEAD: usize = 4;
 const BLANK: u8 = 0;
 const NORMAL: u8 = 1;
 const MEMBERSHIP: u8 = 2;
@@ -42,9 +48,42 @@ pub(super) fn decode_command(bytes: &[u8]) -> io::Result<Command> {
     unversioned(bytes, "a command")
 }
 
-/// Whether a command is a `Write`, told by its first bytes.
-pub(super) fn is_write(command: &[u8]) -> bool {
-    command.starts_with(&[VERSION, WRITE])
+/// Whether all commands of an entry are `Write`s, told by their first bytes.
+pub(super) fn is_write(proposal: &[u8]) -> bool {
+    commands(proposal).all(|command| command.is_ok_and(|command| command.starts_with(&[VERSION, WRITE])))
+}
+
+/// Several encoded commands as one.
+pub(super) fn encode_batch<'a>(commands: impl Iterator<Item = &'a Bytes> + Clone) -> Bytes {
+    let bytes = commands.clone().map(|command| COMMAND_HEAD + command.len()).sum::<usize>();
+    let mut batch = BytesMut::with_capacity(BATCH_HEAD + bytes);
+    batch.put_slice(&[VERSION, BATCH]);
+    for command in commands {
+        batch.put_u32_le(command.len() as u32);
+        batch.put_slice(command);
+    }
+    batch.freeze()
+}
+
+/// The encoded commands of an entry: one, or those of a batch. After an error there is nothing more.
+pub(super) fn commands(proposal: &[u8]) -> impl Iterator<Item = io::Result<&[u8]>> {
+    let (mut alone, mut rest) = match proposal {
+        [VERSION, BATCH, rest @ ..] => (None, rest),
+        alone => (Some(alone), &[][..]),
+    };
+    std::iter::from_fn(move || {
+        if let Some(alone) = alone.take() {
+            return Some(Ok(alone));
+        }
+        if rest.is_empty() {
+            return None;
+        }
+        let cut = rest
+            .split_first_chunk()
+            .and_then(|(bytes, rest)| rest.split_at_checked(u32::from_le_bytes(*bytes) as usize));
+        rest = cut.map_or(&[][..], |(_, rest)| rest);
+        Some(cut.map(|(command, _)| command).ok_or_else(|| unreadable("a batch")))
+    })
 }
 
 pub(super) fn encode_entry(entry: &Entry) -> WalEntry {

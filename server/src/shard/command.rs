@@ -1,8 +1,8 @@
 //! `Command`: what a shard's log holds. Effects only: no JavaScript, no clock, no dice.
 //!
 //! Applying a command is a deterministic function of the command and the applied state, so every replica comes to the
-//! same `Applied`. The encoding is part of the log's format: a version byte, then postcard; the golden test below
-//! fails when it changes.
+//! same `Applied`. The encoding is part of the log's format: a version byte, then postcard; the golden tests fail when it
+//! changes. A fifth command would begin as a batch does (`codec::BATCH`): give it another version.
 
 use bytes::Bytes;
 use lethe_proto::ActorId;

@@ -6,16 +6,15 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use lethe_proto::ActorId;
 use openraft::async_runtime::WatchReceiver;
-use openraft::error::{ClientWriteError, LinearizableReadError};
-use openraft::impls::ProgressResponder;
+use openraft::error::LinearizableReadError;
 use openraft::{LogIdOptionExt, ReadPolicy};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::replica::Replica;
-use super::types::{Leader, Proposal, Types};
-use super::{Applied, Command, Epoch, Error, NodeId, NotDone, ProposeError, ReadError, codec};
+use super::types::Types;
+use super::{Applied, Command, Epoch, Error, NodeId, NotDone, ProposeError, ReadError, codec, proposer};
 use crate::store::state::{Group, RegistryPage};
 use crate::store::{HeaderOrTombstone, RecordId, state};
 
@@ -59,27 +58,18 @@ impl Shard {
     pub async fn propose(&self, epoch: Epoch, command: Command) -> Result<Applied, ProposeError> {
         let replica = &*self.replica;
         let not_done = |reason| Err(ProposeError::NotDone(reason));
-        let Ok(_turn) = replica.proposals.try_acquire() else { return not_done(NotDone::Overloaded) };
+        let Ok(turn) = replica.proposals.clone().try_acquire_owned() else { return not_done(NotDone::Overloaded) };
         let bytes = codec::encode_command(&command);
+        // Its revision is the entry's index, which names one change only.
+        let is_alone = matches!(command, Command::Register { .. });
         drop(command);
-        let _room = match replica.limits.admit(bytes.len()).await {
-            Ok(permit) => permit,
+        let room = match replica.limits.admit(bytes.len()).await {
+            Ok(room) => room,
             Err(reason) => return not_done(reason),
         };
-        let (responder, answer) = ProgressResponder::complete_only();
-        let write = replica.raft.write(Proposal { bytes }).with_leader(Leader::from(epoch)).responder(responder);
-        if write.await.is_err() {
-            return not_done(NotDone::Stopped);
-        }
-        let Ok(answer) = tokio::time::timeout(replica.propose_wait, answer).await else {
-            return Err(ProposeError::Unknown("there was no result in time".to_owned()));
-        };
-        match answer {
-            Ok(Ok(response)) => response.data.ok_or_else(|| ProposeError::Unknown("it has no result".to_owned())),
-            Ok(Err(ClientWriteError::ForwardToLeader(to))) => not_done(NotDone::NotLeader { leader: to.leader_id }),
-            Ok(Err(error)) => Err(ProposeError::Unknown(error.to_string())),
-            Err(_) => Err(ProposeError::Unknown("the shard stopped".to_owned())),
-        }
+        let (tell, told) = oneshot::channel();
+        let command = proposer::Command { epoch, bytes, is_alone, turn, room, tell };
+        replica.proposer.propose(command, told, replica.propose_wait).await
     }
 
     /// Confirms that this node still leads the shard, and that everything acknowledged before the call is applied here.

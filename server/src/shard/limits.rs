@@ -4,10 +4,11 @@
 //! core would stand still meanwhile. A proposal that would not fit waits shortly for the next segment and is then
 //! refused, at once if it is known that none can be made.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Config, NotDone};
 use crate::store::wal::Wal;
@@ -24,19 +25,19 @@ const SEGMENT_POLL: Duration = Duration::from_millis(2);
 pub(super) struct Limits {
     wal: Wal,
     segment_bytes: u64,
-    bytes: Semaphore,
+    bytes: Arc<Semaphore>,
     bytes_max: usize,
     command_bytes_max: usize,
     admitted: AtomicU64,
 }
 
 /// A proposal that was taken. Held until its result is known.
-pub(super) struct Admitted<'a> {
-    limits: &'a Limits,
-    _bytes: SemaphorePermit<'a>,
+pub(super) struct Admitted {
+    limits: Arc<Limits>,
+    _bytes: OwnedSemaphorePermit,
 }
 
-impl Drop for Admitted<'_> {
+impl Drop for Admitted {
     fn drop(&mut self) {
         self.limits.admitted.fetch_sub(1, Ordering::Relaxed);
     }
@@ -47,7 +48,7 @@ impl Limits {
         Self {
             wal,
             segment_bytes: config.wal_segment_bytes,
-            bytes: Semaphore::new(config.proposals_bytes_max / UNIT),
+            bytes: Arc::new(Semaphore::new(config.proposals_bytes_max / UNIT)),
             bytes_max: config.proposals_bytes_max,
             command_bytes_max: config.command_bytes_max,
             admitted: AtomicU64::new(0),
@@ -60,13 +61,14 @@ impl Limits {
     }
 
     /// Takes a command of so many bytes, or says why not.
-    pub async fn admit(&self, bytes: usize) -> Result<Admitted<'_>, NotDone> {
+    pub async fn admit(self: &Arc<Self>, bytes: usize) -> Result<Admitted, NotDone> {
         if bytes > self.command_bytes_max {
             return Err(NotDone::TooLarge { bytes, bytes_max: self.command_bytes_max });
         }
-        let permit = self.bytes.try_acquire_many(bytes.div_ceil(UNIT) as u32).map_err(|_| NotDone::Overloaded)?;
+        let permit = self.bytes.clone().try_acquire_many_owned(bytes.div_ceil(UNIT) as u32);
+        let permit = permit.map_err(|_| NotDone::Overloaded)?;
         self.admitted.fetch_add(1, Ordering::Relaxed);
-        let admitted = Admitted { limits: self, _bytes: permit };
+        let admitted = Admitted { limits: self.clone(), _bytes: permit };
         let patience = Instant::now() + SEGMENT_WAIT;
         loop {
             let stats = self.wal.stats();

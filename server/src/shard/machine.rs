@@ -17,7 +17,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::task::spawn_blocking;
 
 use super::apply::{Lives, apply};
-use super::types::{Entry, LogId, SnapshotMeta, StoredMembership, Types};
+use super::types::{Entry, LogId, Outcome, SnapshotMeta, StoredMembership, Types};
 use super::{Applied, Effects, NodeId, codec};
 use crate::store::HeaderOrTombstone;
 use crate::store::snapshot::{self, Found, Head};
@@ -138,7 +138,7 @@ impl Machine {
     }
 
     /// Applies a batch: effects, then state. Blocks.
-    pub fn apply_batch(&self, entries: Vec<Entry>) -> io::Result<Vec<Option<Applied>>> {
+    pub fn apply_batch(&self, entries: Vec<Entry>) -> io::Result<Vec<Outcome>> {
         let _open = self.hold_open()?;
         let mut txn = self.group.begin();
         let mut lives = Lives::default();
@@ -148,16 +148,19 @@ impl Machine {
         for entry in entries {
             let log_id = entry.log_id;
             answers.push(match entry.payload {
-                EntryPayload::Blank => None,
+                EntryPayload::Blank => Outcome::default(),
                 EntryPayload::Normal(proposal) => {
                     self.unsaved.fetch_add(proposal.bytes.len() as u64, Ordering::Relaxed);
-                    let command = codec::decode_command(&proposal.bytes)?;
-                    Some(apply(&mut txn, log_id.index, command, &mut lives).map_err(io::Error::other)?)
+                    let command = |command: io::Result<&[u8]>| {
+                        let command = codec::decode_command(command?)?;
+                        apply(&mut txn, log_id.index, command, &mut lives).map_err(io::Error::other)
+                    };
+                    Outcome(codec::commands(&proposal.bytes).map(command).collect::<io::Result<Vec<Applied>>>()?)
                 }
                 EntryPayload::Membership(change) => {
                     let stored = StoredMembership::new(Some(log_id), change);
                     membership = Some(codec::encode_membership(&stored));
-                    None
+                    Outcome::default()
                 }
             });
             last = Some(log_id);
@@ -169,7 +172,7 @@ impl Machine {
     }
 
     /// Applies a batch on a blocking thread.
-    async fn apply_elsewhere(&self, batch: Vec<Entry>) -> io::Result<Vec<Option<Applied>>> {
+    async fn apply_elsewhere(&self, batch: Vec<Entry>) -> io::Result<Vec<Outcome>> {
         let machine = self.clone();
         let applying = blocking(move || machine.apply_batch(batch));
         match tokio::time::timeout(self.stall, applying).await {

@@ -16,6 +16,7 @@ mod machine;
 mod members;
 mod network;
 mod open;
+mod proposer;
 mod recover;
 mod replica;
 mod roster;

@@ -16,6 +16,7 @@ use super::limits::Limits;
 use super::log::Log;
 use super::machine::Machine;
 use super::network::{Links, Network, Reads};
+use super::proposer::Proposer;
 use super::recover::recover;
 use super::types::{Peer, Types};
 use super::{Config, Effects, Epoch, Error, NodeId, Shard};
@@ -34,8 +35,9 @@ pub(super) struct Replica {
     /// Who leads, as far as this node knows.
     pub leader: watch::Receiver<Option<NodeId>>,
     /// Proposals of this group that may wait.
-    pub proposals: Semaphore,
+    pub proposals: Arc<Semaphore>,
     pub proposals_max: usize,
+    pub proposer: Arc<Proposer>,
     /// Reads of this group that may wait.
     pub reads: Arc<Reads>,
     pub limits: Arc<Limits>,
@@ -81,12 +83,12 @@ impl Replica {
         let replica = Self {
             id,
             incarnation,
-            raft,
             group,
             machine,
             leadership,
             leader,
-            proposals: Semaphore::new(shared.config.proposals_max),
+            proposals: Arc::new(Semaphore::new(shared.config.proposals_max)),
+            proposer: Proposer::new(raft.clone(), shared.links.tasks().clone(), shared.config.command_bytes_max),
             proposals_max: shared.config.proposals_max,
             reads,
             limits: shared.limits.clone(),
@@ -97,6 +99,7 @@ impl Replica {
             tasks: shared.links.tasks().clone(),
             contact_max: Duration::from_millis(shared.config.election_min_ms),
             reclaim_backlog: AtomicUsize::new(0),
+            raft,
         };
         Ok((replica, watching))
     }

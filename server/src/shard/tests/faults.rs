@@ -16,15 +16,15 @@ use crate::shard::{
 use crate::store::vfs::fault::{EIO, Effect, Fault, FaultVfs, Op};
 
 /// A node whose log and snapshots are on a `FaultVfs`, and that tells of its death instead of dying.
-struct Patient {
+pub(super) struct Patient {
     vfs: FaultVfs,
     dir: TempDir,
-    config: Config,
+    pub config: Config,
     deaths: Arc<Mutex<Vec<String>>>,
 }
 
 impl Patient {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let deaths = Arc::new(Mutex::new(Vec::new()));
         let told = deaths.clone();
         let config = Config {
@@ -39,7 +39,7 @@ impl Patient {
         Self { vfs: FaultVfs::new(), dir: tempfile::tempdir().unwrap(), config, deaths }
     }
 
-    async fn start(&self, effects: Arc<dyn Effects>) -> Shards {
+    pub async fn start(&self, effects: Arc<dyn Effects>) -> Shards {
         let deps = Deps {
             vfs: Arc::new(self.vfs.clone()),
             data_dir: PathBuf::from("/data"),
@@ -189,7 +189,38 @@ async fn a_key_that_cannot_be_erased_ends_the_node_before_the_destroy_is_answere
 
 /// Holds up every destroy until it is let go.
 #[derive(Default)]
-struct Gate(Mutex<()>);
+pub(super) struct Gate(Mutex<()>);
+
+/// Opens the gate when it goes away.
+pub(super) struct Shut {
+    let_go: std::sync::mpsc::Sender<()>,
+    holder: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Gate {
+    /// Shuts it from now on.
+    pub fn shut(self: &Arc<Self>) -> Shut {
+        let (holds, held) = std::sync::mpsc::channel();
+        let (let_go, gone) = std::sync::mpsc::channel::<()>();
+        let gate = self.clone();
+        let holder = std::thread::spawn(move || {
+            let _guard = gate.0.lock();
+            holds.send(()).unwrap();
+            let _ = gone.recv();
+        });
+        held.recv().unwrap();
+        Shut { let_go, holder: Some(holder) }
+    }
+}
+
+impl Drop for Shut {
+    fn drop(&mut self) {
+        self.let_go.send(()).unwrap();
+        if let Some(holder) = self.holder.take() {
+            holder.join().unwrap();
+        }
+    }
+}
 
 impl Effects for Gate {
     fn created(&self, _: u32, _: Vec<Created>) -> Result<(), EffectError> {
@@ -216,17 +247,7 @@ async fn more_proposals_and_more_bytes_than_allowed_are_refused_at_once() {
     done(&shard, create(1)).await;
     done(&shard, create(2)).await;
     let now = epoch(&shard);
-    let (holds, held) = std::sync::mpsc::channel();
-    let (let_go, gone) = std::sync::mpsc::channel::<()>();
-    let holder = std::thread::spawn({
-        let gate = gate.clone();
-        move || {
-            let _guard = gate.0.lock();
-            holds.send(()).unwrap();
-            gone.recv().unwrap();
-        }
-    });
-    held.recv().unwrap();
+    let shut = gate.shut();
     let waits = |command| {
         let shard = shard.clone();
         tokio::spawn(async move { shard.propose(now, command).await })
@@ -246,8 +267,7 @@ async fn more_proposals_and_more_bytes_than_allowed_are_refused_at_once() {
     until("four proposals", || shard.metrics().proposals == 4).await;
     let refused = shard.propose(now, destroy(2, None)).await;
     assert_eq!(refused, Err(ProposeError::NotDone(NotDone::Overloaded)));
-    let_go.send(()).unwrap();
-    holder.join().unwrap();
+    drop(shut);
     assert_eq!(first.await.unwrap(), Ok(Applied::Destroyed { incarnation: Some(life(1)), already: false }));
     assert_eq!(second.await.unwrap(), Ok(Applied::Written));
     assert_eq!(third.await.unwrap(), Ok(Applied::Written));
@@ -264,20 +284,12 @@ async fn an_apply_that_hangs_ends_the_node() {
     let shards = patient.start(gate.clone()).await;
     let shard = shards.shard(actor(1)).unwrap();
     done(&shard, create(1)).await;
-    let (let_go, gone) = std::sync::mpsc::channel::<()>();
-    let (holds, held) = std::sync::mpsc::channel();
-    let holder = std::thread::spawn(move || {
-        let _guard = gate.0.lock();
-        holds.send(()).unwrap();
-        gone.recv().unwrap();
-    });
-    held.recv().unwrap();
+    let shut = gate.shut();
     let outcome = shard.propose(epoch(&shard), destroy(1, None)).await;
     assert!(matches!(outcome, Err(ProposeError::Unknown(_))), "{outcome:?}");
     let reason = patient.wait_for_death().await;
     assert!(reason.contains("a batch is not applied after 100ms"), "{reason}");
-    let_go.send(()).unwrap();
-    holder.join().unwrap();
+    drop(shut);
 }
 
 #[tokio::test(flavor = "multi_thread")]

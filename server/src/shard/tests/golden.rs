@@ -94,6 +94,33 @@ fn a_command_that_is_cut_or_longer_or_of_another_version_is_refused() {
     }
 }
 
+#[test]
+fn several_commands_in_one_entry_have_these_bytes() {
+    let batch = codec::encode_batch([Bytes::from_static(b"one"), Bytes::from_static(b"three")].iter());
+    assert_eq!(hex::encode(&batch), "0104 03000000 6f6e65 05000000 7468726565".replace(' ', ""));
+    let commands: Vec<_> = commands().into_iter().map(|(command, _)| command).collect();
+    let encoded: Vec<_> = commands.iter().map(codec::encode_command).collect();
+    let read = |entry: &[u8]| -> std::io::Result<Vec<Command>> {
+        codec::commands(entry).map(|command| codec::decode_command(command?)).collect()
+    };
+    let batch = codec::encode_batch(encoded.iter());
+    assert_eq!(read(&batch).unwrap(), commands);
+    assert_eq!(read(&encoded[0]).unwrap(), commands[..1], "a command alone is no batch");
+    let ends: Vec<usize> = encoded
+        .iter()
+        .scan(2, |at, command| {
+            *at += 4 + command.len();
+            Some(*at)
+        })
+        .collect();
+    for len in 2..batch.len() {
+        assert_eq!(read(&batch[..len]).is_ok(), len == 2 || ends.contains(&len), "{len} bytes");
+    }
+    assert!(read(&codec::encode_batch([batch].iter())).is_err(), "a batch in a batch");
+    assert!(codec::is_write(&codec::encode_batch([encoded[2].clone(), encoded[2].clone()].iter())));
+    assert!(!codec::is_write(&codec::encode_batch([encoded[2].clone(), encoded[3].clone()].iter())));
+}
+
 fn membership() -> Membership<NodeId, Peer> {
     let node = NodeId(Uuid::from_u128(1));
     let peer = Peer { incarnation: 7 };

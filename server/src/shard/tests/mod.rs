@@ -2,6 +2,7 @@
 
 mod faults;
 mod fence;
+mod gather;
 mod golden;
 pub(crate) mod net;
 mod chaos;

@@ -33,7 +33,7 @@ fn apply(machine: &Machine, commands: &[Command]) -> Vec<Applied> {
         payload: EntryPayload::Normal(Proposal { bytes: codec::encode_command(command) }),
     };
     let entries = (first..).zip(commands).map(entry).collect();
-    machine.apply_batch(entries).unwrap().into_iter().flatten().collect()
+    machine.apply_batch(entries).unwrap().into_iter().flat_map(|outcome| outcome.0).collect()
 }
 
 fn key(n: u8) -> Bytes {

@@ -34,22 +34,41 @@ fn entries(commands: &[Command]) -> Vec<Entry> {
     (1..).zip(commands).map(entry).collect()
 }
 
+/// The same commands, so many of them in each entry, in turn.
+fn gathered(commands: &[Command], sizes: &[usize]) -> Vec<Entry> {
+    let mut rest: Vec<_> = commands.iter().map(codec::encode_command).collect();
+    let mut entries = Vec::new();
+    for (index, size) in (1..).zip(sizes.iter().cycle()) {
+        if rest.is_empty() {
+            break;
+        }
+        let batch: Vec<_> = rest.drain(..rest.len().min(*size)).collect();
+        let log_id = LogId::new(Leader { term: 1, node_id: NodeId::from(1) }, index);
+        let proposal = Proposal { bytes: codec::encode_batch(batch.iter()) };
+        entries.push(Entry { log_id, payload: EntryPayload::Normal(proposal) });
+    }
+    entries
+}
+
 /// Everything applying a log does: answers, state, keys made and keys erased.
 type Outcome = (Vec<Applied>, Mark, Vec<Created>, Vec<(ActorId, Uuid)>);
 
 /// Applies the log in batches of the given sizes, in turn.
 fn run(commands: &[Command], sizes: &[usize]) -> Outcome {
+    run_entries(entries(commands), sizes)
+}
+
+fn run_entries(mut rest: Vec<Entry>, sizes: &[usize]) -> Outcome {
     let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let erased = Arc::new(Erased::default());
     let machine = machine(&dir, erased.clone());
     let mut answers = Vec::new();
-    let mut rest = entries(commands);
     for size in sizes.iter().cycle() {
         if rest.is_empty() {
             break;
         }
         let batch = rest.drain(..rest.len().min(*size)).collect();
-        answers.extend(machine.apply_batch(batch).unwrap().into_iter().flatten());
+        answers.extend(machine.apply_batch(batch).unwrap().into_iter().flat_map(|outcome| outcome.0));
     }
     let (ended, created) = (erased.0.lock().clone(), erased.1.lock().clone());
     (answers, machine.group().mark(), created, ended)
@@ -142,5 +161,8 @@ proptest! {
         check(&commands, &one_by_one);
         prop_assert_eq!(&run(&commands, &sizes), &one_by_one);
         prop_assert_eq!(&run(&commands, &[usize::MAX]), &one_by_one);
+        let (answers, mark, created, ended) = run_entries(gathered(&commands, &sizes), &[1, 3]);
+        prop_assert_eq!(mark.digest, one_by_one.1.digest);
+        prop_assert_eq!((&answers, &created, &ended), (&one_by_one.0, &one_by_one.2, &one_by_one.3));
     }
 }

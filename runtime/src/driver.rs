@@ -20,7 +20,7 @@ use crate::{
     modules, platform,
     program::{Limits, Program},
     state,
-    threads::Threads,
+    threads::{Threads, Urgency},
     turn::{self, Completion, Report},
     watchdog::Watchdog,
 };
@@ -105,7 +105,11 @@ impl Driver {
         event: Event,
     ) -> Result<(), InvocationError> {
         let kill = self.kill.clone();
-        let report = self.enter(move |scope| match turn::boot(scope, &program, Some(host)) {
+        let urgency = match event {
+            Event::Fetch { .. } | Event::Scheduled { .. } => Urgency::Start,
+            Event::Construct { .. } | Event::Call { .. } | Event::ActorFetch { .. } => Urgency::Turn,
+        };
+        let report = self.enter(urgency, move |scope| match turn::boot(scope, &program, Some(host)) {
             Ok(()) => Ok(run_batch(scope, vec![Completion::Event(Box::new(event))])),
             Err(error) => {
                 let error = kill.reason().unwrap_or(InvocationError::Exception(error));
@@ -122,13 +126,14 @@ impl Driver {
         if self.event_ready || batch.iter().any(|completion| matches!(completion, Completion::Event(_))) {
             self.cpu_used = Duration::ZERO;
         }
-        let report = self.enter(move |scope| run_batch(scope, batch)).await?;
+        let report = self.enter(Urgency::Turn, move |scope| run_batch(scope, batch)).await?;
         self.take(report)
     }
 
     /// Enters the isolate on a JavaScript thread, within what is left of its CPU time.
     async fn enter<R: Send + 'static>(
         &mut self,
+        urgency: Urgency,
         turn: impl FnOnce(&mut v8::PinScope) -> R + Send + 'static,
     ) -> Result<R, InvocationError> {
         let (isolate, watchdog) = (self.isolate.clone(), self.watchdog.clone());
@@ -136,7 +141,7 @@ impl Driver {
         let job = move || watchdog.guard(isolate.guard(), budget, || isolate.enter(turn));
         let abandoned = self.kill.abandoned();
         self.lost = true;
-        let (result, used) = self.threads.run_or_abandon(job, abandoned).await.map_err(|_| self.lost())?;
+        let (result, used) = self.threads.run_or_abandon(urgency, job, abandoned).await.map_err(|_| self.lost())?;
         self.lost = false;
         self.cpu_used += used;
         Ok(result)
@@ -164,7 +169,7 @@ impl Driver {
         let reason = self.worker_loop(ends, left).await;
         if self.kill.reason().is_none() && program.count_request() {
             // An error ends the isolate, which is ending anyway.
-            let _ = self.enter(move |scope| modules::keep_caches(scope, &program)).await;
+            let _ = self.enter(Urgency::End, move |scope| modules::keep_caches(scope, &program)).await;
         }
         self.end(reason).await;
     }
@@ -284,7 +289,7 @@ impl Driver {
             }
         };
         // A lost job means that its replies were dropped, which their receivers see as an error.
-        let _ = self.threads.run_or_abandon(job, self.kill.abandoned()).await;
+        let _ = self.threads.run_or_abandon(Urgency::Turn, job, self.kill.abandoned()).await;
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
     pool::Pool,
     program::Source,
     tasks::Tasks,
-    threads::Threads,
+    threads::{Threads, Urgency},
     watchdog::Watchdog,
 };
 
@@ -43,7 +43,8 @@ const STARTUP_CPU_MS_MAX: u64 = 5_000;
 /// Sizes of an engine.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Turns that may run at the same time; a turn that would be one more waits.
+    /// Turns that may be under way at the same time; a turn that would be one more waits. As many as there are processors
+    /// run, and those beside them that take long.
     pub threads_max: usize,
     /// Pristine isolates kept ready.
     pub pristine: usize,
@@ -118,7 +119,7 @@ impl Engine {
         let watchdog = self.watchdog.clone();
         let budget = Duration::from_millis(source.limits.cpu_ms.min(STARTUP_CPU_MS_MAX));
         let job = move || watchdog.guard(isolate.guard(), budget, || compile::compile(&isolate, source)).0;
-        self.threads.run(job).await.map_err(|_| lost())?
+        self.threads.run(Urgency::Start, job).await.map_err(|_| lost())?
     }
 
     /// Runs the worker's `fetch` handler in an isolate that never saw a request and dies after this one.

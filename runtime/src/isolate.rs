@@ -14,10 +14,11 @@ use crate::{
     modules::{self, Modules},
     ops,
     pending::Pending,
+    pool::Pool,
     quotas::Quotas,
     state::{self, State},
     tasks::Tasks,
-    threads::Threads,
+    threads::{Threads, Urgency},
     timers::Timers,
 };
 
@@ -28,6 +29,8 @@ pub(crate) struct Isolate {
     guard: Arc<HeapGuard>,
     threads: Threads,
     tasks: Tasks,
+    /// Where an isolate is made when this one has ended; none while it is in there itself.
+    successor: Option<Pool>,
 }
 
 impl Isolate {
@@ -55,7 +58,13 @@ impl Isolate {
         // SAFETY: everything attached to the isolate is Send: the state holds Send values and handles, the callbacks
         // are functions, the allocator's handle is an atomic counter and the snapshot is static.
         let shared = unsafe { isolate.try_into_shared() }.unwrap_or_else(|error| panic!("share an isolate: {error}"));
-        Self { shared: Some(shared), guard, threads, tasks }
+        Self { shared: Some(shared), guard, threads, tasks, successor: None }
+    }
+
+    /// The thread that ends this isolate makes another one for `pool`, from memory that is still in its caches.
+    pub(crate) fn replaced_by(mut self, pool: Pool) -> Self {
+        self.successor = Some(pool);
+        self
     }
 
     /// What watches its limits.
@@ -90,8 +99,9 @@ impl Drop for Isolate {
         let Some(shared) = self.shared.take() else { return };
         // The heap guard's address must stay valid until the isolate is gone.
         let (guard, token) = (self.guard.clone(), self.tasks.token());
+        let successor = self.successor.take();
         let took_much = matches!(guard.kill().reason(), Some(InvocationError::Limit(_)));
-        self.threads.push(Box::new(move || {
+        let job = move || {
             drop(shared);
             drop(guard);
             if took_much {
@@ -99,7 +109,11 @@ impl Drop for Isolate {
                 allocator::give_back();
             }
             drop(token);
-        }));
+            if let Some(pool) = successor.filter(|_| !took_much) {
+                pool.make();
+            }
+        };
+        self.threads.push(Urgency::End, Box::new(job));
     }
 }
 

@@ -25,6 +25,7 @@ mod gate;
 mod instance;
 mod invocation;
 mod isolate;
+mod job_queue;
 mod js;
 mod kill;
 mod mappings;

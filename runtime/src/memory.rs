@@ -19,7 +19,7 @@ use crate::{
     error::{InvocationError, Limit},
     js,
     kill::Kill,
-    state,
+    state, threads,
 };
 
 /// How far V8 may go over the limit while it unwinds. It must hold the largest single object (1 GiB), because V8 ends
@@ -298,6 +298,9 @@ unsafe extern "C" fn out_of_memory(_: *const c_char, _: &v8::OomDetails) {
     if let Some(guard) = CURRENT.with(|current| current.borrow().clone()) {
         guard.kill.kill(InvocationError::Limit(Limit::Memory));
     }
+    if let Some(seated) = threads::seated() {
+        seated.lose();
+    }
     loop {
         thread::park();
     }
@@ -321,10 +324,11 @@ mod tests {
 
     #[tokio::test]
     async fn an_isolate_v8_gives_up_on_is_killed_and_its_thread_parked() {
-        let (threads, tasks) = (crate::threads::Threads::new(1), crate::tasks::Tasks::new());
+        let (pool, tasks) = (threads::Threads::new(1), crate::tasks::Tasks::new());
         crate::platform::initialize();
-        let maker = threads.clone();
-        let isolate = threads.run(move || crate::isolate::Isolate::new(16, maker, tasks)).await.expect("an isolate");
+        let maker = pool.clone();
+        let make = move || crate::isolate::Isolate::new(16, maker, tasks);
+        let isolate = pool.run(threads::Urgency::Start, make).await.expect("an isolate");
         let guard = isolate.guard();
         thread::spawn(move || {
             set_current(Some(guard));

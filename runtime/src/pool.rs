@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::{isolate::Isolate, program::Limits, tasks::Tasks, threads::Threads};
+use crate::{
+    isolate::Isolate,
+    program::Limits,
+    tasks::Tasks,
+    threads::{Threads, Urgency},
+};
 
 /// Handle of the pool.
 #[derive(Clone)]
@@ -22,6 +27,9 @@ struct Shared {
 #[derive(Default)]
 struct Ready {
     isolates: Vec<Isolate>,
+    /// Isolates that are being made.
+    making: usize,
+    /// Whether a job that makes isolates waits or runs.
     refilling: bool,
 }
 
@@ -35,18 +43,27 @@ impl Pool {
 
     /// A pristine isolate, ready or made now. `None` when no thread can make one.
     pub(crate) async fn take(&self, memory_mb: u64) -> Option<Isolate> {
-        if memory_mb == Limits::default().memory_mb {
-            let isolate = self.shared.ready.lock().isolates.pop();
-            self.refill();
-            if isolate.is_some() {
-                return isolate;
+        let ready = self.take_ready(memory_mb);
+        let isolate = match ready {
+            Some(isolate) => isolate,
+            None => {
+                let (threads, tasks) = (self.threads.clone(), self.tasks.clone());
+                self.threads.run(Urgency::Start, move || Isolate::new(memory_mb, threads, tasks)).await.ok()?
             }
-        }
-        let (threads, tasks) = (self.threads.clone(), self.tasks.clone());
-        self.threads.run(move || Isolate::new(memory_mb, threads, tasks)).await.ok()
+        };
+        Some(isolate.replaced_by(self.clone()))
     }
 
-    /// Makes one isolate on a JavaScript thread, and goes on until the pool is full. One such job runs at a time.
+    fn take_ready(&self, memory_mb: u64) -> Option<Isolate> {
+        if memory_mb != Limits::default().memory_mb {
+            return None;
+        }
+        let isolate = self.shared.ready.lock().isolates.pop();
+        self.refill();
+        isolate
+    }
+
+    /// Makes isolates on a JavaScript thread, one by one, until the pool is full. Anything else goes first.
     fn refill(&self) {
         {
             let mut ready = self.shared.ready.lock();
@@ -56,14 +73,26 @@ impl Pool {
             ready.refilling = true;
         }
         let pool = self.clone();
-        self.threads.push(Box::new(move || {
-            let isolate = Isolate::new(Limits::default().memory_mb, pool.threads.clone(), pool.tasks.clone());
-            {
-                let mut ready = pool.shared.ready.lock();
-                ready.isolates.push(isolate);
-                ready.refilling = false;
-            }
+        let job = move || {
+            pool.make();
+            pool.shared.ready.lock().refilling = false;
             pool.refill();
-        }));
+        };
+        self.threads.push(Urgency::Spare, Box::new(job));
+    }
+
+    /// Makes an isolate on this thread, unless there are enough.
+    pub(crate) fn make(&self) {
+        {
+            let mut ready = self.shared.ready.lock();
+            if ready.isolates.len() + ready.making >= self.shared.target {
+                return;
+            }
+            ready.making += 1;
+        }
+        let isolate = Isolate::new(Limits::default().memory_mb, self.threads.clone(), self.tasks.clone());
+        let mut ready = self.shared.ready.lock();
+        ready.making -= 1;
+        ready.isolates.push(isolate);
     }
 }

@@ -1,5 +1,7 @@
 //! The watchdog: one thread that looks at all running turns every few milliseconds, and ends those over their limits.
 //!
+//! A turn that takes long loses its thread's seat, so that others need not wait for its end.
+//!
 //! CPU time is that of the thread a turn runs on. Memory is checked by an interrupt, on the turn's own thread.
 
 use std::{
@@ -16,13 +18,18 @@ use crate::{
     error::{InvocationError, Limit},
     footprint::Footprint,
     memory::{self, HeapGuard},
-    threads,
+    threads::{self, Seated},
 };
 
 /// Time between two looks.
 const TICK: Duration = Duration::from_millis(5);
 /// Ticks without a running turn after which the thread sleeps until there is one.
 const IDLE_TICKS_MAX: u32 = 200;
+
+/// CPU time after which a turn is a long one, and somebody else may run beside it.
+const SLICE: Duration = Duration::from_millis(5);
+/// Ticks after which it is a long one however little it could use the processor.
+const SLICE_TICKS_MAX: u32 = 20;
 
 /// Ticks after its kill at which a turn is in native code that does not stop, and loses its priority.
 const OVERDUE_TICKS_MAX: u32 = 100;
@@ -51,8 +58,14 @@ struct Turns {
 /// A turn that runs.
 struct Running {
     clock: libc::clockid_t,
+    /// The thread's CPU time at which the turn began.
+    start: Duration,
     /// The thread's CPU time at which the turn must have ended.
     end: Duration,
+    /// The thread's seat, until the turn has become a long one.
+    seated: Option<Seated>,
+    /// Looks at it while it has the seat.
+    ticks: u32,
     guard: Arc<HeapGuard>,
     /// Where the process stood when the turn was first looked at, if it may have WebAssembly memories.
     footprint: Option<Footprint>,
@@ -103,7 +116,9 @@ impl Watchdog {
         let thread = thread_id();
         let end = start + budget;
         memory::set_current(Some(guard.clone()));
-        let registered = self.enter(Running { clock, end, guard, footprint: None, thread, overdue_ticks: 0 });
+        let seated = threads::seated();
+        let running = Running { clock, start, end, seated, ticks: 0, guard, footprint: None, thread, overdue_ticks: 0 };
+        let registered = self.enter(running);
         let result = turn();
         drop(registered);
         (result, thread_time().saturating_sub(start))
@@ -149,13 +164,22 @@ fn check(turns: &mut Turns) {
     for running in turns.running.values_mut() {
         let kill = running.guard.kill();
         if kill.reason().is_some() {
+            if let Some(seated) = running.seated.take() {
+                seated.lose();
+            }
             running.overdue_ticks = running.overdue_ticks.saturating_add(1);
             if running.overdue_ticks == OVERDUE_TICKS_MAX {
                 demote(running.thread);
             }
             continue;
         }
-        match clock_time(running.clock) {
+        let now = clock_time(running.clock);
+        running.ticks += 1;
+        let long = running.ticks > SLICE_TICKS_MAX || now.is_some_and(|now| now.saturating_sub(running.start) >= SLICE);
+        if let Some(seated) = running.seated.take_if(|_| long) {
+            seated.lose();
+        }
+        match now {
             Some(now) if now < running.end => kill.interrupt(memory::check),
             Some(_) => kill.kill(InvocationError::Limit(Limit::Cpu)),
             None => {}

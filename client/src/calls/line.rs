@@ -24,6 +24,9 @@ const CALLS_MAX_UNTOLD: usize = 1;
 /// Numbers of calls that were given up unsent are swept from the queue when there are this many more than others.
 const STALE_MAX: usize = 64;
 
+/// Numbers of calls that nobody waits for in one message.
+const DROPPED_MAX: usize = 4_096;
+
 pub(super) struct Line {
     state: Mutex<State>,
     /// Whether calls are still taken; a copy for those who only look.
@@ -160,9 +163,12 @@ impl Line {
         if state.ended {
             return Poll::Ready(None);
         }
-        let mut message = v1::CallsRequest { dropped: std::mem::take(&mut state.dropped), calls: Vec::new() };
+        let dropped = state.dropped.len().min(DROPPED_MAX);
+        let mut message = v1::CallsRequest { dropped: state.dropped.drain(..dropped).collect(), calls: Vec::new() };
         let mut bytes = 0;
-        while state.under_way() < state.calls_max
+        // The server makes room before it takes calls.
+        while state.dropped.is_empty()
+            && state.under_way() < state.calls_max
             && let Some(number) = state.queue.front().copied()
         {
             let Some(call) = state.waiting.get_mut(&number) else {

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     actor::{ActorRef, Failed},
-    deploy::{Ids, Namespace},
+    deploy::{IdError, Ids, Namespace},
 };
 
 /// Longest method name, bytes.
@@ -97,17 +97,16 @@ impl Service {
                 let id = ids.from_name(&name).map_err(|error| of_refusal(ErrorCode::InvalidId, error.to_string()))?;
                 return Ok(ActorRef { namespace: namespace.name, id, name: Some(name) });
             }
-            Some(actor::Id::Hex(hex)) => (ids.from_hex(&hex), actor.known_name),
-            Some(actor::Id::Raw(bytes)) => {
-                let id = <[u8; 32]>::try_from(&bytes[..]).map(ActorId);
-                let wrong =
-                    |_| of_refusal(ErrorCode::InvalidId, format!("a raw actor id has 32 bytes, not {}", bytes.len()));
-                let id = id.map_err(wrong)?;
-                (ids.check(id).map(|()| id), actor.known_name)
-            }
+            Some(actor::Id::Hex(hex)) => (hex.parse().map_err(IdError::from), actor.known_name),
+            Some(actor::Id::Raw(bytes)) => (Ok(raw_id(&bytes)?), actor.known_name),
         };
         let id = id.map_err(|error| of_refusal(ErrorCode::InvalidId, error.to_string()))?;
-        if name.as_ref().is_some_and(|name| ids.from_name(name) != Ok(id)) {
+        // An id that its name makes is one of the namespace.
+        if name.as_ref().is_some_and(|name| ids.from_name(name) == Ok(id)) {
+            return Ok(ActorRef { namespace: namespace.name, id, name });
+        }
+        ids.check(id).map_err(|error| of_refusal(ErrorCode::InvalidId, error.to_string()))?;
+        if name.is_some() {
             let text = format!("actor id {id} is not made from the name given with it");
             return Err(of_refusal(ErrorCode::InvalidId, text));
         }
@@ -148,6 +147,11 @@ impl Future for Begun {
         let ended = ready!(self.attempt.as_mut().poll(cx));
         Poll::Ready(self.end(ended))
     }
+}
+
+fn raw_id(bytes: &[u8]) -> Result<ActorId, v1::Error> {
+    let wrong = |_| of_refusal(ErrorCode::InvalidId, format!("a raw actor id has 32 bytes, not {}", bytes.len()));
+    bytes.try_into().map(ActorId).map_err(wrong)
 }
 
 /// An actor answered, but not to what it was asked.

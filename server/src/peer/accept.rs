@@ -27,7 +27,7 @@ use super::{
     config::ENVELOPED_BYTES_MAX,
     dial::{CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, HELLO_NODE, HELLO_PATH, RESETS_MAX, STREAM_WINDOW_BYTES},
     held::Held,
-    service::{Caller, Service, Stopping},
+    service::{Admission, Caller, Service},
     shared::{Further, Shared},
     tls, wire,
 };
@@ -154,7 +154,7 @@ impl Entry {
         } else if path == HELLO_PATH {
             return Ok(self.hello());
         } else {
-            request.extensions_mut().insert(Stopping(self.shared.stop.clone()));
+            request.extensions_mut().insert(Admission { shared: self.shared.clone(), caller: self.caller });
             match self.further() {
                 Ok(further) => further(request).await,
                 Err(refusal) => refused(&refusal),

@@ -38,7 +38,7 @@ pub use self::{
     link::{Link, LinkError},
     message::{Head, Lane, Topic},
     peers::Peers,
-    service::{Caller, Stopping},
+    service::{Admission, Caller},
 };
 
 /// Answers to a stream of messages, in their order.

@@ -28,10 +28,24 @@ pub struct Caller {
     pub node: NodeId,
 }
 
-/// Cancelled when the peer port takes nothing new. Stands among the extensions of requests for further services, whose
-/// long streams have to end then.
+/// What a long stream of a further service must heed. Stands among the extensions of requests for further services.
 #[derive(Clone)]
-pub struct Stopping(pub CancellationToken);
+pub struct Admission {
+    pub(super) shared: Arc<Shared>,
+    pub(super) caller: Option<Caller>,
+}
+
+impl Admission {
+    /// Cancelled when the peer port takes nothing new.
+    pub fn stopping(&self) -> CancellationToken {
+        self.shared.stop.clone()
+    }
+
+    /// Whether the other side was removed from the cluster: nothing it says counts any more.
+    pub fn is_withdrawn(&self) -> bool {
+        self.caller.is_some_and(|caller| self.shared.banned.read().contains(&caller.node))
+    }
+}
 
 /// Serves `Peer`.
 #[derive(Clone)]

@@ -8,5 +8,6 @@ mod cluster;
 mod connections;
 mod errors;
 mod fetch;
+mod nodes;
 mod shutdown;
 mod streams;

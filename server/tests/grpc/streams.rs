@@ -8,7 +8,7 @@ use std::{
 
 use lethe_client::{Code, Id, Outcome};
 use lethe_proto::{
-    CALLS_MESSAGE_BYTES_MAX,
+    CALLS_MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX,
     v1::{
         self, actors_client::ActorsClient, call_request::Args, call_response::Result as WireResult,
         numbered_answer::Answer, numbered_call::What,
@@ -291,6 +291,17 @@ async fn who_reads_late_gets_every_answer() {
     arrived(&server, 8).await;
     let sizes: Vec<_> = stream.answers(64).await.into_values().map(|text| text.len()).collect();
     assert_eq!(sizes, [512 << 10; 64]);
+}
+
+#[tokio::test]
+async fn the_largest_result_passes_and_one_that_is_larger_is_an_error_of_a_call_that_was_done() {
+    let server = serve().await;
+    let mut stream = Stream::open(&server).await;
+    let big = |number, bytes: usize| call(number, "big", json!([bytes]));
+    stream.say(vec![big(1, PAYLOAD_BYTES_MAX), big(2, PAYLOAD_BYTES_MAX + 1)], vec![]);
+    let mut told = stream.answers(2).await;
+    assert_eq!(told.remove(&1).map(|text| text.len()), Some(PAYLOAD_BYTES_MAX));
+    assert_eq!(told, answers([(2, "ExceededLimit, Done")]));
 }
 
 #[tokio::test]

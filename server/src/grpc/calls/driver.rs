@@ -13,15 +13,18 @@ use futures::StreamExt;
 use lethe_proto::v1::{self, ErrorCode, numbered_answer::Answer};
 use lethe_runtime::host::{CallErrorKind, Outcome};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, Streaming};
 
 use super::{alarm::Alarm, crew::Crew, out::Out};
-use crate::grpc::{
-    call::Begun,
-    entry::{self, EnteredStream},
-    error::{envelope, of_end, of_refusal},
-    service::Service,
+use crate::{
+    grpc::{
+        call::Begun,
+        entry::{self, EnteredStream},
+        error::{envelope, of_end, of_refusal},
+        service::Service,
+    },
+    peer::Admission,
 };
 
 /// Messages taken in a row before calls have their turn.
@@ -38,6 +41,8 @@ pub(super) struct Driver {
     out: Arc<Out>,
     /// Answers that are not in `out` yet; empty between polls.
     answers: Vec<v1::NumberedAnswer>,
+    /// Of another node.
+    admission: Option<Admission>,
     /// Number of the last call that was taken.
     last: u64,
     end: End,
@@ -60,8 +65,10 @@ impl Driver {
         entered: EnteredStream,
         incoming: Streaming<v1::CallsRequest>,
         out: Arc<Out>,
-        stop: CancellationToken,
+        admission: Option<Admission>,
     ) -> Self {
+        // The peer port knows itself when it ends.
+        let stop = admission.as_ref().map_or_else(|| service.stop.clone(), Admission::stopping);
         Self {
             service,
             places: entered.places,
@@ -70,6 +77,7 @@ impl Driver {
             alarm: Alarm::new(),
             out,
             answers: Vec::new(),
+            admission,
             last: 0,
             end: End::NotYet(Box::pin(stop.cancelled_owned())),
             _stream: entered.stream,
@@ -96,6 +104,10 @@ impl Driver {
     }
 
     fn take(&mut self, message: v1::CallsRequest) -> Result<(), Status> {
+        if self.admission.as_ref().is_some_and(Admission::is_withdrawn) {
+            let text = "the node was removed from the cluster";
+            return Err(envelope(&of_end(CallErrorKind::Unavailable, Outcome::Unknown, "Unavailable", text)));
+        }
         if !message.dropped.is_empty() {
             let dropped: std::collections::HashSet<u64> = message.dropped.into_iter().collect();
             self.crew.retain(|call| !dropped.contains(&call.number));
@@ -197,6 +209,14 @@ impl Future for Driver {
             return Poll::Ready(());
         }
         Poll::Pending
+    }
+}
+
+/// Whatever ends the task, its caller does not wait for ever.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let text = "the task of the stream ended";
+        self.out.end(Err(envelope(&of_end(CallErrorKind::Internal, Outcome::Unknown, "InternalError", text))));
     }
 }
 

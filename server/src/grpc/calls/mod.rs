@@ -29,7 +29,6 @@ use tonic::{Request, Status, Streaming};
 
 use self::{driver::Driver, out::Out};
 use super::{entry, service::Service};
-use crate::peer::Stopping;
 
 /// While answers of more bytes than this wait to be read, no further calls are taken from their stream.
 const ANSWERS_BYTES_MAX: usize = 4 << 20;
@@ -39,10 +38,9 @@ const BATCH_BYTES_MAX: usize = 64 << 10;
 /// Opens a stream of calls.
 pub(super) fn open(service: Service, mut request: Request<Streaming<v1::CallsRequest>>) -> Result<Answers, Status> {
     let entered = entry::stream(&mut request)?;
-    // The peer port knows itself when it ends.
-    let stop = request.extensions().get().map_or_else(|| service.stop.clone(), |Stopping(stop)| stop.clone());
+    let admission = request.extensions_mut().remove();
     let out = Arc::new(Out::new(service.stream_calls_max));
-    let driver = Driver::new(service, entered, request.into_inner(), out.clone(), stop);
+    let driver = Driver::new(service, entered, request.into_inner(), out.clone(), admission);
     Ok(Answers { out, _driver: AbortOnDropHandle::new(tokio::spawn(driver)) })
 }
 

@@ -81,13 +81,15 @@ impl Txn<'_> {
     pub fn put(&mut self, actor: &mut Actor, record: RecordId, name: &[u8], value: &[u8]) -> Result<(), Error> {
         let set = actor.set();
         let name_key = Key::Name(set, record).encode();
-        if !self.exists(&name_key)? {
+        let exists = self.exists(&name_key)?;
+        if !exists {
             actor.header.records += 1;
             actor.header.bytes += name.len() as u64;
             self.replace(&mut actor.digest, name_key, None, Some(name));
         }
         let value_key = Key::Value(set, record, 0).encode();
-        let stored = self.framed(&value_key)?;
+        // Without a name there is no value either.
+        let stored = if exists { self.framed(&value_key)? } else { None };
         let before = stored.as_ref().map(|framed| self.value_len(&value_key, framed)).transpose()?;
         actor.header.bytes -= before.unwrap_or(0) as u64;
         actor.header.bytes += value.len() as u64;

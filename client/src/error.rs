@@ -172,4 +172,34 @@ mod tests {
             assert_eq!(Error::from_status(&tonic::Status::new(code, "x")).outcome, Outcome::Unknown);
         }
     }
+
+    #[test]
+    fn what_became_of_a_call_on_a_stream_says_what_may_be_believed() {
+        let status = || tonic::Status::internal("snap");
+        let told = v1::Error {
+            code: Code::Exception.into(),
+            outcome: v1::Outcome::Done.into(),
+            name: "RangeError".into(),
+            ..v1::Error::default()
+        };
+        let unimplemented = || tonic::Status::unimplemented("an older server");
+        let table = [
+            (Failure::Answered(told), Code::Exception, Outcome::Done),
+            (Failure::Late { sent: true }, Code::Deadline, Outcome::Unknown),
+            (Failure::Late { sent: false }, Code::Deadline, Outcome::NotDone),
+            (Failure::NotTaken, Code::Unavailable, Outcome::NotDone),
+            (Failure::Full, Code::Overloaded, Outcome::NotDone),
+            (Failure::NotSent(status()), Code::Unavailable, Outcome::NotDone),
+            (Failure::Unopened(status()), Code::Internal, Outcome::Unknown),
+            (Failure::Lost(status()), Code::Unavailable, Outcome::Unknown),
+            (Failure::NotSent(unimplemented()), Code::InvalidRequest, Outcome::NotDone),
+            (Failure::Unopened(unimplemented()), Code::InvalidRequest, Outcome::NotDone),
+            (Failure::Lost(unimplemented()), Code::Unavailable, Outcome::Unknown),
+        ];
+        for (failure, code, outcome) in table {
+            let shown = format!("{failure:?}");
+            let error = Error::from_failure(failure);
+            assert_eq!((error.code, error.outcome), (code, outcome), "{shown}");
+        }
+    }
 }

@@ -291,4 +291,30 @@ mod tests {
         let error = CallError::from(from_status(&Status::unavailable("gone")));
         assert_eq!((error.kind, error.outcome), (CallErrorKind::Unavailable, Outcome::Unknown));
     }
+
+    #[test]
+    fn what_became_of_a_call_on_a_stream_to_another_node_says_what_may_be_believed() {
+        let status = || Status::internal("snap");
+        let unsent = || Status::from_error(Box::new(LinkError::NotSent("n".into())));
+        let (unavailable, late) = (CallErrorKind::Unavailable, CallErrorKind::Deadline);
+        let table = [
+            (Failure::Late { sent: true }, late, Outcome::Unknown),
+            (Failure::Late { sent: false }, late, Outcome::NotDone),
+            (Failure::NotTaken, unavailable, Outcome::NotDone),
+            (Failure::Full, CallErrorKind::Overloaded, Outcome::NotDone),
+            (Failure::NotSent(status()), unavailable, Outcome::NotDone),
+            (Failure::Unopened(status()), CallErrorKind::Internal, Outcome::Unknown),
+            (Failure::Unopened(unsent()), unavailable, Outcome::NotDone),
+            (Failure::Lost(status()), unavailable, Outcome::Unknown),
+            // What was sent on a stream that broke may have arrived, whatever the stream's end says.
+            (Failure::Lost(unsent()), unavailable, Outcome::Unknown),
+        ];
+        for (failure, kind, outcome) in table {
+            let shown = format!("{failure:?}");
+            let error = CallError::from(from_failure(failure));
+            assert_eq!((error.kind, error.outcome), (kind, outcome), "{shown}");
+        }
+        let hint = Failed::NotLeader { leader: Some(NodeId::from(7)) };
+        assert_eq!(from_failure(Failure::Answered(of_attempt(&hint))), hint);
+    }
 }

@@ -21,7 +21,7 @@ const BUSY_MS: u64 = 2000;
 /// Answers in that time at least.
 const ANSWERS_MIN: usize = 50;
 /// Rounds of which one must be good.
-const ROUNDS_MAX: usize = 5;
+const ROUNDS_MAX: usize = 10;
 
 /// Answer times of requests sent one after another until `done`.
 async fn times(engine: &Engine, program: &Arc<Program>, done: impl Fn() -> bool) -> Vec<Duration> {

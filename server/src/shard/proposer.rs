@@ -5,7 +5,7 @@
 //! propose ── waits ──┘                                                └── the next entry takes what waits by then
 //! ```
 //!
-//! A proposal goes out at once while few entries of the group are under way. Those that come meanwhile wait and go together,
+//! A proposal goes out at once unless many entries of the group are under way. Those that come meanwhile wait and go together,
 //! as one entry, when one of these has its result: there is no timer. Commands keep their order, and those of one entry
 //! have the same epoch. What waits long is sent anyway, because an entry without a quorum may never have a result, and
 //! openraft refuses at once what follows it.
@@ -31,9 +31,9 @@ use super::machine::Machine;
 use super::types::{Callback, Leader, Proposal, Types};
 use super::{Applied, Epoch, NotDone, ProposeError, codec};
 
-/// Entries of a group under way at once, after which proposals gather. With one, a second writer of a group would wait for
-/// a round that it could as well share the way of; more gather less.
-pub(super) const UNDER_WAY_MAX: usize = 2;
+/// Entries of a group under way at once, after which proposals gather. openraft merges what reaches it at the same time, and
+/// so do the log and the streams to other nodes: with one or two, less goes together there, and each commit costs more.
+pub(super) const UNDER_WAY_MAX: usize = 16;
 /// Commands in one entry.
 const COMMANDS_MAX: usize = 256;
 /// Bytes of an entry with several commands. It stays among those that are applied where they are.

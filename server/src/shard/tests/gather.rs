@@ -30,7 +30,8 @@ impl Busy {
     async fn new() -> Self {
         let mut patient = Patient::new();
         patient.config.proposals_bytes_max = 1 << 20;
-        patient.config.wal_segment_bytes = 1 << 20;
+        patient.config.wal_segment_bytes = 4 << 20;
+        patient.config.wal_bytes_max = 64 << 20;
         patient.config.command_bytes_max = 64 << 10;
         let gate = Arc::new(Gate::default());
         let shards = patient.start(gate.clone()).await;
@@ -201,11 +202,12 @@ async fn what_gathers_at_a_leader_without_a_quorum_is_done_for_nobody() {
     let shard = fleet.shard(old, 1);
     let epoch = epoch(&shard);
     fleet.isolate(old, Way::Cut);
-    let doomed: Vec<_> = (1..=4).map(|n| (shard.clone(), write(n, 1, 1, vec![put(1, b"old")]))).collect();
+    // Some are under way when the others come.
+    let many = (1..=UNDER_WAY_MAX as u64 + 10).map(|seq| write(1, 1, seq, vec![put(1, b"old")]));
+    let doomed: Vec<_> = many.chain((2..=4).map(|n| write(n, 1, 1, vec![put(1, b"old")]))).collect();
+    let cut_off = shard.clone();
     let doomed =
-        tokio::spawn(
-            async move { join_all(doomed.iter().map(|(shard, write)| shard.propose(epoch, write.clone()))).await },
-        );
+        tokio::spawn(async move { join_all(doomed.into_iter().map(|write| cut_off.propose(epoch, write))).await });
     for n in 1..=4 {
         fleet.surely(&others, 1, activation(n, None)).await;
     }

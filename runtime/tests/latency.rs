@@ -23,6 +23,14 @@ const ANSWERS_MIN: usize = 50;
 /// Rounds of which one must be good.
 const ROUNDS_MAX: usize = 10;
 
+/// A worker that answers at once, and one that never does.
+async fn quick_and_busy(engine: &Engine) -> (Arc<Program>, Arc<Program>) {
+    let quick = support::source("export default { fetch: () => new Response('quick') };");
+    let mut busy = support::source("export default { fetch() { for (;;); } };");
+    busy.limits.cpu_ms = BUSY_MS;
+    (support::compile(engine, quick).await, support::compile(engine, busy).await)
+}
+
 /// Answer times of requests sent one after another until `done`.
 async fn times(engine: &Engine, program: &Arc<Program>, done: impl Fn() -> bool) -> Vec<Duration> {
     let mut times = Vec::new();
@@ -58,11 +66,7 @@ fn cpu() -> Duration {
 async fn requests_are_answered_beside_more_busy_isolates_than_there_are_processors() {
     let _alone = ALONE.lock().await;
     let engine = support::engine();
-    let quick =
-        support::compile(&engine, support::source("export default { fetch: () => new Response('quick') };")).await;
-    let mut busy = support::source("export default { fetch() { for (;;); } };");
-    busy.limits.cpu_ms = BUSY_MS;
-    let busy = support::compile(&engine, busy).await;
+    let (quick, busy) = quick_and_busy(&engine).await;
 
     let processors = thread::available_parallelism().map_or(1, usize::from);
     // As many as the engine has threads for, less those that the quick requests need.
@@ -97,11 +101,7 @@ async fn requests_are_answered_beside_more_busy_isolates_than_there_are_processo
 async fn a_busy_isolate_does_not_delay_another() {
     let _alone = ALONE.lock().await;
     let engine = support::engine();
-    let quick =
-        support::compile(&engine, support::source("export default { fetch: () => new Response('quick') };")).await;
-    let mut busy = support::source("export default { fetch() { for (;;); } };");
-    busy.limits.cpu_ms = BUSY_MS;
-    let busy = support::compile(&engine, busy).await;
+    let (quick, busy) = quick_and_busy(&engine).await;
 
     // Other programs may take the processors away just while the isolate is busy, so not every round needs to be good.
     let mut seen = Vec::new();

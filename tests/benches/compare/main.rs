@@ -54,8 +54,8 @@ struct Args {
     /// Bytes of a value.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     value_bytes: u32,
-    /// Connections to each node that the callers share.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    /// Connections to each node that the callers share; a program usually has one.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     connections: u16,
     /// Seconds to measure in each round.
     #[arg(long, default_value_t = 10.0)]
@@ -114,7 +114,7 @@ async fn measure(args: &Args) -> Result<()> {
     let callers_max = args.callers.iter().copied().max().context("no number of callers")?;
     let mut table = Table::default();
     println!(
-        "{} processes each on {}, values of {} B, {} connections to each node, {} s after {} s",
+        "{} processes each on {}, values of {} B, connections to each node: {}, {} s after {} s",
         NODES,
         base.display(),
         args.value_bytes,

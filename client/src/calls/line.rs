@@ -236,11 +236,11 @@ impl Line {
         passed_over.into_iter().for_each(|(call, _)| answer(call.tell, Err(Failure::NotTaken)));
     }
 
-    /// Lets go of calls that are late, and says when to look next; a call that is late before that moves the alarm.
-    pub fn expire(&self, now: Instant) -> Option<Instant> {
+    /// Lets go of calls that are late, and sets the alarm to when to look next; a call that is late before that moves it.
+    pub fn expire(&self, now: Instant) {
         let mut state = self.state.lock();
         if state.alarm.is_none_or(|alarm| alarm > now) {
-            return state.alarm;
+            return;
         }
         let late: Vec<u64> = state.waiting.iter().filter(|(_, call)| call.until <= now).map(|(at, _)| *at).collect();
         let mut told = Vec::with_capacity(late.len());
@@ -252,11 +252,10 @@ impl Line {
             told.push((call.tell, sent));
         }
         state.alarm = state.waiting.values().map(|call| call.until).min();
-        let (alarm, writer) = (state.alarm, state.writer_if_due());
+        let writer = state.writer_if_due();
         drop(state);
         wake([writer, None]);
         told.into_iter().for_each(|(tell, sent)| answer(tell, Err(Failure::Late { sent })));
-        alarm
     }
 
     /// Looks whether anything changed for the reader, which thinks that the alarm is at `alarm`; if not, it is woken

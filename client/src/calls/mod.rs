@@ -130,9 +130,9 @@ impl Caller {
 
     async fn send(&self, what: What, deadline: Instant, until: Instant) -> Result<Answer, Failure> {
         let line = self.line();
-        let (number, mut answer) = line.push(what, deadline, until);
+        let (number, answer) = line.push(what, deadline, until);
         let mut place = Place { line: &line, number, answered: false };
-        let told = (&mut answer).await;
+        let told = answer.await;
         place.answered = true;
         told.unwrap_or_else(|_| Err(Failure::Lost(Status::internal("nobody answers this call any more"))))
     }

@@ -27,7 +27,7 @@ use super::{
     service::Service,
 };
 use crate::{
-    actor::{ActorRef, Failed},
+    actor::{ActorRef, Failed, error},
     deploy::{IdError, Ids, Namespace},
 };
 
@@ -156,7 +156,7 @@ fn raw_id(bytes: &[u8]) -> Result<ActorId, v1::Error> {
 
 /// An actor answered, but not to what it was asked.
 pub(super) fn wrong_reply() -> v1::Error {
-    of_end(CallErrorKind::Internal, Outcome::Unknown, "InternalError", "the actor's answer is of the wrong kind")
+    of_call(&error::internal("the actor's answer is of the wrong kind", Outcome::Unknown))
 }
 
 fn arguments(args: Option<Args>) -> Result<Payload, v1::Error> {

@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, body::Body};
 use tower_service::Service;
 
-use super::error::{ended, envelope, of_end};
+use super::error::{envelope, of_call, of_end, status};
+use crate::actor::error;
 
 /// Deadline of a call that names none.
 const DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
@@ -120,7 +121,7 @@ pub(super) fn stream<T>(request: &mut Request<T>) -> Result<EnteredStream, Statu
 }
 
 fn no_entry() -> Status {
-    ended(CallErrorKind::Internal, Outcome::NotDone, "InternalError", "the call came by no entry")
+    status(&error::internal("the call came by no entry", Outcome::NotDone))
 }
 
 /// Runs work to its end, its deadline, or the cut that ends the server.
@@ -140,7 +141,7 @@ pub(super) async fn bounded<T>(
 /// There is no place for a call.
 pub(super) fn overloaded() -> v1::Error {
     let text = "the node has as many calls under way as it takes";
-    of_end(CallErrorKind::Overloaded, Outcome::NotDone, "Overloaded", text)
+    of_call(&error::overloaded(text))
 }
 
 /// A call's deadline passed; it may have run.
@@ -150,7 +151,7 @@ pub(super) fn deadline_passed() -> v1::Error {
 
 /// The server waits no longer for a call.
 pub(super) fn stopping() -> v1::Error {
-    of_end(CallErrorKind::Unavailable, Outcome::Unknown, "Unavailable", "the node is stopping")
+    of_call(&error::unavailable("the node is stopping", Outcome::Unknown))
 }
 
 /// When a call must have ended: its `grpc-timeout`, less a margin for the way back.

@@ -12,7 +12,10 @@ use lethe_runtime::host::{CallError, CallErrorKind, JsError, Outcome};
 use prost::Message;
 use tonic::{Code, Status, metadata::MetadataValue};
 
-use crate::{actor::Failed, peer::LinkError};
+use crate::{
+    actor::{Failed, error},
+    peer::LinkError,
+};
 
 /// Longest `name` sent, bytes. These three together stay below the 8 KiB of headers that any gRPC client takes.
 const NAME_BYTES_MAX: usize = 128;
@@ -177,23 +180,16 @@ pub(super) fn from_status(status: &Status) -> Failed {
 
 /// What became of a call on a stream of calls to another node.
 pub(super) fn from_failure(failure: Failure) -> Failed {
-    let unavailable = |outcome, message: &str| {
-        let error = JsError { name: "Unavailable".into(), message: message.into(), stack: String::new() };
-        CallError { kind: CallErrorKind::Unavailable, error, outcome }.into()
+    let error = match failure {
+        Failure::Answered(error) => return from_wire(error),
+        Failure::Late { sent } => late(if sent { Outcome::Unknown } else { Outcome::NotDone }),
+        Failure::NotTaken => error::unavailable("the actor's node is stopping", Outcome::NotDone),
+        Failure::Full => error::overloaded("too many calls to the actor's node wait for their turn"),
+        Failure::NotSent(status) => error::unavailable(status.message(), Outcome::NotDone),
+        Failure::Unopened(status) => return from_status(&status),
+        Failure::Lost(status) => error::unavailable(status.message(), Outcome::Unknown),
     };
-    match failure {
-        Failure::Answered(error) => from_wire(error),
-        Failure::Late { sent } => late(if sent { Outcome::Unknown } else { Outcome::NotDone }).into(),
-        Failure::NotTaken => unavailable(Outcome::NotDone, "the actor's node is stopping"),
-        Failure::Full => {
-            let message = "too many calls to the actor's node wait for their turn".into();
-            let error = JsError { name: "Overloaded".into(), message, stack: String::new() };
-            CallError { kind: CallErrorKind::Overloaded, error, outcome: Outcome::NotDone }.into()
-        }
-        Failure::NotSent(status) => unavailable(Outcome::NotDone, status.message()),
-        Failure::Unopened(status) => from_status(&status),
-        Failure::Lost(status) => unavailable(Outcome::Unknown, status.message()),
-    }
+    error.into()
 }
 
 /// Another node did not answer in time.

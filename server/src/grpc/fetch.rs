@@ -19,7 +19,10 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use super::error::{ended, refuse};
+use super::{
+    entry::stopping,
+    error::{ended, envelope, refuse},
+};
 
 /// Most headers of a request.
 const HEADERS_MAX: usize = 256;
@@ -141,10 +144,7 @@ pub(super) fn stream(
     let head = v1::ResponseHead { id, status: parts.status.as_u16().into(), headers: wire_headers(&parts.headers) };
     let head = stream::iter([Ok(fetch_response::Part::Head(head))]);
     let chunks = BodyStream::new(body).flat_map(|frame| stream::iter(pieces(frame)));
-    let stopped = stream::once(async move { cut.cancelled().await }).map(|()| {
-        let text = "the node is stopping";
-        Err(ended(CallErrorKind::Unavailable, Outcome::Unknown, "Unavailable", text))
-    });
+    let stopped = stream::once(async move { cut.cancelled().await }).map(|()| Err(envelope(&stopping())));
     // `None` marks the body's end, so that the stream does not go on waiting for `cut`.
     let body = head.chain(chunks).map(Some).chain(stream::iter([None]));
     let parts = stream::select(body, stopped.map(Some)).take_while(|part| std::future::ready(part.is_some()));

@@ -47,7 +47,7 @@ use super::{
     fetch::{split, wire_headers},
 };
 use crate::{
-    actor::{ActorRef, Call, Failed, Place},
+    actor::{ActorRef, Call, Failed, Place, error},
     peer::{Link, LinkError, Peers},
     routing::Places,
 };
@@ -379,6 +379,5 @@ fn arguments_too_large(bytes: usize) -> CallError {
 
 /// The other node answered, but not in the protocol's terms.
 fn garbled(message: &str) -> CallError {
-    let error = JsError { name: "InternalError".into(), message: message.into(), stack: String::new() };
-    CallError { kind: CallErrorKind::Internal, error, outcome: Outcome::Unknown }
+    error::internal(message, Outcome::Unknown)
 }

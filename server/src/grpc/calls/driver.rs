@@ -11,17 +11,18 @@ use std::{
 
 use futures::StreamExt;
 use lethe_proto::v1::{self, ErrorCode, numbered_answer::Answer};
-use lethe_runtime::host::{CallErrorKind, Outcome};
+use lethe_runtime::host::Outcome;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, Streaming};
 
 use super::{alarm::Alarm, crew::Crew, out::Out};
 use crate::{
+    actor::error,
     grpc::{
         call::Begun,
         entry::{self, EnteredStream},
-        error::{envelope, of_end, of_refusal},
+        error::{envelope, of_call, of_refusal, status},
         service::Service,
     },
     peer::Admission,
@@ -106,7 +107,7 @@ impl Driver {
     fn take(&mut self, message: v1::CallsRequest) -> Result<(), Status> {
         if self.admission.as_ref().is_some_and(Admission::is_withdrawn) {
             let text = "the node was removed from the cluster";
-            return Err(envelope(&of_end(CallErrorKind::Unavailable, Outcome::Unknown, "Unavailable", text)));
+            return Err(status(&error::unavailable(text, Outcome::Unknown)));
         }
         if !message.dropped.is_empty() {
             let dropped: std::collections::HashSet<u64> = message.dropped.into_iter().collect();
@@ -134,7 +135,7 @@ impl Driver {
         let what = call.what.ok_or_else(|| of_refusal(ErrorCode::InvalidRequest, "the call says not what to do"))?;
         if self.crew.len() >= self.service.stream_calls_max as usize {
             let text = "the stream has as many calls under way as it takes";
-            return Err(of_end(CallErrorKind::Overloaded, Outcome::NotDone, "Overloaded", text));
+            return Err(of_call(&error::overloaded(text)));
         }
         let place = self.places.clone().try_acquire_owned().map_err(|_| entry::overloaded())?;
         let timeout = (call.timeout_us > 0).then(|| Duration::from_micros(call.timeout_us));
@@ -216,7 +217,7 @@ impl Future for Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         let text = "the task of the stream ended";
-        self.out.end(Err(envelope(&of_end(CallErrorKind::Internal, Outcome::Unknown, "InternalError", text))));
+        self.out.end(Err(status(&error::internal(text, Outcome::Unknown))));
     }
 }
 
@@ -248,5 +249,5 @@ impl Future for Running {
 }
 
 fn panicked() -> v1::Error {
-    of_end(CallErrorKind::Internal, Outcome::Unknown, "InternalError", "the call ended with a fault of the server's")
+    of_call(&error::internal("the call ended with a fault of the server's", Outcome::Unknown))
 }

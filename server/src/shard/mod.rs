@@ -20,6 +20,7 @@ mod proposer;
 mod recover;
 mod replica;
 mod roster;
+mod runtime;
 mod shards;
 mod upkeep;
 mod types;

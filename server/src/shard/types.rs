@@ -24,7 +24,7 @@ impl RaftTypeConfig for Types {
     type Vote = openraft::impls::Vote<Leader>;
     type Payload = EntryPayload<Proposal, NodeId, Peer>;
     type Entry = openraft::Entry<Leader, Self::Payload>;
-    type AsyncRuntime = openraft::impls::TokioRuntime;
+    type AsyncRuntime = super::runtime::Runtime;
     type Responder<T>
         = Callback<T>
     where

@@ -1,8 +1,9 @@
-//! What state costs on disk, and how long a node needs to come back: growth under overwrites, reading a whole state
-//! after an unclean stop, building and loading a snapshot, opening a long log.
+//! What state costs: CPU time of small batches, growth on disk under overwrites, and how long a node needs to come back:
+//! reading a whole state after an unclean stop, building and loading a snapshot, opening a long log.
 //!
 //! ```text
 //! cargo bench -p lethe-server --bench state            1 GiB of each, in the system's temporary directory
+//! cargo bench -p lethe-server --bench state -- apply   only what starts with one of the words: apply growth whole log
 //! LETHE_BENCH_MIB=256 LETHE_BENCH_DIR=/data cargo bench -p lethe-server --bench state
 //! ```
 
@@ -24,11 +25,85 @@ const RECORDS: u64 = 64;
 
 fn main() {
     let mib: u64 = std::env::var("LETHE_BENCH_MIB").ok().and_then(|text| text.parse().ok()).unwrap_or(1024);
-    for actors in [32, 128] {
-        growth(&directory().path().join("state"), actors);
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let wanted = |part: &str| words.is_empty() || words.iter().any(|word| part.starts_with(word.as_str()));
+    if wanted("apply") {
+        for load in LOADS {
+            small_batches(&directory().path().join("state"), &load);
+        }
     }
-    whole(directory().path(), mib << 20);
-    log(directory().path(), mib << 20);
+    if wanted("growth") {
+        for actors in [32, 128] {
+            growth(&directory().path().join("state"), actors);
+        }
+    }
+    if wanted("whole") {
+        whole(directory().path(), mib << 20);
+    }
+    if wanted("log") {
+        log(directory().path(), mib << 20);
+    }
+}
+
+/// Small batches in many groups.
+struct Load {
+    name: &'static str,
+    /// Actors of each group; each batch is of the next one.
+    actors: u64,
+    /// Records of an actor that are overwritten in turns; none: every batch puts a new one.
+    records: Option<u64>,
+    /// Batches after which an actor of the group is started: its names are listed.
+    start_every: Option<u64>,
+}
+
+const LOADS: [Load; 4] = [
+    Load { name: "overwrite 1 record of 8 actors", actors: 8, records: Some(1), start_every: None },
+    Load { name: "overwrite 16 records of 128 actors", actors: 128, records: Some(16), start_every: None },
+    Load { name: "put new records of 128 actors", actors: 128, records: None, start_every: None },
+    Load { name: "the same, an actor starts every 16", actors: 128, records: None, start_every: Some(16) },
+];
+const GROUPS: u32 = 64;
+/// Batches of each group.
+const BATCHES: u64 = 4000;
+const SMALL_BYTES: usize = 256 + 41;
+
+/// CPU time of batches of one put, and of writing them out when there is so much as the server writes out.
+fn small_batches(dir: &Path, load: &Load) {
+    let store = Store::open(dir, true, Config::default());
+    let groups: Vec<_> = (1..=GROUPS).map(|id| store.group(id, 1).expect("a group")).collect();
+    let (cpu, begin, mut written) = (cpu_ns(), Instant::now(), 0);
+    let mut flushing_ns = 0;
+    for batch in 0..BATCHES {
+        for group in &groups {
+            let record = batch / load.actors;
+            let record = load.records.map_or(record, |records| record % records);
+            let actor = batch % load.actors;
+            write(group, actor, [record], |_| vec![batch as u8; SMALL_BYTES]);
+            if load.start_every.is_some_and(|every| batch % every == 0) {
+                group.names(id(actor), Uuid::from_u128(u128::from(actor))).expect("its names");
+            }
+            if group.unwritten_bytes() >= Config::default().memtable_bytes {
+                let cpu = cpu_ns();
+                group.flush().expect("a flush");
+                (written, flushing_ns) = (written + 1, flushing_ns + cpu_ns() - cpu);
+            }
+        }
+    }
+    let batches = BATCHES * u64::from(GROUPS);
+    let us = |ns: u64| ns as f64 / batches as f64 / 1e3;
+    let (all, flushing) = (us(cpu_ns() - cpu), us(flushing_ns));
+    println!(
+        "{GROUPS} groups, {}: {all:.2} us of CPU per batch, of it {flushing:.2} in {written} flushes, in {:.2?}",
+        load.name,
+        begin.elapsed()
+    );
+}
+
+/// CPU time of this process so far, in nanoseconds.
+fn cpu_ns() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("a Linux system").flatten();
+    let text = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
+    text.filter_map(|text| text.split(' ').next()?.parse::<u64>().ok()).sum()
 }
 
 fn directory() -> tempfile::TempDir {
@@ -134,9 +209,18 @@ fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
 
 /// Writes all records of an actor, in one batch.
 fn fill(group: &Group, n: u64, round: u64) {
+    write(group, n, 0..RECORDS, |record| vec![(record ^ round) as u8; VALUE_BYTES]);
+}
+
+fn id(n: u64) -> ActorId {
     let mut id = [0; 32];
     id[..8].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
-    let actor = ActorId(id);
+    ActorId(id)
+}
+
+/// Puts records of an actor, in one batch.
+fn write(group: &Group, n: u64, records: impl IntoIterator<Item = u64>, value: impl Fn(u64) -> Vec<u8>) {
+    let actor = id(n);
     let mut txn = group.begin();
     let mut actor = match txn.life(actor).expect("a life") {
         Some(Life::Live(actor)) => actor,
@@ -152,9 +236,9 @@ fn fill(group: &Group, n: u64, round: u64) {
             bytes: 0,
         }),
     };
-    for record in 0..RECORDS {
-        let value = [(record ^ round) as u8; VALUE_BYTES];
-        txn.put(&mut actor, RecordId([record as u8; 16]), b"a name", &value).expect("a put");
+    for record in records {
+        let id = RecordId(u128::from(record.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_le_bytes());
+        txn.put(&mut actor, id, b"a name", &value(record)).expect("a put");
     }
     txn.set_actor(actor);
     let index = group.mark().index().unwrap_or(0) + 1;

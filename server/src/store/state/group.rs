@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use lethe_proto::ActorId;
@@ -17,8 +17,9 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::digest::{frame, unframe};
-use super::key::{Key, RecordSet};
+use super::key::{HEADER, Key, NAME, RecordSet, TOMBSTONE};
 use super::life::{Actor, Life, decode_tombstone, unversioned, versioned};
+use super::live::Live;
 use super::scan::Slice;
 use super::tree::{self, Engine, Tree};
 use super::{Error, Mark};
@@ -42,6 +43,9 @@ pub struct Group {
     /// Changes only while `live` is locked for writing; apart from it so that asking how far the group is never waits
     /// for a batch.
     mark: RwLock<Mark>,
+    /// Bytes of what changed since it was last sealed, also where it was changed again. Changes only while `live` is locked
+    /// for writing.
+    pub(super) unwritten: AtomicU64,
     /// A snapshot is scanned.
     pub(super) scanned: AtomicBool,
     /// Index of the mark that was sealed last. Held while what was committed is written out; taken before `live`.
@@ -57,12 +61,6 @@ pub(super) struct Stored {
     pub tombstone: Option<tree::Bytes>,
 }
 
-/// The tree that counts.
-pub(super) struct Live {
-    pub tree: Tree,
-    pub generation: u32,
-}
-
 impl Group {
     pub(super) fn new(id: u32, incarnation: u64, engine: Arc<Engine>, live: Live, mark: Mark, registry: u64) -> Self {
         let sealed = mark.index();
@@ -72,6 +70,7 @@ impl Group {
             engine,
             live: RwLock::new(live),
             mark: RwLock::new(mark),
+            unwritten: AtomicU64::new(0),
             scanned: AtomicBool::new(false),
             flushing: Mutex::new(sealed),
             registry: watch::Sender::new(registry),
@@ -103,8 +102,9 @@ impl Group {
         if self.is_crowded() {
             self.flush()?;
         }
-        let live = self.live.write();
-        live.tree.apply(changes);
+        let mut live = self.live.write();
+        let bytes: usize = changes.into_iter().map(|(key, last)| live.memtable.set(key.into(), last)).sum();
+        self.unwritten.fetch_add(bytes as u64, Ordering::Relaxed);
         self.set_mark(mark);
         if let Some(revision) = registry {
             self.registry.send_replace(revision);
@@ -117,9 +117,10 @@ impl Group {
         self.unwritten_bytes() >= UNSEALED_BYTES_MAX
     }
 
-    /// Bytes of changes that are only in memory, give or take.
+    /// Bytes of changes that are only in memory, give or take, and of those that were changed again: it bounds memory, and
+    /// how much is applied again after a crash.
     pub fn unwritten_bytes(&self) -> u64 {
-        self.live.read().tree.unsealed_bytes()
+        self.unwritten.load(Ordering::Relaxed)
     }
 
     /// Writes out what was committed, together with how far the log is applied by it: all or nothing. What failed is
@@ -127,12 +128,14 @@ impl Group {
     pub fn flush(&self) -> Result<(), Error> {
         let mut sealed = self.flushing.lock();
         let tree = {
-            let live = self.live.write();
+            let mut live = self.live.write();
             let mark = self.mark();
+            live.drain();
             // An entry may change nothing but the mark.
             if live.tree.unsealed_bytes() > 0 || *sealed < mark.index() {
                 live.tree.apply([stored_form(&mark)]);
                 live.tree.seal();
+                self.unwritten.store(0, Ordering::Relaxed);
                 *sealed = mark.index();
             }
             live.tree.clone()
@@ -147,7 +150,7 @@ impl Group {
 
     /// The actor's header or tombstone.
     pub fn header(&self, actor: ActorId) -> Result<Option<HeaderOrTombstone>, Error> {
-        Ok(self.life(&self.live.read().tree, actor)?.map(HeaderOrTombstone::from))
+        Ok(self.life(&self.live.read(), actor)?.map(HeaderOrTombstone::from))
     }
 
     /// Sealed names of the records of a live incarnation, in order of their ids; none if it does not live.
@@ -157,8 +160,8 @@ impl Group {
         let mut names = Vec::new();
         let mut last: Option<Vec<u8>> = None;
         loop {
-            let live = self.live.read();
-            let Some(actor) = self.living(&live.tree, actor, incarnation)? else { return Ok(Vec::new()) };
+            let live = self.settled(&[NAME]);
+            let Some(actor) = self.living(&live, actor, incarnation)? else { return Ok(Vec::new()) };
             let prefix = actor.set().names();
             let start = last.take().filter(|key| key.starts_with(&prefix));
             let start = start.map_or(Bound::Included(prefix.clone()), Bound::Excluded);
@@ -179,9 +182,9 @@ impl Group {
     /// Sealed value of a record of a live incarnation.
     pub fn value(&self, actor: ActorId, incarnation: Uuid, record: RecordId) -> Result<Option<Bytes>, Error> {
         let live = self.live.read();
-        let Some(actor) = self.living(&live.tree, actor, incarnation)? else { return Ok(None) };
+        let Some(actor) = self.living(&live, actor, incarnation)? else { return Ok(None) };
         let set = actor.set();
-        let Some(first) = self.chunk(&live.tree, set, record, 0)? else { return Ok(None) };
+        let Some(first) = self.chunk(&live, set, record, 0)? else { return Ok(None) };
         let Some((len, first)) = first.split_first_chunk::<LENGTH_BYTES>() else {
             return Err(self.damaged("a value's length"));
         };
@@ -189,7 +192,7 @@ impl Group {
         let mut value = Vec::with_capacity(len);
         value.extend(first);
         for chunk in 1..super::txn::chunks(len) {
-            match self.chunk(&live.tree, set, record, chunk)? {
+            match self.chunk(&live, set, record, chunk)? {
                 Some(bytes) => value.extend(bytes),
                 None => return Err(self.damaged("a value misses a chunk")),
             }
@@ -202,7 +205,7 @@ impl Group {
 
     /// Up to `limit` actors and tombstones with ids above `after`, in order.
     pub fn actors(&self, after: Option<ActorId>, limit: usize) -> Result<Vec<HeaderOrTombstone>, Error> {
-        let live = self.live.read();
+        let live = self.settled(&[HEADER, TOMBSTONE]);
         let start = |prefix: &Vec<u8>| match after {
             Some(ActorId(id)) => Bound::Excluded([&prefix[..], &id].concat()),
             None => Bound::Included(prefix.clone()),
@@ -222,37 +225,37 @@ impl Group {
         Ok(actors)
     }
 
-    fn life(&self, tree: &Tree, actor: ActorId) -> Result<Option<Life>, Error> {
-        Ok(self.stored_life(tree, actor)?.0)
+    fn life(&self, live: &Live, actor: ActorId) -> Result<Option<Life>, Error> {
+        Ok(self.stored_life(live, actor)?.0)
     }
 
     /// An actor, and the framed bytes it was read from.
-    pub(super) fn stored_life(&self, tree: &Tree, actor: ActorId) -> Result<(Option<Life>, Stored), Error> {
+    pub(super) fn stored_life(&self, live: &Live, actor: ActorId) -> Result<(Option<Life>, Stored), Error> {
         let key = Key::Header(actor).encode();
-        if let Some(framed) = tree.get(&key)? {
+        if let Some(framed) = live.get(&key)? {
             let actor = Actor::decode(&self.unframe(&key, &framed)?).ok_or_else(|| self.damaged("a header"))?;
             return Ok((Some(Life::Live(actor)), Stored { header: Some(framed), tombstone: None }));
         }
         let key = Key::Tombstone(actor).encode();
-        let Some(framed) = tree.get(&key)? else { return Ok((None, Stored::default())) };
+        let Some(framed) = live.get(&key)? else { return Ok((None, Stored::default())) };
         let tombstone = decode_tombstone(&self.unframe(&key, &framed)?).ok_or_else(|| self.damaged("a tombstone"))?;
         Ok((Some(Life::Dead(tombstone)), Stored { header: None, tombstone: Some(framed) }))
     }
 
-    fn living(&self, tree: &Tree, actor: ActorId, incarnation: Uuid) -> Result<Option<Actor>, Error> {
-        match self.life(tree, actor)? {
+    fn living(&self, live: &Live, actor: ActorId, incarnation: Uuid) -> Result<Option<Actor>, Error> {
+        match self.life(live, actor)? {
             Some(Life::Live(actor)) if actor.incarnation() == incarnation => Ok(Some(actor)),
             Some(Life::Live(_) | Life::Dead(_)) | None => Ok(None),
         }
     }
 
-    fn chunk(&self, tree: &Tree, set: RecordSet, record: RecordId, n: u16) -> Result<Option<Vec<u8>>, Error> {
-        self.get(tree, &Key::Value(set, record, n).encode())
+    fn chunk(&self, live: &Live, set: RecordSet, record: RecordId, n: u16) -> Result<Option<Vec<u8>>, Error> {
+        self.get(live, &Key::Value(set, record, n).encode())
     }
 
     /// A checked value.
-    pub(super) fn get(&self, tree: &Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        let Some(framed) = tree.get(key)? else { return Ok(None) };
+    pub(super) fn get(&self, live: &Live, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let Some(framed) = live.get(key)? else { return Ok(None) };
         self.unframe(key, &framed).map(Some)
     }
 

@@ -27,14 +27,17 @@ use super::registry::NAME_BYTES_MAX;
 use crate::store::RecordId;
 
 const APPLIED: u8 = 0;
-const HEADER: u8 = 1;
-const TOMBSTONE: u8 = 2;
-const NAME: u8 = 3;
+pub(super) const HEADER: u8 = 1;
+pub(super) const TOMBSTONE: u8 = 2;
+pub(super) const NAME: u8 = 3;
 const VALUE: u8 = 4;
-const RECLAIM: u8 = 7;
-const REGISTRY: u8 = 8;
+pub(super) const RECLAIM: u8 = 7;
+pub(super) const REGISTRY: u8 = 8;
 const REGISTRY_PART: u8 = 9;
 const REGISTRY_MARK: u8 = 10;
+
+/// What keys of a snapshot and of its garbage begin with.
+pub(super) const FAMILIES: [u8; 8] = [HEADER, TOMBSTONE, NAME, VALUE, RECLAIM, REGISTRY, REGISTRY_PART, REGISTRY_MARK];
 
 const SET_BYTES: usize = 32 + 16 + 4;
 

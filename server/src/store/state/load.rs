@@ -5,9 +5,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::group::{Group, Live, stored_form};
+use super::group::{Group, stored_form};
 use super::key::Key;
+use super::live::Live;
 use super::registry;
 use super::scan::Slice;
 use super::tree::Tree;
@@ -48,7 +50,8 @@ impl Loader {
     /// Checks the whole and lets it take the group's place.
     pub fn finish(self, mark: Mark) -> Result<(), Error> {
         verify(&self.tree, &mark).map_err(|what| self.group.damaged(what))?;
-        let registry = registry::stored(&self.tree).map_err(|what| self.group.damaged(what))?;
+        let registry =
+            registry::stored(self.tree.get(&registry::mark_key())).map_err(|what| self.group.damaged(what))?;
         self.tree.apply([stored_form(&mark)]);
         self.write_out()?;
         // The old tree goes when it is neither read nor written out.
@@ -56,9 +59,10 @@ impl Loader {
         let old = {
             let mut live = self.group.live.write();
             *sealed = mark.index();
+            self.group.unwritten.store(0, Ordering::Relaxed);
             self.group.set_mark(mark);
             self.group.registry.send_replace(registry.revision);
-            std::mem::replace(&mut *live, Live { tree: self.tree, generation: self.generation })
+            std::mem::replace(&mut *live, Live::new(self.tree, self.generation))
         };
         let Group { id: group, incarnation, .. } = *self.group;
         self.group.engine.remove(&TreeName { group, generation: old.generation, incarnation }.to_string())

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::group::{Group, Live, stored_mark};
+use super::group::{Group, stored_mark};
+use super::live::Live;
 use super::load::TreeName;
 use super::registry;
 use super::tree::{Config, Engine, Tree};
@@ -39,7 +40,8 @@ impl Store {
             return Ok(group);
         }
         let (live, mark) = self.find(id, incarnation)?;
-        let registry = registry::stored(&live.tree).map_err(|what| Error::State { group: id, what })?;
+        let registry =
+            registry::stored(live.get(&registry::mark_key())).map_err(|what| Error::State { group: id, what })?;
         let group = Arc::new(Group::new(id, incarnation, self.engine.clone(), live, mark, registry.revision));
         self.groups.lock().insert(id, group.clone());
         Ok(group)
@@ -80,7 +82,7 @@ impl Store {
             };
             match trusted {
                 Some((tree, mark)) => {
-                    let before = found.replace((Live { tree, generation }, mark));
+                    let before = found.replace((Live::new(tree, generation), mark));
                     let name =
                         |(live, _): (Live, Mark)| TreeName { group: id, generation: live.generation, incarnation };
                     old.extend(before.map(|before| name(before).to_string()));
@@ -93,7 +95,7 @@ impl Store {
             Some(found) => Ok(found),
             None => {
                 let name = TreeName { group: id, generation: 0, incarnation };
-                Ok((Live { tree: self.engine.open(&name.to_string())?, generation: 0 }, Mark::default()))
+                Ok((Live::new(self.engine.open(&name.to_string())?, 0), Mark::default()))
             }
         }
     }
@@ -105,7 +107,7 @@ impl Store {
             true => verify(&tree, &mark),
             false => Ok(()),
         };
-        match fits.and_then(|()| registry::stored(&tree)) {
+        match fits.and_then(|()| registry::stored(tree.get(&registry::mark_key()))) {
             Ok(_) => Some((tree, mark)),
             Err(reason) => {
                 tracing::warn!(group, %reason, "state does not fit its digest; it is dropped and rebuilt");

@@ -13,9 +13,11 @@ use tokio::sync::watch;
 use super::Error;
 use super::digest::unframe;
 use super::group::Group;
-use super::key::Key;
+use super::key::{Key, REGISTRY};
 use super::life::unversioned;
-use super::tree::{CHUNK_BYTES, Tree};
+use super::live::Live;
+use super::memtable::Last;
+use super::tree::CHUNK_BYTES;
 use super::txn::Txn;
 
 /// Longest name, in bytes; the shortest has one.
@@ -99,25 +101,31 @@ pub(super) fn decode_mark(bytes: &[u8]) -> Option<RegistryMark> {
     unversioned(bytes)
 }
 
-/// The mark stored in a tree. The error says what is wrong with it.
-pub(super) fn stored(tree: &Tree) -> Result<RegistryMark, String> {
-    let key = Key::RegistryMark.encode();
-    let Some(framed) = tree.get(&key).map_err(|error| error.to_string())? else { return Ok(RegistryMark::default()) };
-    unframe(&key, &framed).and_then(decode_mark).ok_or_else(|| "the mark of its registry cannot be read".to_owned())
+/// Where the mark is stored.
+pub(super) fn mark_key() -> Vec<u8> {
+    Key::RegistryMark.encode()
+}
+
+/// The mark, from what is stored at its key. The error says what is wrong with it.
+pub(super) fn stored(found: Result<Last, Error>) -> Result<RegistryMark, String> {
+    let Some(framed) = found.map_err(|error| error.to_string())? else { return Ok(RegistryMark::default()) };
+    unframe(&mark_key(), &framed)
+        .and_then(decode_mark)
+        .ok_or_else(|| "the mark of its registry cannot be read".to_owned())
 }
 
 impl Group {
     /// A value and the revision it was put at.
     pub fn registry_get(&self, name: &[u8]) -> Result<Option<(u64, Bytes)>, Error> {
         let live = self.live.read();
-        let Some(bytes) = self.get(&live.tree, &Key::Registry(name.to_vec()).encode())? else { return Ok(None) };
-        self.whole(&live.tree, name, &bytes).map(Some)
+        let Some(bytes) = self.get(&live, &Key::Registry(name.to_vec()).encode())? else { return Ok(None) };
+        self.whole(&live, name, &bytes).map(Some)
     }
 
     /// Names that begin with `prefix`, from the first one above `after`; at most `limit`, and fewer when their values are
     /// large.
     pub fn registry_range(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<RegistryPage, Error> {
-        let live = self.live.read();
+        let live = self.settled(&[REGISTRY]);
         let prefix = [&Key::registry()[..], prefix].concat();
         let start = match after.map(|after| [&Key::registry()[..], after].concat()) {
             Some(after) if after >= prefix => Bound::Excluded(after),
@@ -136,7 +144,7 @@ impl Group {
                 break;
             }
             let name = &key[1..];
-            let (revision, value) = self.whole(&live.tree, name, &self.unframe(&key, &framed)?)?;
+            let (revision, value) = self.whole(&live, name, &self.unframe(&key, &framed)?)?;
             bytes += name.len() + value.len();
             page.entries.push(RegistryEntry { name: Bytes::copy_from_slice(name), revision, value });
         }
@@ -149,12 +157,12 @@ impl Group {
     }
 
     /// The value whose stored start this is.
-    fn whole(&self, tree: &Tree, name: &[u8], start: &[u8]) -> Result<(u64, Bytes), Error> {
+    fn whole(&self, live: &Live, name: &[u8], start: &[u8]) -> Result<(u64, Bytes), Error> {
         let head = Head::decode(start).ok_or_else(|| self.damaged("a value of the registry"))?;
         let mut value = Vec::with_capacity(head.len.min(VALUE_BYTES_MAX));
         value.extend(head.first);
         for part in 1..=parts(head.len) {
-            match self.get(tree, &Key::RegistryPart(name.to_vec(), part).encode())? {
+            match self.get(live, &Key::RegistryPart(name.to_vec(), part).encode())? {
                 Some(bytes) => value.extend(bytes),
                 None => return Err(self.damaged("a value of the registry misses a chunk")),
             }
@@ -241,7 +249,7 @@ impl Txn<'_> {
     fn registry_mark(&mut self) -> Result<&mut RegistryMark, Error> {
         let mark = match self.registry.take() {
             Some(mark) => mark,
-            None => stored(&self.group.live.read().tree).map_err(|what| self.group.damaged(what))?,
+            None => stored(self.group.live.read().get(&mark_key())).map_err(|what| self.group.damaged(what))?,
         };
         Ok(self.registry.insert(mark))
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::group::Group;
-use super::key::{Key, RecordSet};
+use super::key::{FAMILIES, Key, RecordSet};
 use super::tree::Bytes;
 use super::{Error, Mark};
 
@@ -34,7 +34,7 @@ pub type Slice = Vec<(Vec<u8>, Vec<u8>)>;
 impl Scan {
     /// Begins a scan of the group as it is now; none if one is running.
     pub fn begin(group: &Arc<Group>) -> Result<Option<Self>, Error> {
-        let live = group.live.read();
+        let live = group.settled(&FAMILIES);
         let mut garbage = HashSet::new();
         for entry in live.tree.prefix(&Key::reclaims()) {
             let Some(Key::Reclaim(set)) = Key::decode(&entry?.0) else { return Err(group.damaged("a reclaim key")) };

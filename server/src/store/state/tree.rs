@@ -13,10 +13,8 @@ use std::{fs, io};
 
 use lsm_tree::compaction::Leveled;
 use lsm_tree::{AbstractTree, AnyTree, Cache, DescriptorTable, Guard, SeqNo, SequenceNumberCounter, Table, TableId};
-use parking_lot::Mutex;
 
 use super::Error;
-use super::recent::Recent;
 
 /// A key or a value. Clones share the bytes.
 pub(super) type Bytes = lsm_tree::Slice;
@@ -63,7 +61,12 @@ pub(super) struct Tree {
     strategy: Arc<Leveled>,
     /// Number of the next change; a change with a lower number is there.
     next: SequenceNumberCounter,
-    recent: Arc<Mutex<Recent>>,
+}
+
+/// Changes of a tree, which are seen together by who begins to read afterwards.
+pub(super) struct Change<'t> {
+    tree: &'t AnyTree,
+    number: SeqNo,
 }
 
 impl Engine {
@@ -88,7 +91,7 @@ impl Engine {
                 self.attempt(&path).map_err(|reason| Error::Engine { path: path.clone(), source: reason.into() })?
             }
         };
-        Ok(Tree { tree, path, strategy: self.strategy.clone(), next, recent: Arc::default() })
+        Ok(Tree { tree, path, strategy: self.strategy.clone(), next })
     }
 
     /// lsm-tree may panic on some kinds of damage; to us that is only another way of not opening.
@@ -134,20 +137,24 @@ impl Engine {
     }
 }
 
+impl Change<'_> {
+    /// Sets a key, or removes it. Each key once.
+    pub fn set(&mut self, key: Bytes, value: Option<Bytes>) {
+        match value {
+            Some(value) => self.tree.insert(key, value, self.number),
+            None => self.tree.remove(key, self.number),
+        };
+    }
+}
+
 impl Tree {
     /// A value.
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        if let Some(last) = self.recent.lock().get(key) {
-            return Ok(last);
-        }
         self.tree.get(key, SeqNo::MAX).map_err(|e| self.error(e))
     }
 
     /// Whether there is a value.
     pub fn contains(&self, key: &[u8]) -> Result<bool, Error> {
-        if let Some(last) = self.recent.lock().get(key) {
-            return Ok(last.is_some());
-        }
         self.tree.contains_key(key, SeqNo::MAX).map_err(|e| self.error(e))
     }
 
@@ -167,16 +174,13 @@ impl Tree {
 
     /// Sets keys, or removes those without a value. Nobody may read meanwhile, or change anything.
     pub fn apply(&self, changes: impl IntoIterator<Item = (Vec<u8>, Option<Bytes>)>) {
-        let number = self.next.next();
-        let mut recent = self.recent.lock();
-        for (key, value) in changes {
-            let key = Bytes::from(key);
-            recent.set(key.clone(), value.clone());
-            match value {
-                Some(value) => self.tree.insert(key, value, number),
-                None => self.tree.remove(key, number),
-            };
-        }
+        let mut change = self.change();
+        changes.into_iter().for_each(|(key, value)| change.set(Bytes::from(key), value));
+    }
+
+    /// Begins a change. Nobody may read until it is dropped, or change anything.
+    pub fn change(&self) -> Change<'_> {
+        Change { tree: &self.tree, number: self.next.next() }
     }
 
     /// Bytes of changes that are not written out and not sealed either.

@@ -62,7 +62,7 @@ impl Txn<'_> {
         if let Some(seen) = self.lives.get(&actor) {
             return Ok(seen.life.clone());
         }
-        let (life, stored) = self.group.stored_life(&self.group.live.read().tree, actor)?;
+        let (life, stored) = self.group.stored_life(&self.group.live.read(), actor)?;
         self.lives.insert(actor, Seen { life: life.clone(), is_set: false, stored: Some(stored) });
         Ok(life)
     }
@@ -161,7 +161,7 @@ impl Txn<'_> {
             };
             let stored = match stored {
                 Some(stored) => stored,
-                None => self.group.stored_life(&self.group.live.read().tree, actor)?.1,
+                None => self.group.stored_life(&self.group.live.read(), actor)?.1,
             };
             self.replace(&mut digest, Key::Header(actor).encode(), stored.header, header.as_deref());
             self.replace(&mut digest, Key::Tombstone(actor).encode(), stored.tombstone, tombstone.as_deref());
@@ -197,7 +197,7 @@ impl Txn<'_> {
     fn exists(&self, key: &[u8]) -> Result<bool, Error> {
         match self.writes.get(key) {
             Some(value) => Ok(value.is_some()),
-            None => self.group.live.read().tree.contains(key),
+            None => self.group.live.read().contains(key),
         }
     }
 
@@ -205,7 +205,7 @@ impl Txn<'_> {
         if let Some(value) = self.writes.get(key) {
             return Ok(value.clone());
         }
-        self.group.live.read().tree.get(key)
+        self.group.live.read().get(key)
     }
 
     /// Sets or removes a key, and keeps the digest in step. Removing what is not there changes nothing.

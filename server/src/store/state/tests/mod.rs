@@ -1,5 +1,6 @@
 //! The state store against a model, under scans, reclaims and loads.
 
+mod drain;
 mod restart;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use lethe_proto::ActorId;
 use proptest::prelude::*;
 use uuid::Uuid;
 
+use super::key::FAMILIES;
 use super::*;
 use crate::store::{DestroyReason, Header, HeaderOrTombstone, RecordId, Tombstone};
 
@@ -95,7 +97,7 @@ fn open(dir: &Path, clean: bool) -> (Store, Arc<Group>) {
 
 /// How many keys there are, of whatever kind.
 fn keys(group: &Group) -> usize {
-    group.live.read().tree.from(Bound::Unbounded).count()
+    group.settled(&FAMILIES).tree.from(Bound::Unbounded).count()
 }
 
 /// Everything a snapshot would hold.

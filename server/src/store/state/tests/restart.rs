@@ -1,6 +1,7 @@
 //! What is there after a restart: clean, after a crash, and with damage.
 
 use super::*;
+use crate::store::state::memtable::Memtable;
 use crate::store::state::tree::Tree;
 
 /// The first key of a family, and its framed value.
@@ -132,7 +133,7 @@ fn a_lost_record_a_changed_one_and_a_lost_header_are_noticed_after_an_unclean_st
         let (store, group) = open(dir.path(), true);
         create(&group, 1);
         put(&group, 1, 7, b"value");
-        damage(&group.live.read().tree);
+        damage(&group.settled(&FAMILIES).tree);
         drop(group);
         store.close().unwrap();
         let (_store, group) = open(dir.path(), false);
@@ -147,6 +148,8 @@ fn a_damaged_value_is_an_error_and_never_another_value() {
     let (_store, group) = open(dir.path(), true);
     create(&group, 1);
     put(&group, 1, 7, b"value");
+    group.flush().unwrap();
+    group.live.write().memtable = Memtable::default();
     let tree = group.live.read().tree.clone();
     let (key, mut value) = first(&tree, 4);
     *value.last_mut().unwrap() ^= 1;
@@ -225,7 +228,7 @@ fn damage_of_the_registry_is_noticed_after_an_unclean_stop() {
             let dir = tempfile::tempdir().unwrap();
             let (store, group) = open(dir.path(), true);
             register(&group, b"name", &[7; 40_000]);
-            let tree = group.live.read().tree.clone();
+            let tree = group.settled(&FAMILIES).tree.clone();
             let (key, mut value) = first(&tree, family);
             match lost {
                 true => tree.apply([(key, None)]),

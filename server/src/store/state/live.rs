@@ -1,0 +1,78 @@
+//! `Live`: the tree of a group that counts, and what changed since it got anything.
+//!
+//! Keys are looked up in the memtable and then in the tree. Whoever reads keys in order reads the tree, and drains the
+//! memtable before: `Group::settled`.
+
+use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
+
+use super::Error;
+use super::group::Group;
+use super::memtable::{self, Last, Memtable};
+use super::tree::{Bytes, Tree};
+
+/// The tree that counts, behind its memtable.
+pub(super) struct Live {
+    pub tree: Tree,
+    pub memtable: Memtable,
+    pub generation: u32,
+}
+
+impl Live {
+    /// A tree of which nothing is changed.
+    pub fn new(tree: Tree, generation: u32) -> Self {
+        Self { tree, memtable: Memtable::default(), generation }
+    }
+
+    /// A value.
+    pub fn get(&self, key: &[u8]) -> Result<Last, Error> {
+        match self.memtable.get(key) {
+            Some(last) => Ok(last.clone()),
+            None => self.tree.get(key),
+        }
+    }
+
+    /// Whether there is a value.
+    pub fn contains(&self, key: &[u8]) -> Result<bool, Error> {
+        match self.memtable.get(key) {
+            Some(last) => Ok(last.is_some()),
+            None => self.tree.contains(key),
+        }
+    }
+
+    /// Lets the tree have what changed. Each change is drained once at most, so this costs no more, over all, than if the
+    /// tree had got it at once.
+    pub fn drain(&mut self) {
+        if !self.memtable.is_changed() {
+            return;
+        }
+        let mut changes = self.tree.change();
+        self.memtable.drain(|key, last| changes.set(key, last));
+    }
+
+    /// Removes keys that nobody looks for any more. Nothing may be changed. Returns the bytes this takes until it is written
+    /// out.
+    pub fn remove(&mut self, keys: Vec<Bytes>) -> usize {
+        let mut changes = self.tree.change();
+        let mut bytes = 0;
+        for key in keys {
+            self.memtable.forget(&key);
+            bytes += memtable::bytes(&key, &None);
+            changes.set(key, None);
+        }
+        bytes
+    }
+}
+
+impl Group {
+    /// The group with all keys in its tree that begin with one of these bytes.
+    pub(super) fn settled(&self, families: &[u8]) -> RwLockReadGuard<'_, Live> {
+        let live = self.live.read();
+        if !live.memtable.is_changed_in(families) {
+            return live;
+        }
+        drop(live);
+        let mut live = self.live.write();
+        live.drain();
+        RwLockWriteGuard::downgrade(live)
+    }
+}

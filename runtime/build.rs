@@ -1,8 +1,9 @@
 //! Evaluates the built-in JavaScript at build time: the eager part becomes a V8 startup snapshot, the rest code caches.
 //!
-//! A snapshot refers to native functions by their place in a list of external references. The list has two entries, the
-//! dispatcher of all natives and the getter of lazy globals, so stand-ins of this script are enough to build it. That
-//! is why a builtin must not call a native while it is being evaluated.
+//! A snapshot refers to native functions by their place in a list of external references. The list has the dispatcher of
+//! all natives and the getter of lazy globals, so stand-ins of this script are enough to build it. That
+//! is why a builtin must not call a native while it is being evaluated. The source texts follow in the list: copies of them
+//! in the snapshot, and so in every isolate, were a tenth of what a pristine isolate costs.
 
 use std::{
     collections::BTreeMap,
@@ -24,8 +25,8 @@ macro_rules! ops {
 }
 include!("src/ops/table.in");
 
-/// Source text by builtin name.
-type Sources = BTreeMap<String, String>;
+/// Source text by builtin name, as V8 reads it in place.
+type Sources = BTreeMap<String, &'static v8::OneByteConst>;
 
 /// What `src/page_pool.rs` and `src/mappings/` ask of the linker: V8's functions whose callers are led there.
 const WRAPPED: &[&str] = &[
@@ -71,8 +72,9 @@ fn read_sources(folder: &Path) -> Sources {
         if path.extension().is_some_and(|extension| extension == "js") {
             let name = path.file_stem().and_then(|stem| stem.to_str()).expect("UTF-8 file name").to_owned();
             let text = fs::read_to_string(&path).expect("read a builtin");
-            assert!(text.is_ascii(), "js/{name}.js must be ASCII: V8 keeps it in place as a one-byte string");
-            sources.insert(name, text);
+            assert!(text.is_ascii(), "js/{name}.js must be ASCII: V8 reads it in place as a one-byte string");
+            let text = v8::String::create_external_onebyte_const(text.leak().as_bytes());
+            sources.insert(name, Box::leak(Box::new(text)));
         }
     }
     sources
@@ -87,6 +89,10 @@ fn native_stand_in(
     mut result: v8::ReturnValue<v8::Value>,
 ) {
     let name = OPS[args.data().cast::<v8::Integer>().value() as usize];
+    if name == "native" {
+        let name = args.get(0).to_rust_string_lossy(scope);
+        return result.set(native(scope, &name).into());
+    }
     match WARMING.lock().expect("no panic holds it").as_mut() {
         Some(called) => called.push(name),
         None => panic!("a builtin called lethe.ops.{name} while it was being evaluated"),
@@ -112,6 +118,14 @@ fn native_stand_in(
     }
 }
 
+/// The function behind `lethe.ops.NAME`.
+fn native<'s>(scope: &mut v8::PinScope<'s, '_>, name: &str) -> v8::Local<'s, v8::Function> {
+    let index = OPS.iter().position(|known| *known == name).unwrap_or_else(|| panic!("there is no native {name}"));
+    let index = v8::Integer::new(scope, index as i32).into();
+    let function = v8::Function::builder(native_stand_in).data(index);
+    function.constructor_behavior(v8::ConstructorBehavior::Throw).build(scope).expect("make a native")
+}
+
 fn getter_stand_in(
     scope: &mut v8::PinScope,
     key: v8::Local<v8::Name>,
@@ -121,12 +135,16 @@ fn getter_stand_in(
     panic!("a builtin touched the lazy global {} while it was being evaluated", key.to_rust_string_lossy(scope));
 }
 
-fn external_references() -> Vec<v8::ExternalReference> {
-    vec![
+/// The native, the getter, the source texts by name.
+fn external_references(sources: &Sources) -> Vec<v8::ExternalReference> {
+    let mut list = vec![
         v8::ExternalReference { function: native_stand_in.map_fn_to() },
         v8::ExternalReference { pointer: getter_pointer() },
-        v8::ExternalReference { pointer: std::ptr::null_mut() },
-    ]
+    ];
+    let texts = sources.values().map(|text| std::ptr::from_ref(*text).cast_mut().cast());
+    list.extend(texts.map(|pointer| v8::ExternalReference { pointer }));
+    list.push(v8::ExternalReference { pointer: std::ptr::null_mut() });
+    list
 }
 
 fn getter_pointer() -> *mut std::ffi::c_void {
@@ -136,7 +154,7 @@ fn getter_pointer() -> *mut std::ffi::c_void {
 
 /// Returns the snapshot and the names of the builtins evaluated in it.
 fn build_snapshot(sources: &Sources) -> (v8::StartupData, Vec<String>) {
-    let mut isolate = v8::Isolate::snapshot_creator(Some(external_references().into()), None);
+    let mut isolate = v8::Isolate::snapshot_creator(Some(external_references(sources).into()), None);
     let eager;
     {
         v8::scope!(let scope, &mut isolate);
@@ -166,15 +184,8 @@ fn build_snapshot(sources: &Sources) -> (v8::StartupData, Vec<String>) {
 fn make_lethe<'s>(scope: &mut v8::PinScope<'s, '_>, sources: &Sources) -> v8::Local<'s, v8::Object> {
     let lethe = v8::Object::new(scope);
     let ops = v8::Object::new(scope);
-    for (index, name) in OPS.iter().enumerate() {
-        let index = v8::Integer::new(scope, index as i32).into();
-        let function = v8::Function::builder(native_stand_in)
-            .data(index)
-            .constructor_behavior(v8::ConstructorBehavior::Throw)
-            .build(scope)
-            .expect("make a native");
-        set(scope, ops, name, function.into());
-    }
+    let maker = native(scope, "native").into();
+    set(scope, ops, "native", maker);
     set(scope, lethe, "ops", ops.into());
     let compiled = v8::Object::new(scope);
     for (name, text) in sources {
@@ -295,7 +306,8 @@ fn names(scope: &mut v8::PinScope, lethe: v8::Local<v8::Object>) -> Vec<String> 
 
 /// Compiles and evaluates every builtin once, so that its cache holds what evaluation needs.
 fn build_caches(sources: &Sources, snapshot: v8::StartupData) -> BTreeMap<String, Vec<u8>> {
-    let params = v8::CreateParams::default().snapshot_blob(snapshot).external_references(external_references().into());
+    let params =
+        v8::CreateParams::default().snapshot_blob(snapshot).external_references(external_references(sources).into());
     let isolate = &mut v8::Isolate::new(params);
     v8::scope!(let scope, isolate);
     let context = v8::Context::new(scope, Default::default());
@@ -318,24 +330,31 @@ fn build_caches(sources: &Sources, snapshot: v8::StartupData) -> BTreeMap<String
 
 fn write_table(out: &Path, sources: &Sources, eager: &[String], caches: &BTreeMap<String, Vec<u8>>) {
     let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
-    let mut table = String::from("[\n");
-    for name in sources.keys().filter(|name| !eager.contains(name)) {
-        let Some(cache) = caches.get(name) else { continue };
+    let (mut texts, mut table) = (String::from("[\n"), String::from("[\n"));
+    for (index, name) in sources.keys().enumerate() {
+        let source = Path::new(&root).join("js").join(format!("{name}.js"));
+        texts += &format!("    v8::String::create_external_onebyte_const(include_bytes!({source:?})),\n");
+        let Some(cache) = caches.get(name).filter(|_| !eager.contains(name)) else { continue };
         let file = out.join(format!("{name}.cache"));
         fs::write(&file, cache).expect("write a code cache");
-        let source = Path::new(&root).join("js").join(format!("{name}.js"));
         table += &format!(
-            "Builtin {{ name: {name:?}, origin: \"lethe:{name}\", source: include_bytes!({source:?}), cache: include_bytes!({file:?}) }},\n"
+            "    Builtin {{ name: {name:?}, origin: \"lethe:{name}\", source: &SOURCES[{index}], cache: include_bytes!({file:?}) }},\n"
         );
     }
+    texts += "]";
     table += "]";
+    fs::write(out.join("sources.rs"), texts).expect("write the table of sources");
     fs::write(out.join("builtins.rs"), table).expect("write the table of builtins");
     fs::write(out.join("eager.txt"), eager.join("\n")).expect("write the list of eager builtins");
 }
 
-fn compile<'s>(scope: &mut v8::PinScope<'s, '_>, name: &str, text: &str) -> v8::Local<'s, v8::Function> {
+fn compile<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    name: &str,
+    text: &'static v8::OneByteConst,
+) -> v8::Local<'s, v8::Function> {
     v8::tc_scope!(scope, scope);
-    let source = string(scope, text);
+    let source = v8::String::new_from_onebyte_const(scope, text).expect("make a string");
     let resource = string(scope, &format!("lethe:{name}"));
     let origin = v8::ScriptOrigin::new(scope, resource.into(), 0, 0, false, 0, None, false, false, false, None);
     let mut source = script_compiler::Source::new(source, Some(&origin));

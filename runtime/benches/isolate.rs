@@ -1,7 +1,7 @@
 //! What a fresh isolate costs: V8 alone, with our snapshot, as a whole request, and as a request that calls an actor.
 //!
 //! `cargo bench -p lethe-runtime --bench isolate`. What counts is processor time and page faults: other programs on the
-//! machine change wall-clock times far more. All figures are of one run.
+//! machine change wall-clock times far more. All figures are of one run. Arguments choose the rows whose names contain one.
 
 #[path = "used/mod.rs"]
 mod used;
@@ -89,9 +89,18 @@ fn resident_kb() -> u64 {
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4
 }
 
+/// Whether the row is asked for.
+fn is_wanted(name: &str) -> bool {
+    let mut asked = std::env::args().skip(1).filter(|word| !word.starts_with('-')).peekable();
+    asked.peek().is_none() || asked.any(|word| name.contains(&word))
+}
+
 /// Prints what each call of `work` took: the best and the median of many batches, because other programs on the machine
 /// only ever make a batch dearer.
 fn measure(name: &str, mut work: impl FnMut(u32)) {
+    if !is_wanted(name) {
+        return;
+    }
     let (began, start) = (Used::now(), Instant::now());
     let mut batches: Vec<Duration> = (0..BATCHES)
         .map(|_| {
@@ -127,6 +136,10 @@ fn main() {
     measure("pristine isolate", |count| (0..count).for_each(|_| maker.dispose(maker.pristine())));
     for (name, text) in [("hello", HELLO), ("actor call", ADD)] {
         for concurrency in [1, 64] {
+            let row = format!("{name} request, {concurrency} at a time");
+            if !is_wanted(&row) {
+                continue;
+            }
             let engine = Engine::start(Config { threads_max: 128, pristine: 8, ..Config::default() });
             let program = runtime.block_on(compile(&engine, text));
             let run = |count: u32| {
@@ -140,7 +153,7 @@ fn main() {
                 runtime.block_on(engine.idle());
             };
             run(200);
-            measure(&format!("{name} request, {concurrency} at a time"), run);
+            measure(&row, run);
         }
     }
 }

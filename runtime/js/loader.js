@@ -1,5 +1,5 @@
 // Loader of builtins. Gives every builtin the same `lethe` object:
-//   lethe.ops.NAME(...)  natives of ops/table.in
+//   lethe.ops.NAME(...)  natives of ops/table.in, each made when it is first asked for
 //   lethe.use("name")    exports of js/name.js, evaluated once per isolate (at build time if something eager uses it)
 // While the snapshot is built, `lethe.compiled` holds the compiled builtins; afterwards a native compiles them.
 "use strict";
@@ -7,7 +7,27 @@
 const loaded = { __proto__: null };
 const evaluating = { __proto__: null };
 const { ops } = lethe;
+const { native } = ops;
+const { defineProperty, getOwnPropertyDescriptor, ownKeys, setPrototypeOf } = Reflect;
+const { hasOwn } = Object;
+const tag = Symbol.toStringTag;
 let compiled = lethe.compiled;
+
+// Few requests need many natives, and each is four objects that every isolate would begin with.
+setPrototypeOf(ops, new Proxy({ __proto__: null }, {
+  __proto__: null,
+  get(_, name) {
+    const value = native(name);
+    defineProperty(ops, name, { __proto__: null, value });
+    return value;
+  },
+}));
+
+// For the snapshot. An object that got its properties one by one has as many hidden classes behind its own, a prototype
+// has one. So every object of which there is one, and which has many properties, is made somebody's prototype.
+function settle(object) {
+  setPrototypeOf({}, object);
+}
 
 lethe.use = (name) => {
   const exports = loaded[name];
@@ -18,6 +38,7 @@ lethe.use = (name) => {
   evaluating[name] = true;
   try {
     const made = loaded[name] = body(lethe);
+    if (compiled) settle(made);
     markInterfaces(made);
     return made;
   } finally {
@@ -33,9 +54,6 @@ lethe.unclonable = (interface_) => setAdd(unclonables, interface_.prototype);
 
 // An exported interface is one of them, unless the standards say how its objects are cloned.
 const CLONABLE = { __proto__: null, DOMException: true, CryptoKey: true, Blob: true, File: true };
-const { getOwnPropertyDescriptor, ownKeys } = Reflect;
-const { hasOwn } = Object;
-const tag = Symbol.toStringTag;
 
 function markInterfaces(exports) {
   const keys = ownKeys(exports);
@@ -49,9 +67,12 @@ function markInterfaces(exports) {
 
 lethe.names = () => Object.keys(loaded);
 
-// Ends the build: what was not evaluated by now is lazy.
+// Ends the build: what was not evaluated by now is lazy. Nobody asks for the list of globals again.
 lethe.seal = () => {
   compiled = undefined;
+  delete loaded.globals;
+  settle(ops);
+  settle(console);
   delete lethe.compiled;
   delete lethe.names;
   delete lethe.seal;

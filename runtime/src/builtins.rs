@@ -9,11 +9,14 @@ pub(crate) struct Builtin {
     pub(crate) name: &'static str,
     /// Name in stack traces.
     pub(crate) origin: &'static str,
-    /// ASCII source.
-    pub(crate) source: &'static [u8],
+    /// Source text.
+    pub(crate) source: &'static v8::OneByteConst,
     /// V8's code cache.
     pub(crate) cache: &'static [u8],
 }
+
+/// The source texts of all builtins by name. The snapshot refers to them by their places.
+pub(crate) static SOURCES: &[v8::OneByteConst] = &include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 
 static LAZY: &[Builtin] = &include!(concat!(env!("OUT_DIR"), "/builtins.rs"));
 

@@ -2,7 +2,24 @@
 
 use v8::script_compiler::{CachedData, CompileOptions, NoCacheReason, Source, compile_function};
 
-use crate::{builtins, js, modules, ops};
+use crate::{
+    builtins,
+    js::{self, Class},
+    modules, ops,
+};
+
+/// `native(name) -> function`: makes the function behind `lethe.ops.NAME`.
+pub(crate) fn native<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &v8::FunctionCallbackArguments<'s>,
+    result: &mut v8::ReturnValue<v8::Value>,
+) {
+    let name = ops::text(scope, args, 0);
+    match ops::function(scope, &name) {
+        Some(function) => result.set(function.into()),
+        None => js::throw(scope, Class::Error, &format!("there is no native {name}")),
+    }
+}
 
 /// `builtin(name) -> function | undefined`: compiles a lazy builtin from its code cache.
 pub(crate) fn compile<'s>(
@@ -12,7 +29,7 @@ pub(crate) fn compile<'s>(
 ) {
     let name = ops::text(scope, args, 0);
     let Some(builtin) = builtins::find(&name) else { return };
-    let Some(text) = v8::String::new_external_onebyte_static(scope, builtin.source) else { return };
+    let Some(text) = v8::String::new_from_onebyte_const(scope, builtin.source) else { return };
     let resource = js::string(scope, builtin.origin).into();
     let origin = v8::ScriptOrigin::new(scope, resource, 0, 0, false, 0, None, false, false, false, None);
     let mut source = Source::new_with_cached_data(text, Some(&origin), CachedData::new(builtin.cache));

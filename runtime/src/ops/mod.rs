@@ -1,4 +1,5 @@
-//! Natives: the functions built-in JavaScript calls as `lethe.ops.NAME`.
+//! Natives: the functions built-in JavaScript calls as `lethe.ops.NAME`. A few are in the startup snapshot, `native` makes the
+//! others when they are asked for.
 //!
 //! All share one entry, [`dispatch`]; the index in the function's data picks the Rust function. So a startup snapshot
 //! needs to know one address only.
@@ -27,6 +28,7 @@ use std::{
     borrow::Cow,
     ffi::c_void,
     panic::{AssertUnwindSafe, catch_unwind},
+    ptr,
     sync::OnceLock,
 };
 
@@ -34,6 +36,7 @@ use v8::MapFnTo;
 
 use crate::{
     allocator,
+    builtins::SOURCES,
     js::{self, Class},
 };
 
@@ -57,6 +60,17 @@ mod table {
     pub(super) fn op(index: i64) -> (&'static str, super::Op) {
         OPS[usize::try_from(index).expect("build.rs numbers natives from 0")]
     }
+
+    /// Index of a native.
+    pub(super) fn index(name: &str) -> Option<i32> {
+        OPS.iter().position(|(known, _)| *known == name).and_then(|index| i32::try_from(index).ok())
+    }
+}
+
+/// The function behind `lethe.ops.NAME`.
+fn function<'s>(scope: &mut v8::PinScope<'s, '_>, name: &str) -> Option<v8::Local<'s, v8::Function>> {
+    let index = v8::Integer::new(scope, table::index(name)?).into();
+    v8::Function::builder(dispatch).data(index).constructor_behavior(v8::ConstructorBehavior::Throw).build(scope)
 }
 
 fn dispatch<'s>(
@@ -75,19 +89,22 @@ fn dispatch<'s>(
 
 /// What the addresses in the startup snapshot stand for, in the order `build.rs` uses.
 pub(crate) fn external_references() -> Cow<'static, [v8::ExternalReference]> {
-    struct List([v8::ExternalReference; 3]);
-    // SAFETY: the list holds addresses of functions and never changes.
+    struct List(Vec<v8::ExternalReference>);
+    // SAFETY: the list holds addresses of functions and constants, and never changes.
     unsafe impl Sync for List {}
     // SAFETY: as above.
     unsafe impl Send for List {}
     static LIST: OnceLock<List> = OnceLock::new();
     let list = LIST.get_or_init(|| {
         let getter: v8::AccessorNameGetterCallback = builtins::lazy_global.map_fn_to();
-        List([
+        let mut list = vec![
             v8::ExternalReference { function: dispatch.map_fn_to() },
             v8::ExternalReference { pointer: getter as *mut c_void },
-            v8::ExternalReference { pointer: std::ptr::null_mut() },
-        ])
+        ];
+        let texts = SOURCES.iter().map(|text| ptr::from_ref(text).cast_mut().cast());
+        list.extend(texts.map(|pointer| v8::ExternalReference { pointer }));
+        list.push(v8::ExternalReference { pointer: ptr::null_mut() });
+        List(list)
     });
     Cow::Borrowed(&list.0)
 }

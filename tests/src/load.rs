@@ -19,7 +19,11 @@ use lethe_client::{Client, Id, Outcome};
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use self::silence::Watch;
+pub use self::silence::{Attempt, Silence};
 use crate::{Cluster, Node, Project, Reply, get};
+
+mod silence;
 
 /// Callers of one counter.
 const CALLERS: usize = 2;
@@ -62,9 +66,7 @@ struct Count {
     attempts: u64,
     /// Longest time from an answer to the next.
     gap_max: Duration,
-    /// The same, since it was asked last.
-    gap_recent: Duration,
-    acked_at: Option<Instant>,
+    silences: Watch,
 }
 
 /// What callers share.
@@ -131,8 +133,8 @@ impl Load {
     }
 
     /// Longest silence of each counter since this was asked last.
-    pub fn silences(&self) -> Vec<Duration> {
-        self.shared.counts.iter().map(|count| std::mem::take(&mut lock(count).gap_recent)).collect()
+    pub fn silences(&self) -> Vec<Silence> {
+        self.shared.counts.iter().map(|count| lock(count).silences.take()).collect()
     }
 
     /// Ends all callers. Fails if any answer was wrong.
@@ -166,6 +168,8 @@ async fn call(shared: Arc<Shared>, doors: Arc<Vec<String>>, number: usize) {
     let mut door = number / shared.counts.len() + counter;
     let mut client: Option<Client> = None;
     while !shared.stopped.load(Ordering::Relaxed) {
+        let (began, node) = (Instant::now(), door % doors.len());
+        let ended = |result| Attempt { node, began, ended: Instant::now(), result };
         let result = match &client {
             Some(client) => {
                 let floor = {
@@ -174,9 +178,9 @@ async fn call(shared: Arc<Shared>, doors: Arc<Vec<String>>, number: usize) {
                     count.acked_max
                 };
                 let answer = client.actor(NAMESPACE, Id::name(name(counter))).call_json("add", &json!([])).await;
-                note(&shared, counter, floor, answer)
+                note(&shared, counter, floor, answer, &ended)
             }
-            None => match Client::connect(&doors[door % doors.len()]).await {
+            None => match Client::connect(&doors[node]).await {
                 Ok(connected) => {
                     client = Some(connected.with_deadline(CALL_MAX));
                     Ok(())
@@ -185,6 +189,7 @@ async fn call(shared: Arc<Shared>, doors: Arc<Vec<String>>, number: usize) {
             },
         };
         if let Err(error) = result {
+            lock(&shared.counts[counter]).silences.failed(ended(error.clone()));
             *lock(&shared.errors).entry(error).or_default() += 1;
             (client, door) = (None, door + 1);
             tokio::time::sleep(AFTER_ERROR).await;
@@ -198,6 +203,7 @@ fn note(
     counter: usize,
     floor: u64,
     answer: Result<serde_json::Value, lethe_client::Error>,
+    ended: &impl Fn(String) -> Attempt,
 ) -> Result<(), String> {
     let mut count = lock(&shared.counts[counter]);
     let value = match answer {
@@ -213,10 +219,8 @@ fn note(
             return Err(format!("{} ({}): {message}", error.code.as_str_name(), error.outcome));
         }
     };
-    let now = Instant::now();
-    let gap = count.acked_at.replace(now).map_or(Duration::ZERO, |last| now - last);
+    let gap = count.silences.answered(ended("answered".to_owned()));
     count.gap_max = count.gap_max.max(gap);
-    count.gap_recent = count.gap_recent.max(gap);
     shared.acked.fetch_add(1, Ordering::Relaxed);
     let fresh = value.as_u64().is_some_and(|n| n > floor && n <= count.attempts && count.answers.insert(n));
     if !fresh {
@@ -315,7 +319,9 @@ mod tests {
         let shared = Shared { counts: vec![Mutex::default()], ..Shared::default() };
         for (floor, answer) in answers {
             lock(&shared.counts[0]).attempts += 1;
-            note(&shared, 0, *floor, Ok(json!(answer))).unwrap();
+            let now = Instant::now();
+            let ended = |result| Attempt { node: 0, began: now, ended: now, result };
+            note(&shared, 0, *floor, Ok(json!(answer)), &ended).unwrap();
         }
         lock(&shared.violations).len()
     }

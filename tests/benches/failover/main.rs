@@ -8,6 +8,11 @@
 //! Callers count up counters through all nodes; a kill is over when every counter was counted up by a call that began
 //! after it. At the end every node must hold every count that was acknowledged, and replicas must be equal.
 //! Exit code 0 when that is so, 1 otherwise.
+//!
+//! Of a restart in which a counter was silent for long (`--explain-ms`), what its callers saw is told, and what the nodes
+//! logged meanwhile; `LETHE_LOG` says how much that is.
+
+mod explain;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -25,6 +30,9 @@ struct Args {
     /// Planned restarts, before the kills.
     #[arg(long, default_value_t = 0)]
     restarts: u32,
+    /// A counter that is silent for longer in a planned restart is explained, milliseconds.
+    #[arg(long, default_value_t = 300)]
+    explain_ms: u64,
     /// Nodes.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(3..=7))]
     nodes: u8,
@@ -115,7 +123,7 @@ async fn measure(args: &Args) -> Result<()> {
 
 /// Restarts one node after the other; gives the longest silence of each counter in each restart.
 async fn restart(args: &Args, cluster: &mut Cluster, load: &Load) -> Result<Vec<Duration>> {
-    let mut silent = Vec::new();
+    let (mut silent, limit) = (Vec::new(), u128::from(args.explain_ms));
     load.silences();
     for restart in 0..args.restarts {
         let number = restart as usize % cluster.nodes().len();
@@ -123,7 +131,18 @@ async fn restart(args: &Args, cluster: &mut Cluster, load: &Load) -> Result<Vec<
         cluster.node(number).start().await?;
         cluster.healthy(HEALTHY_MAX).await?;
         load.all_answer(HEALTHY_MAX).await?;
-        silent.extend(load.silences());
+        let silences = load.silences();
+        let longest = silences.iter().enumerate().max_by_key(|(_, silence)| silence.lasted);
+        if let Some((counter, silence)) = longest.filter(|(_, silence)| silence.lasted.as_millis() >= limit) {
+            println!(
+                "restart {} of n{}: counter {counter} was silent for {:?}",
+                restart + 1,
+                number + 1,
+                silence.lasted
+            );
+            explain::explain(silence, cluster.nodes());
+        }
+        silent.extend(silences.into_iter().map(|silence| silence.lasted));
     }
     Ok(silent)
 }

@@ -1,6 +1,7 @@
 //! `Homes`: which group an actor belongs to, and which nodes have it. The cluster knows it.
 
 use lethe_proto::{ActorId, NodeId};
+use tokio::sync::watch;
 
 use crate::cluster::{Cluster, Home};
 
@@ -11,6 +12,9 @@ pub trait Homes: Send + Sync + 'static {
 
     /// Where an actor is; none as long as that is not known.
     fn home(&self, actor: ActorId) -> Option<Home>;
+
+    /// Who leads a group, as it changes, where this node has a replica of it.
+    fn leader(&self, group: u32) -> Option<watch::Receiver<Option<NodeId>>>;
 
     /// The nodes that should have a replica of a group.
     fn replicas(&self, group: u32) -> Vec<NodeId>;
@@ -23,6 +27,10 @@ impl Homes for Cluster {
 
     fn home(&self, actor: ActorId) -> Option<Home> {
         Cluster::home(self, actor).ok()
+    }
+
+    fn leader(&self, group: u32) -> Option<watch::Receiver<Option<NodeId>>> {
+        Some(self.home_of(group).here?.leader())
     }
 
     fn replicas(&self, group: u32) -> Vec<NodeId> {

@@ -1,8 +1,8 @@
 //! The router: the node's one implementation of `Call`. Every call that begins on this node goes through it.
 //!
 //! It finds the node that leads the actor's group, follows the hints of those that do not, and tries again what surely
-//! did nothing, within the caller's one deadline. Calls that come from other nodes go to `Actors` at once: nothing is
-//! passed on twice.
+//! did nothing, within the caller's one deadline. Where nobody could help it pauses, and goes on as soon as this node hears
+//! of another leader. Calls that come from other nodes go to `Actors` at once: nothing is passed on twice.
 
 use std::{
     collections::HashMap,
@@ -14,6 +14,7 @@ use futures::future::BoxFuture;
 use lethe_proto::NodeId;
 use lethe_runtime::host::{ActorCall, ActorReply, CallError};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::again::Again;
 use crate::{
@@ -24,8 +25,7 @@ use crate::{
 /// Less time than this is not worth another attempt.
 const ATTEMPT_MIN: Duration = Duration::from_millis(1);
 /// Pauses between attempts: at first, and at most.
-const PAUSE_MIN: Duration = Duration::from_millis(5);
-const PAUSE_MAX: Duration = Duration::from_millis(200);
+const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
 
 /// The nodes of the cluster as places to call actors at.
 pub trait Places: Send + Sync + 'static {
@@ -52,12 +52,23 @@ struct Inner {
     others: Arc<dyn Places>,
     /// Who answered last for a group. One entry per group at most.
     leaders: Mutex<HashMap<u32, NodeId>>,
+    pauses: (Duration, Duration),
 }
 
 impl Router {
     /// A router over this node's actors and those of other nodes.
     pub fn new(here: Arc<dyn Place>, homes: Arc<dyn Homes>, others: Arc<dyn Places>) -> Self {
-        Self { inner: Arc::new(Inner { here, homes, others, leaders: Mutex::default() }) }
+        Self::with_pauses(here, homes, others, PAUSES)
+    }
+
+    /// The same, with these pauses between attempts: the first, and the longest.
+    pub(super) fn with_pauses(
+        here: Arc<dyn Place>,
+        homes: Arc<dyn Homes>,
+        others: Arc<dyn Places>,
+        pauses: (Duration, Duration),
+    ) -> Self {
+        Self { inner: Arc::new(Inner { here, homes, others, leaders: Mutex::default(), pauses }) }
     }
 }
 
@@ -80,20 +91,44 @@ struct Round {
     hint: Option<NodeId>,
     /// Where it failed since the last pause.
     failed: Vec<NodeId>,
+    /// Who leads the group as this node hears it, once an attempt has failed.
+    heard: Option<watch::Receiver<Option<NodeId>>>,
+}
+
+impl Round {
+    /// Begins anew after a pause, which ends early when this node hears of another leader. False at once if there would be
+    /// no time left after it.
+    async fn pause(&mut self, pause: &mut Pause, deadline: Instant) -> bool {
+        self.failed.clear();
+        let heard = async {
+            if let Some(heard) = &mut self.heard
+                && heard.changed().await.is_ok()
+            {
+                return;
+            }
+            // The replica is gone, or there is none: nothing more is heard.
+            std::future::pending().await
+        };
+        tokio::select! {
+            biased;
+            goes_on = pause.before(deadline) => goes_on,
+            () = heard => true,
+        }
+    }
 }
 
 impl Inner {
     async fn route(&self, to: ActorRef, call: ActorCall, deadline: Instant) -> Result<ActorReply, Failed> {
-        let (mut again, mut pause, mut round) = (Again::new(call), Pause::new(PAUSE_MIN, PAUSE_MAX), Round::default());
+        let (first, longest) = self.pauses;
+        let (mut again, mut pause, mut round) = (Again::new(call), Pause::new(first, longest), Round::default());
         let mut reason = Failed::NotLeader { leader: None };
         loop {
             let home = self.homes.home(to.id);
-            let next = home.and_then(|home| Some((home.group, self.choose(&home, &round)?)));
-            let Some((group, node)) = next else {
-                if !pause.before(deadline - ATTEMPT_MIN).await {
+            let next = home.and_then(|home| Some((home.group, home.leader, self.choose(&home, &round)?)));
+            let Some((group, leader, node)) = next else {
+                if !round.pause(&mut pause, deadline - ATTEMPT_MIN).await {
                     return Err(reason);
                 }
-                round.failed.clear();
                 continue;
             };
             let Some(place) = self.place(node) else {
@@ -112,6 +147,7 @@ impl Inner {
                 return Err(failed);
             }
             self.learn(group, node, &failed);
+            round.heard = round.heard.or_else(|| self.listen(group, leader));
             round.hint = match failed {
                 Failed::NotLeader { leader } => leader,
                 Failed::Call(_) => None,
@@ -133,6 +169,15 @@ impl Inner {
         let here = home.here.as_ref().map(|_| me);
         let untried = |node: &NodeId| !round.failed.contains(node);
         first.chain(here).find(untried).or_else(|| self.homes.replicas(home.group).into_iter().find(untried))
+    }
+
+    /// Who leads a group, as this node hears it; what differs from who led when the attempt began is news.
+    fn listen(&self, group: u32, leader: Option<NodeId>) -> Option<watch::Receiver<Option<NodeId>>> {
+        let mut heard = self.homes.leader(group)?;
+        if *heard.borrow_and_update() != leader {
+            heard.mark_changed();
+        }
+        Some(heard)
     }
 
     fn place(&self, node: NodeId) -> Option<Arc<dyn Place>> {

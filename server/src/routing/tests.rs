@@ -15,6 +15,7 @@ use lethe_runtime::{
     host::{ActorCall, ActorReply, CallError, CallErrorKind, JsError, Outcome, Payload},
 };
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::{Places, Router};
 use crate::{
@@ -30,6 +31,8 @@ enum Turn {
     /// Reads the body, then fails.
     ReadAndFail(Failed),
     Fail(Failed),
+    /// Another node is heard to lead; then it fails, and knows of none.
+    Hear(watch::Sender<Option<NodeId>>, NodeId),
 }
 
 /// A place with a plan; after its last turn it answers for good.
@@ -67,6 +70,10 @@ impl Place for Fake {
                     Err(failed)
                 }
                 Turn::Fail(failed) => Err(failed),
+                Turn::Hear(leader, node) => {
+                    leader.send_replace(Some(node));
+                    Err(Failed::NotLeader { leader: None })
+                }
             }
         })
     }
@@ -75,7 +82,7 @@ impl Place for Fake {
 /// Everything is group 7, on these nodes.
 struct Fixed {
     me: NodeId,
-    leader: Option<NodeId>,
+    leader: watch::Receiver<Option<NodeId>>,
     replicas: Vec<NodeId>,
 }
 
@@ -85,7 +92,11 @@ impl Homes for Fixed {
     }
 
     fn home(&self, _: ActorId) -> Option<Home> {
-        Some(Home { group: 7, here: None, leader: self.leader })
+        Some(Home { group: 7, here: None, leader: *self.leader.borrow() })
+    }
+
+    fn leader(&self, _: u32) -> Option<watch::Receiver<Option<NodeId>>> {
+        Some(self.leader.clone())
     }
 
     fn replicas(&self, _: u32) -> Vec<NodeId> {
@@ -104,6 +115,7 @@ impl Places for Others {
 /// Node 1 routes; nodes 1, 2 and 3 have replicas; node 2 is said to lead.
 struct World {
     router: Router,
+    leader: watch::Sender<Option<NodeId>>,
     fakes: HashMap<NodeId, Arc<Fake>>,
     visits: Arc<Mutex<Vec<NodeId>>>,
 }
@@ -114,15 +126,21 @@ fn node(number: u64) -> NodeId {
 
 impl World {
     fn new(leader: Option<u64>) -> Self {
+        Self::pausing(leader, (Duration::from_millis(1), Duration::from_millis(10)))
+    }
+
+    fn pausing(leader: Option<u64>, pauses: (Duration, Duration)) -> Self {
         let visits = Arc::new(Mutex::new(Vec::new()));
         let fake = |number| {
             let (node, turns, visits) = (node(number), Mutex::default(), visits.clone());
             (node, Arc::new(Fake { node, turns, visits }))
         };
         let fakes = HashMap::from([1, 2, 3].map(fake));
-        let homes = Fixed { me: node(1), leader: leader.map(node), replicas: vec![node(1), node(2), node(3)] };
-        let router = Router::new(fakes[&node(1)].clone(), Arc::new(homes), Arc::new(Others(fakes.clone())));
-        Self { router, fakes, visits }
+        let (leader, heard) = watch::channel(leader.map(node));
+        let homes = Fixed { me: node(1), leader: heard, replicas: vec![node(1), node(2), node(3)] };
+        let (here, others) = (fakes[&node(1)].clone(), Others(fakes.clone()));
+        let router = Router::with_pauses(here, Arc::new(homes), Arc::new(others), pauses);
+        Self { router, leader, fakes, visits }
     }
 
     fn plan(&self, number: u64, turns: impl IntoIterator<Item = Turn>) {
@@ -205,6 +223,38 @@ async fn while_nobody_leads_every_replica_is_asked_again_until_one_does() {
     assert_eq!(world.hi().await, said("hi", 1));
     let once = [node(1), node(2), node(3)];
     assert_eq!(world.visited(), [&once[..], &once[..], &once[..1]].concat());
+}
+
+/// With pauses that no test outlives: what goes on was woken up.
+#[tokio::test]
+async fn a_pause_ends_as_soon_as_another_leader_is_heard_of() {
+    let world = Arc::new(World::pausing(Some(2), (LATER, LATER)));
+    for number in [1, 2, 3] {
+        world.plan(number, [not_leader(None)]);
+    }
+    let call = tokio::spawn({
+        let world = world.clone();
+        async move { world.call(method(), 3 * LATER).await }
+    });
+    while world.visits.lock().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    world.leader.send_replace(Some(node(3)));
+    let answer = tokio::time::timeout(LATER / 3, call).await;
+    assert_eq!(answer.expect("the call goes on").unwrap(), said("hi", 3));
+    assert_eq!(world.visited(), [node(2), node(1), node(3), node(3)]);
+}
+
+#[tokio::test]
+async fn a_leader_that_was_heard_of_during_an_attempt_is_asked_without_a_pause() {
+    let world = World::pausing(Some(2), (LATER, LATER));
+    world.plan(2, [Turn::Hear(world.leader.clone(), node(3))]);
+    for number in [1, 3] {
+        world.plan(number, [not_leader(None)]);
+    }
+    let answer = tokio::time::timeout(LATER / 3, world.call(method(), 3 * LATER)).await;
+    assert_eq!(answer.expect("the call goes on"), said("hi", 3));
+    assert_eq!(world.visited(), [node(2), node(3), node(1), node(3)]);
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use lethe_runtime::{
 };
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     actor::{ActorRef, Actors, Call, Config, Deps, Homes},
@@ -62,6 +62,10 @@ impl Homes for Shards {
 
     fn home(&self, _: ActorId) -> Option<Home> {
         Some(Home { group: GROUP, here: self.group(GROUP), leader: Some(Shards::node(self)) })
+    }
+
+    fn leader(&self, group: u32) -> Option<watch::Receiver<Option<NodeId>>> {
+        Some(self.group(group)?.leader())
     }
 
     fn replicas(&self, _: u32) -> Vec<NodeId> {

@@ -114,4 +114,10 @@ impl Map {
     pub fn present(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.members.iter().filter(|(_, member)| member.value.state != State::Removed).map(|(node, _)| *node)
     }
+
+    /// Replicas that each group should have, as far as there are nodes that stay.
+    pub fn replicas_wanted(&self) -> usize {
+        let staying = self.nodes(State::Active).count() + self.nodes(State::Draining).count();
+        staying.min(self.charter.replication as usize)
+    }
 }

@@ -97,7 +97,7 @@ impl<'a> Plan<'a> {
             let added = fresh.range((group, 0)..=(group, usize::MAX)).map(|(_, node)| *node);
             kept.extend(added.map(|node| Replica { node, incarnation }));
             // A replica that should go stays until another one can take its place, or until there are no more nodes.
-            let lacking = self.wanted().saturating_sub(kept.len()).max(usize::from(kept.is_empty()));
+            let lacking = self.map.replicas_wanted().saturating_sub(kept.len()).max(usize::from(kept.is_empty()));
             kept.extend(going.into_iter().take(lacking));
             if !same(&kept, before) {
                 begun += usize::from(free);
@@ -113,7 +113,7 @@ impl<'a> Plan<'a> {
         let mut fresh = BTreeMap::new();
         for (&group, placement) in &self.groups {
             let kept = placement.replicas.iter().filter(|replica| self.staying.contains(&replica.node)).count();
-            for number in 0..self.wanted().saturating_sub(kept) {
+            for number in 0..self.map.replicas_wanted().saturating_sub(kept) {
                 let free = self.options(group, &fresh);
                 let Some(node) = free.into_iter().min_by_key(|node| (loads[node], *node)) else { break };
                 fresh.insert((group, number), node);
@@ -142,11 +142,6 @@ impl<'a> Plan<'a> {
         let placement = &self.groups[&group];
         let free = |node: &&NodeId| placement.incarnation(**node).is_none() && !taken.contains(*node);
         self.able.iter().filter(free).copied().collect()
-    }
-
-    /// Replicas that a group should have.
-    fn wanted(&self) -> usize {
-        (self.map.charter.replication as usize).min(self.staying.len())
     }
 
     /// Moves a replica of a settled group from the fullest node to the emptiest, if they differ by more than one.

@@ -162,6 +162,7 @@ impl Known<'_> {
         confirmed: bool,
         replicas: &[ReplicaStatus],
     ) -> String {
+        let wanted = self.map.replicas_wanted();
         let revision = self.map.groups.get(&group).map(|record| record.revision);
         let newest = |report: &Report| Some(report.group(group)?.lead.as_ref()?.confirmed.as_ref()?.revision);
         let current = leader.and_then(|node| self.reports.get(&node)).and_then(newest) == revision;
@@ -175,8 +176,46 @@ impl Known<'_> {
             "its members are being confirmed".to_owned()
         } else if !placed.replicas.iter().all(|replica| votes(replica.node)) {
             "replicas are moving".to_owned()
+        } else if placed.replicas.len() < wanted {
+            format!("it has {} of {wanted} replicas; others will be placed", placed.replicas.len())
         } else {
             String::new()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::map::SYSTEM;
+    use crate::cluster::message::{Confirmed, GroupReport, Lead};
+    use crate::cluster::record::State;
+    use crate::cluster::tests::world;
+
+    /// What is wrong with each group, as long as every one is where it was placed and led by the node 1.
+    fn problems(map: &Map) -> Vec<String> {
+        let group = |(&group, record): (&u32, &crate::cluster::map::Record<Placement>)| {
+            let (revision, voters) = (record.revision, record.value.replicas.clone());
+            let confirmed = Some(Confirmed { revision, voters, learners: Vec::new() });
+            let lead = Some(Lead { term: 1, last: None, confirmed, progress: Vec::new() });
+            GroupReport { group, incarnation: 1, applied: None, digest: [0; 16], missing_keys: 0, lead }
+        };
+        let report = Report { groups: map.groups.iter().map(group).collect(), ..Report::default() };
+        let reachable = map.members.keys().copied().collect();
+        let known = Known { map, reports: BTreeMap::from([(NodeId::from(1), report)]), reachable };
+        map.groups.iter().map(|(group, record)| known.group(*group, &record.value).problem).collect()
+    }
+
+    #[test]
+    fn a_group_that_lacks_replicas_is_not_healthy_although_it_is_as_it_was_placed() {
+        let mut map = world::founded(2, 3);
+        assert_eq!(problems(&map), ["", "", ""], "there are no more nodes");
+        world::set(&mut map, 2, State::Active);
+        world::set(&mut map, 3, State::Active);
+        let lacks = "it has 1 of 3 replicas; others will be placed";
+        assert_eq!(problems(&map), [lacks, lacks, lacks]);
+        world::settle(&mut map, &[], 2);
+        assert_eq!(map.placement(SYSTEM).map(|placement| placement.replicas.len()), Some(3));
+        assert_eq!(problems(&map), ["", "", ""]);
     }
 }

@@ -213,17 +213,23 @@ impl Inner {
             }
             Step::ChangeVoters { group, voters, keep: false } => change(shard(group)?.change_voters(voters).await),
             Step::RemoveLearner { group, node } => change(shard(group)?.remove_learner(node).await),
-            Step::Transfer { group, to } => {
-                let shard = shard(group)?;
-                let released = match self.hand_over.get().and_then(std::sync::Weak::upgrade) {
-                    Some(hand_over) => Some(hand_over.release(group).await),
-                    None => None,
-                };
-                let transferred = shard.transfer(to).await;
-                drop(released);
-                change(transferred)
-            }
+            Step::Transfer { group, to } => change(self.transfer(&shard(group)?, to).await),
         }
+    }
+
+    /// Hands a group's leadership over, its actors first.
+    async fn transfer(&self, shard: &Shard, to: NodeId) -> Result<(), ChangeError> {
+        let began = Instant::now();
+        let released = match self.hand_over.get().and_then(std::sync::Weak::upgrade) {
+            Some(hand_over) => Some(hand_over.release(shard.id()).await),
+            None => None,
+        };
+        let release = began.elapsed();
+        let transferred = shard.transfer(to).await;
+        let transfer = began.elapsed() - release;
+        tracing::debug!(group = shard.id(), %to, ?release, ?transfer, done = transferred.is_ok(), "handed a group over");
+        drop(released);
+        transferred
     }
 
     /// Confirms the newest placement, then the leadership, then who the members are: in the middle of a change of voters

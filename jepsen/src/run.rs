@@ -91,6 +91,7 @@ impl Config {
             reads_beside_changes: 0.2,
             cas_swapped: (0.0, 1.0),
             faults: nemesis.faults().iter().map(|fault| (fault.name().to_string(), times)).collect(),
+            interrupts: !nemesis.is_orderly(),
         };
         match workload {
             Name::Register => RegisterWorkload::require(&mut required),

@@ -159,6 +159,7 @@ mod tests {
             reads_beside_changes: 0.0,
             cas_swapped: (0.0, 1.0),
             faults: BTreeMap::new(),
+            interrupts: true,
         }
     }
 

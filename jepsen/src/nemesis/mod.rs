@@ -113,6 +113,13 @@ impl Nemesis {
         }
     }
 
+    /// Whether it only does what operators do on purpose, which should cut nobody off.
+    pub fn is_orderly(self) -> bool {
+        let orderly =
+            |fault: &Self| matches!(fault, Self::Transfer | Self::Members | Self::Rolling | Self::LeaderTransfer);
+        self.faults().iter().all(orderly)
+    }
+
     /// Whether it needs several nodes.
     pub fn needs_cluster(self) -> bool {
         match self {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Effects, Error};
 use crate::peer::Transport;
@@ -148,9 +149,11 @@ impl Config {
     /// openraft's configuration, as measured in the notes: pre-vote on, no restored leadership (an epoch must not
     /// survive a restart), snapshots only when our own scheduler says so, and no purge but ours.
     pub(super) fn raft(&self) -> Result<openraft::Config, Error> {
+        // A heartbeat goes at the first tick after its time, and ticks come twice in `heartbeat_ms`: so it goes at every second one.
+        let heartbeat_interval = self.heartbeat_ms - self.heartbeat_ms / 16;
         let config = openraft::Config {
             cluster_name: "lethe".to_owned(),
-            heartbeat_interval: self.heartbeat_ms,
+            heartbeat_interval,
             election_timeout_min: self.election_min_ms,
             election_timeout_max: self.election_max_ms,
             heartbeat_min_interval: Some(self.heartbeat_ms / 2),
@@ -164,6 +167,11 @@ impl Config {
             ..openraft::Config::default()
         };
         config.validate().map_err(|error| Error::Config(error.to_string()))
+    }
+
+    /// How far apart the ticks of replicas' clocks are.
+    pub(super) fn tick(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_ms) / 2
     }
 
     /// Replicas a node can have: the data groups and the system group.

@@ -26,7 +26,7 @@ use super::open::{Opened, open, put_clean_mark};
 use super::replica::{Replica, Shared};
 use super::roster::{Entry, Roster, Stage};
 use super::{Error, NodeId};
-use super::{flush, upkeep};
+use super::{flush, runtime, upkeep};
 use crate::peer::Handler;
 use crate::store::snapshot;
 use crate::store::state::Store;
@@ -77,6 +77,7 @@ impl Shards {
     /// groups it is the only voter of.
     pub async fn start(config: Config, deps: Deps) -> Result<Self, Error> {
         config.check()?;
+        runtime::tick_together(config.tick());
         let Deps { vfs, data_dir, state_dir, effects, transport } = deps;
         let (opening, dir, log_vfs) = (config.clone(), data_dir.clone(), vfs.clone());
         let opened = blocking(move || open(&opening, log_vfs, &dir)).await?;

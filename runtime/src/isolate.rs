@@ -36,6 +36,10 @@ pub(crate) struct Isolate {
 impl Isolate {
     /// Makes a pristine isolate: snapshot and context, no program. Must run on a JavaScript thread.
     pub(crate) fn new(memory_mb: u64, threads: Threads, tasks: Tasks) -> Self {
+        mappings::making(|| Self::make(memory_mb, threads, tasks))
+    }
+
+    fn make(memory_mb: u64, threads: Threads, tasks: Tasks) -> Self {
         let bytes_max = usize::try_from(memory_mb.saturating_mul(1 << 20)).unwrap_or(usize::MAX);
         let buffers = Buffers::new(bytes_max);
         let params = v8::CreateParams::default()

@@ -6,7 +6,8 @@
 //! [`crate::page_pool`] are, and two kinds of mappings are kept when V8 frees them:
 //!
 //! ```text
-//! chunk        a page of V8's heap: 256 KiB, writable       zeros are written over the part that is in memory
+//! chunk        a page of V8's heap: 256 KiB, writable       zeros are written over the part that is in memory; the next
+//!                                                           isolate uses it as this one did, so that is what it needs
 //! reservation  an isolate's code range, its function table: the kernel drops the content, and gives zeros to whoever
 //!              address space that is opened in pieces       touches it next
 //! page         one of V8's heap of C++ objects: 128 KiB     zeros are written over it, see `cage`
@@ -16,7 +17,7 @@
 //! Pieces of a reservation keep the protection they had, so that V8's request for the same one costs nothing; what V8
 //! believes to be inaccessible there reads as zeros until then.
 
-use std::{ffi::c_void, hint, ptr};
+use std::{cell::Cell, ffi::c_void, hint, ptr};
 
 use parking_lot::Mutex;
 
@@ -24,7 +25,7 @@ mod cage;
 mod protection;
 mod store;
 
-use store::{CHUNK_BYTES, Kind, Store};
+use store::{CHUNK_BYTES, Kind, LATER, Store};
 
 /// Bytes of a page of the kernel.
 const PAGE_BYTES: usize = 4096;
@@ -71,6 +72,24 @@ unsafe extern "C" {
 /// The lock is held for lookups only, never while memory is touched or the kernel is asked.
 static STORE: Mutex<Store> = Mutex::new(Store::new());
 
+thread_local! {
+    /// How many chunks the isolate that is being made on this thread has taken.
+    static TAKEN: Cell<usize> = const { Cell::new(LATER) };
+}
+
+/// Makes an isolate, whose chunks are then used as those of each other isolate.
+pub(crate) fn making<R>(make: impl FnOnce() -> R) -> R {
+    TAKEN.set(0);
+    let made = make();
+    TAKEN.set(LATER);
+    made
+}
+
+/// The use of the next chunk.
+fn next_use() -> usize {
+    TAKEN.replace(TAKEN.get().saturating_add(1))
+}
+
 /// In the place of V8's `OS::Allocate`.
 // SAFETY: the name is V8's with the linker's prefix; nothing else has it.
 #[unsafe(export_name = "__wrap__ZN2v84base2OS8AllocateEPvmmNS1_16MemoryPermissionENSt4__Cr8optionalINS_18SharedMemoryHandleEEE")]
@@ -83,8 +102,9 @@ extern "C" fn allocate(
 ) -> *mut c_void {
     let has_handle = (handle >> 32) & 0xff != 0;
     let kind = if has_handle { None } else { Kind::of(bytes, alignment, access) };
+    let used_as = if kind == Some(Kind::Chunk) { next_use() } else { LATER };
     if let Some(kind) = kind
-        && let Some(base) = STORE.lock().take(kind)
+        && let Some(base) = STORE.lock().take(kind, used_as)
     {
         return ptr::with_exposed_provenance_mut(base);
     }
@@ -94,7 +114,7 @@ extern "C" fn allocate(
         let (base, mut store) = (data.expose_provenance(), STORE.lock());
         store.cage.reserved(base, bytes, alignment);
         if let Some(kind) = kind {
-            store.add(base, kind);
+            store.add(base, kind, used_as);
         }
     }
     data

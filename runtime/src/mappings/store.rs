@@ -8,6 +8,10 @@ use super::{Access, NO_ACCESS, NO_ACCESS_JIT_LATER, READ_WRITE, cage::Cage, prot
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
 /// Free chunks that are kept, 64 MiB of them; what is freed beyond goes back to the kernel.
 const CHUNKS_MAX: usize = 256;
+/// Uses of chunks that are told apart: the first, second and so on that an isolate took while it was made, and all others.
+const USES: usize = 8;
+/// The use of a chunk that an isolate takes later.
+pub(super) const LATER: usize = USES - 1;
 /// Sizes of reservations that are kept. V8's cage of C++ objects and WebAssembly's memories are larger.
 const RESERVATION_BYTES_MIN: usize = 16 << 20;
 const RESERVATION_BYTES_MAX: usize = 1 << 30;
@@ -51,11 +55,14 @@ pub(super) struct Mapping {
     changed: bool,
     /// Of a chunk: parts that were decommitted, by where they begin and how long they are.
     holes: Vec<(usize, usize)>,
+    /// Of a chunk: what for it was taken. An isolate fills its chunks to different degrees, but each isolate does so alike:
+    /// where the next one has a chunk for the same use, no other part of it is ever in memory, or zeroed.
+    used_as: usize,
 }
 
 impl Mapping {
-    fn new(kind: Kind) -> Self {
-        Self { kind, protections: Protections::default(), changed: false, holes: Vec::new() }
+    fn new(kind: Kind, used_as: usize) -> Self {
+        Self { kind, protections: Protections::default(), changed: false, holes: Vec::new(), used_as }
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -68,19 +75,29 @@ pub(super) struct Store {
     /// Pages of C++ objects.
     pub(super) cage: Cage,
     used: BTreeMap<usize, Mapping>,
-    free_chunks: Vec<usize>,
+    /// By use.
+    free_chunks: [Vec<usize>; USES],
     free_reservations: VecDeque<(usize, Mapping)>,
 }
 
 impl Store {
     pub(super) const fn new() -> Self {
-        Self { cage: Cage::new(), used: BTreeMap::new(), free_chunks: Vec::new(), free_reservations: VecDeque::new() }
+        let free_chunks = [const { Vec::new() }; USES];
+        Self { cage: Cage::new(), used: BTreeMap::new(), free_chunks, free_reservations: VecDeque::new() }
     }
 
-    /// Takes a kept mapping.
-    pub(super) fn take(&mut self, kind: Kind) -> Option<usize> {
+    fn free_chunk_count(&self) -> usize {
+        self.free_chunks.iter().map(Vec::len).sum()
+    }
+
+    /// Takes a kept mapping; a chunk that is used as `used_as`.
+    pub(super) fn take(&mut self, kind: Kind, used_as: usize) -> Option<usize> {
+        let used_as = used_as.min(LATER);
         let (base, mapping) = match kind {
-            Kind::Chunk => (self.free_chunks.pop()?, Mapping::new(kind)),
+            Kind::Chunk => {
+                let base = self.free_chunks[used_as].pop().or_else(|| self.free_chunks[LATER].pop())?;
+                (base, Mapping::new(kind, used_as))
+            }
             Kind::Reservation { .. } => {
                 let place = self.free_reservations.iter().rposition(|(_, free)| free.kind == kind)?;
                 self.free_reservations.remove(place)?
@@ -91,8 +108,8 @@ impl Store {
     }
 
     /// A new mapping.
-    pub(super) fn add(&mut self, base: usize, kind: Kind) {
-        self.used.insert(base, Mapping::new(kind));
+    pub(super) fn add(&mut self, base: usize, kind: Kind, used_as: usize) {
+        self.used.insert(base, Mapping::new(kind, used_as.min(LATER)));
     }
 
     /// V8 frees this: the mapping, if it may be kept. Of a mapping that is freed in part nothing is known any longer.
@@ -103,15 +120,15 @@ impl Store {
             return None;
         }
         let mapping = self.used.remove(&base).filter(|mapping| !mapping.changed)?;
-        (mapping.kind != Kind::Chunk || self.free_chunks.len() < CHUNKS_MAX).then_some(mapping)
+        (mapping.kind != Kind::Chunk || self.free_chunk_count() < CHUNKS_MAX).then_some(mapping)
     }
 
     /// Keeps a mapping that reads as zeros; returns base and size of what is then too much.
     pub(super) fn keep(&mut self, base: usize, mapping: Mapping) -> Option<(usize, usize)> {
         match mapping.kind {
-            Kind::Chunk if self.free_chunks.len() >= CHUNKS_MAX => Some((base, CHUNK_BYTES)),
+            Kind::Chunk if self.free_chunk_count() >= CHUNKS_MAX => Some((base, CHUNK_BYTES)),
             Kind::Chunk => {
-                self.free_chunks.push(base);
+                self.free_chunks[mapping.used_as].push(base);
                 None
             }
             Kind::Reservation { .. } => {
@@ -125,7 +142,7 @@ impl Store {
 
     /// All chunks that are kept, which are the caller's from now on.
     pub(super) fn take_free_chunks(&mut self) -> Vec<usize> {
-        std::mem::take(&mut self.free_chunks)
+        self.free_chunks.iter_mut().flat_map(std::mem::take).collect()
     }
 
     /// Nothing is known any longer of the mapping that holds this address.
@@ -192,7 +209,7 @@ mod tests {
 
     fn store(kind: Kind, count: usize) -> Store {
         let mut store = Store::new();
-        (0..count).for_each(|n| store.add(at(n), kind));
+        (0..count).for_each(|n| store.add(at(n), kind, LATER));
         store
     }
 
@@ -233,6 +250,22 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_goes_to_who_uses_it_alike_and_those_of_no_certain_use_go_to_anybody() {
+        let mut store = Store::new();
+        for (n, used_as) in [0, 1, LATER, USES + 3].into_iter().enumerate() {
+            store.add(at(n), Kind::Chunk, used_as);
+            assert_eq!(free(&mut store, n), None);
+        }
+        assert_eq!(store.take(Kind::Chunk, 1), Some(at(1)));
+        assert_eq!(store.take(Kind::Chunk, 1), Some(at(3)));
+        assert_eq!(store.take(Kind::Chunk, LATER), Some(at(2)));
+        assert_eq!(store.take(Kind::Chunk, LATER), None);
+        assert_eq!(free(&mut store, 3), None);
+        assert_eq!(store.take(Kind::Chunk, 2), None, "it was used as the second chunk meanwhile");
+        assert_eq!(store.take_free_chunks(), [at(0), at(3)]);
+    }
+
+    #[test]
     fn a_chunk_that_was_protected_or_cut_is_not_kept() {
         let mut store = store(Kind::Chunk, 3);
         store.access_changed(at(0) + 4096, 4096, Some(1));
@@ -241,7 +274,7 @@ mod tests {
         assert!(store.remove(at(1), CHUNK_BYTES).is_none());
         assert!(store.remove(at(2), CHUNK_BYTES / 2).is_none());
         assert!(store.remove(at(2), CHUNK_BYTES).is_none(), "it was freed in part before");
-        assert_eq!(store.take(Kind::Chunk), None);
+        assert_eq!(store.take(Kind::Chunk, LATER), None);
     }
 
     #[test]
@@ -249,9 +282,9 @@ mod tests {
         let mut store = store(BIG, 1);
         store.access_changed(at(0), 4096, Some(2));
         assert_eq!(free(&mut store, 0), None);
-        assert_eq!(store.take(Kind::Reservation { bytes: 64 << 20, alignment: 8192 }), None);
-        assert_eq!(store.take(Kind::Reservation { bytes: 32 << 20, alignment: 4096 }), None);
-        assert_eq!(store.take(BIG), Some(at(0)));
+        assert_eq!(store.take(Kind::Reservation { bytes: 64 << 20, alignment: 8192 }, 0), None);
+        assert_eq!(store.take(Kind::Reservation { bytes: 32 << 20, alignment: 4096 }, 0), None);
+        assert_eq!(store.take(BIG, 0), Some(at(0)));
         assert!(store.has_access(at(0), 4096, 2) && !store.has_access(at(0), 8192, 2));
         store.access_changed(at(0), 4096, None);
         assert!(!store.has_access(at(0), 4096, 2));

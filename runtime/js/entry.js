@@ -27,15 +27,31 @@ let instance;
 
 // Runs `work`, waits for what it returns and hands that to `reply`; whatever goes wrong is the invocation's error.
 function run(invocation, work, reply) {
-  const fail = (error) => ops.replyError(invocation, error, error instanceof NoHandler);
-  let result;
   try {
-    result = work();
+    answer(invocation, work(), reply);
   } catch (error) {
-    fail(error);
+    fail(invocation, error);
+  }
+}
+
+// Hands a result to `reply`, at once if it cannot be a promise.
+function answer(invocation, result, reply) {
+  if (result === null || (typeof result !== "object" && typeof result !== "function")) {
+    reply(invocation, result);
     return;
   }
-  apply(then, apply(then, resolve(result), [(value) => reply(invocation, value)]), [undefined, fail]);
+  const done = (value) => {
+    try {
+      reply(invocation, value);
+    } catch (error) {
+      fail(invocation, error);
+    }
+  };
+  apply(then, resolve(result), [done, (error) => fail(invocation, error)]);
+}
+
+function fail(invocation, error) {
+  ops.replyError(invocation, error, error instanceof NoHandler);
 }
 
 function replyResponse(invocation, response) {

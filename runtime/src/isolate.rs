@@ -1,6 +1,6 @@
 //! One V8 isolate: made from the startup snapshot, entered one turn at a time, disposed on a JavaScript thread.
 
-use std::sync::Arc;
+use std::{ptr, sync::Arc};
 
 use crate::{
     allocator,
@@ -90,9 +90,10 @@ impl Isolate {
     pub(crate) fn enter<R>(&self, turn: impl FnOnce(&mut v8::PinScope) -> R) -> R {
         let shared = self.shared.as_ref().expect("only drop takes the isolate");
         let mut locker = shared.lock();
-        let context = state::get(&mut locker).context.clone();
         v8::scope!(let scope, &mut *locker);
-        let context = v8::Local::new(scope, context);
+        let context = ptr::from_ref(&state::get(scope).context);
+        // SAFETY: as in `state::local`, which needs the context to be entered.
+        let context = v8::Local::new(scope, unsafe { &*context });
         let scope = &mut v8::ContextScope::new(scope, context);
         turn(scope)
     }
@@ -136,6 +137,7 @@ fn make_state(isolate: &mut v8::OwnedIsolate, guard: Arc<HeapGuard>, buffers: Ar
         context: v8::Global::new(scope, context),
         lethe: v8::Global::new(scope, lethe),
         entry: v8::Global::new(scope, entry),
+        entry_functions: Vec::new(),
         unclonables: v8::Global::new(scope, unclonables),
         program: None,
         host: None,

@@ -18,6 +18,12 @@ pub(crate) fn string<'s>(scope: &v8::PinScope<'s, '_>, text: &str) -> v8::Local<
     v8::String::new(scope, text).unwrap_or_else(|| v8::String::empty(scope))
 }
 
+/// As [`string`], for a name that is looked up: V8 finds the string that it has already instead of making one.
+pub(crate) fn name<'s>(scope: &v8::PinScope<'s, '_>, text: &str) -> v8::Local<'s, v8::String> {
+    let name = v8::String::new_from_utf8(scope, text.as_bytes(), v8::NewStringType::Internalized);
+    name.unwrap_or_else(|| v8::String::empty(scope))
+}
+
 /// A JavaScript error object.
 pub(crate) fn error<'s>(scope: &v8::PinScope<'s, '_>, class: Class, message: &str) -> v8::Local<'s, v8::Value> {
     let message = string(scope, message);
@@ -40,13 +46,13 @@ pub(crate) fn get<'s>(
     object: v8::Local<v8::Object>,
     key: &str,
 ) -> Option<v8::Local<'s, v8::Value>> {
-    let key = string(scope, key);
+    let key = name(scope, key);
     object.get(scope, key.into())
 }
 
 /// Sets a property of an object that has no setters.
 pub(crate) fn set(scope: &mut v8::PinScope, object: v8::Local<v8::Object>, key: &str, value: v8::Local<v8::Value>) {
-    let key = string(scope, key);
+    let key = name(scope, key);
     object.create_data_property(scope, key.into(), value);
 }
 

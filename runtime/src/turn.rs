@@ -277,7 +277,7 @@ fn start_event(scope: &mut v8::PinScope, event: Event) {
             start(scope, reply, "construct", &[exports, class, id, name]);
         }
         Event::Call { method, args, waiting, reply } => {
-            let method = js::string(scope, &method).into();
+            let method = js::name(scope, &method).into();
             let json = matches!(args, Payload::Json(_));
             let args = match args {
                 Payload::Json(text) => Some(js::string(scope, &text).into()),
@@ -311,7 +311,7 @@ fn exports<'s>(scope: &mut v8::PinScope<'s, '_>) -> v8::Local<'s, v8::Value> {
 }
 
 /// Registers the reply and calls a function of `entry.js`, which answers now or later.
-fn start(scope: &mut v8::PinScope, reply: Reply, function: &str, args: &[v8::Local<v8::Value>]) {
+fn start(scope: &mut v8::PinScope, reply: Reply, function: &'static str, args: &[v8::Local<v8::Value>]) {
     let state = state::get(scope);
     state.last_invocation += 1;
     let id = state.last_invocation;
@@ -327,12 +327,22 @@ fn start(scope: &mut v8::PinScope, reply: Reply, function: &str, args: &[v8::Loc
 
 fn call_entry<'s>(
     scope: &mut v8::PinScope<'s, '_>,
-    function: &str,
+    function: &'static str,
     args: &[v8::Local<v8::Value>],
 ) -> Option<v8::Local<'s, v8::Value>> {
-    let entry = state::local(scope, |state| &state.entry);
-    let function = js::get(scope, entry, function)?.cast::<v8::Function>();
-    function.call(scope, entry.into(), args)
+    let known = state::get(scope).entry_functions.iter().position(|(name, _)| *name == function);
+    let function = match known {
+        Some(index) => state::local(scope, |state| &state.entry_functions[index].1),
+        None => {
+            let entry = state::local(scope, |state| &state.entry);
+            let found = js::get(scope, entry, function)?.cast::<v8::Function>();
+            let global = v8::Global::new(scope, found);
+            state::get(scope).entry_functions.push((function, global));
+            found
+        }
+    };
+    let receiver = v8::undefined(scope).into();
+    function.call(scope, receiver, args)
 }
 
 /// The object `newIncomingRequest` takes, or `None` when there are too many bodies.

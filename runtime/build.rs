@@ -169,7 +169,7 @@ fn build_snapshot(sources: &Sources) -> (v8::StartupData, Vec<String>) {
             call(scope, lethe, "use", &[builtin]);
         }
         eager = names(scope, lethe);
-        warm_up(scope, entry);
+        warm_up(scope, lethe, entry);
         assert_eq!(names(scope, lethe), eager, "a hello request uses a builtin that is not eager");
         call(scope, lethe, "seal", &[]);
         scope.set_default_context(context);
@@ -272,7 +272,7 @@ const WARM_WORKER: &str = r#"({
 
 /// Runs requests through the builtins, so that the functions on their way are in the snapshot with their bytecode
 /// instead of being compiled in every isolate. Natives do nothing meanwhile.
-fn warm_up<'s>(scope: &mut v8::PinScope<'s, '_>, entry: v8::Local<'s, v8::Value>) {
+fn warm_up<'s>(scope: &mut v8::PinScope<'s, '_>, lethe: v8::Local<'s, v8::Object>, entry: v8::Local<'s, v8::Value>) {
     *WARMING.lock().expect("no panic holds it") = Some(Vec::new());
     let entry = entry.cast::<v8::Object>();
     let source = string(scope, WARM_WORKER);
@@ -292,6 +292,9 @@ fn warm_up<'s>(scope: &mut v8::PinScope<'s, '_>, entry: v8::Local<'s, v8::Value>
         run(scope, "entry", fetch, &[invocation, exports, undefined, request]);
         scope.perform_microtask_checkpoint();
     }
+    // What loading `cloudflare:workers` does: its exports are read one by one, and one of them is a getter.
+    let exports = call(scope, lethe, "use", &["workers"]).cast::<v8::Object>();
+    get(scope, exports, "env");
     let nothing = v8::Array::new(scope, 0).into();
     run(scope, "entry", setup, &[undefined, nothing]);
     let called = WARMING.lock().expect("no panic holds it").take().unwrap_or_default();

@@ -7,7 +7,7 @@
 use lethe_proto::ActorId;
 use uuid::Uuid;
 
-use super::command::{REGISTER_OPS_MAX, RegistryLimit};
+use super::command::{BorrowedOp, REGISTER_OPS_MAX, RegistryLimit, Write};
 use super::{Applied, Command, Create, Created, Expect, RecordOp, RegistryOp, Rejection};
 use crate::store::state::{Actor, Error, Life, NAME_BYTES_MAX, Txn, VALUE_BYTES_MAX};
 use crate::store::{Header, Tombstone};
@@ -23,20 +23,17 @@ pub(super) struct Lives {
 
 /// Applies the command of the entry at `index`.
 pub(super) fn apply(txn: &mut Txn<'_>, index: u64, command: Command, lives: &mut Lives) -> Result<Applied, Error> {
-    let life = match command.actor() {
-        Some(actor) => txn.life(actor)?,
-        None => None,
-    };
     let result = match command {
-        Command::Activate { actor, namespace, create } => activate(txn, life, actor, namespace, create, lives),
-        Command::Write { incarnation, activation, seq, ops, .. } => match writer(life, incarnation, activation, seq) {
-            Ok(actor) => {
-                write(txn, actor, ops)?;
-                Ok(Applied::Written)
-            }
-            Err(rejection) => Err(rejection),
-        },
+        Command::Activate { actor, namespace, create } => {
+            let life = txn.life(actor)?;
+            activate(txn, life, actor, namespace, create, lives)
+        }
+        Command::Write { actor, incarnation, activation, seq, ops } => {
+            let ops = ops.iter().map(RecordOp::borrowed).collect();
+            return write(txn, Write { actor, incarnation, activation, seq, ops });
+        }
         Command::Destroy { actor, expected, destroyed_at_ms, reason } => {
+            let life = txn.life(actor)?;
             let tombstone = Tombstone { actor, incarnation: None, destroyed_at_ms, reason };
             destroy(txn, life, expected, tombstone, lives)
         }
@@ -110,16 +107,22 @@ fn writer(life: Option<Life>, incarnation: Uuid, activation: u64, seq: u64) -> R
     Ok(actor)
 }
 
-fn write(txn: &mut Txn<'_>, mut actor: Actor, ops: Vec<RecordOp>) -> Result<(), Error> {
+/// Applies one atomic batch of an actor's storage operations.
+pub(super) fn write(txn: &mut Txn<'_>, command: Write<'_>) -> Result<Applied, Error> {
+    let Write { actor, incarnation, activation, seq, ops } = command;
+    let mut actor = match writer(txn.life(actor)?, incarnation, activation, seq) {
+        Ok(actor) => actor,
+        Err(rejection) => return Ok(Applied::Rejected(rejection)),
+    };
     for op in ops {
         match op {
-            RecordOp::Put { id, name, value } => txn.put(&mut actor, id, &name, &value)?,
-            RecordOp::Delete { id } => txn.delete(&mut actor, id)?,
-            RecordOp::DeleteAll => txn.delete_all(&mut actor),
+            BorrowedOp::Put { id, name, value } => txn.put(&mut actor, id, name, value)?,
+            BorrowedOp::Delete { id } => txn.delete(&mut actor, id)?,
+            BorrowedOp::DeleteAll => txn.delete_all(&mut actor),
         }
     }
     txn.set_actor(actor);
-    Ok(())
+    Ok(Applied::Written)
 }
 
 fn destroy(

@@ -18,10 +18,11 @@ use std::io;
 use bytes::{BufMut, Bytes, BytesMut};
 use openraft::EntryPayload;
 use openraft::vote::RaftVote;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::command::Write;
 use super::types::{Entry, Leader, LogId, Payload, Proposal, StoredMembership, Vote};
 use super::{Command, NodeId};
 use crate::store::wal::WalEntry;
@@ -46,6 +47,23 @@ pub(super) fn encode_command(command: &Command) -> Bytes {
 
 pub(super) fn decode_command(bytes: &[u8]) -> io::Result<Command> {
     unversioned(bytes, "a command")
+}
+
+/// A command as it is applied.
+#[derive(Debug)]
+pub(super) enum Decoded<'e> {
+    /// One that is common, and reads its operations where they stand.
+    Write(Write<'e>),
+    /// Any other.
+    Other(Command),
+}
+
+/// Decodes a command without copies where that pays.
+pub(super) fn decode_borrowed(bytes: &[u8]) -> io::Result<Decoded<'_>> {
+    match bytes {
+        [VERSION, WRITE, rest @ ..] => whole(rest, "a command").map(Decoded::Write),
+        bytes => decode_command(bytes).map(Decoded::Other),
+    }
 }
 
 /// Whether all commands of an entry are `Write`s, told by their first bytes.
@@ -220,7 +238,7 @@ fn postcard<T: Serialize>(value: T) -> Vec<u8> {
     postcard::to_extend(&value, Vec::new()).expect("writing to memory does not fail")
 }
 
-fn whole<T: DeserializeOwned>(bytes: &[u8], what: &str) -> io::Result<T> {
+fn whole<'e, T: Deserialize<'e>>(bytes: &'e [u8], what: &str) -> io::Result<T> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
         _ => Err(unreadable(what)),

@@ -127,6 +127,54 @@ pub enum RecordOp {
     DeleteAll,
 }
 
+/// A `Command::Write` that borrows its operations from the entry it stands in.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Write<'e> {
+    /// The actor.
+    pub actor: ActorId,
+    /// The life of the actor that writes.
+    pub incarnation: Uuid,
+    /// The activation that writes.
+    pub activation: u64,
+    /// Its sequence.
+    pub seq: u64,
+    /// The operations, in order.
+    #[serde(borrow)]
+    pub ops: Vec<BorrowedOp<'e>>,
+}
+
+/// A `RecordOp` that borrows its bytes.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub(super) enum BorrowedOp<'e> {
+    /// Sets a record.
+    Put {
+        /// Which record.
+        id: RecordId,
+        /// Its name, sealed.
+        name: &'e [u8],
+        /// Its value, sealed.
+        value: &'e [u8],
+    },
+    /// Removes a record.
+    Delete {
+        /// Which record.
+        id: RecordId,
+    },
+    /// Removes all records.
+    DeleteAll,
+}
+
+impl RecordOp {
+    /// The same, borrowed.
+    pub(super) fn borrowed(&self) -> BorrowedOp<'_> {
+        match self {
+            Self::Put { id, name, value } => BorrowedOp::Put { id: *id, name, value },
+            Self::Delete { id } => BorrowedOp::Delete { id: *id },
+            Self::DeleteAll => BorrowedOp::DeleteAll,
+        }
+    }
+}
+
 /// What applying a command did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Applied {

@@ -16,7 +16,8 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::task::spawn_blocking;
 
-use super::apply::{Lives, apply};
+use super::apply::{Lives, apply, write};
+use super::codec::Decoded;
 use super::types::{Entry, LogId, Outcome, SnapshotMeta, StoredMembership, Types};
 use super::{Applied, Effects, NodeId, codec};
 use crate::store::HeaderOrTombstone;
@@ -152,8 +153,11 @@ impl Machine {
                 EntryPayload::Normal(proposal) => {
                     self.unsaved.fetch_add(proposal.bytes.len() as u64, Ordering::Relaxed);
                     let command = |command: io::Result<&[u8]>| {
-                        let command = codec::decode_command(command?)?;
-                        apply(&mut txn, log_id.index, command, &mut lives).map_err(io::Error::other)
+                        let applied = match codec::decode_borrowed(command?)? {
+                            Decoded::Write(command) => write(&mut txn, command),
+                            Decoded::Other(command) => apply(&mut txn, log_id.index, command, &mut lives),
+                        };
+                        applied.map_err(io::Error::other)
                     };
                     Outcome(codec::commands(&proposal.bytes).map(command).collect::<io::Result<Vec<Applied>>>()?)
                 }

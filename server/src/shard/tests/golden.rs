@@ -7,7 +7,8 @@ use openraft::{EntryPayload, Membership};
 use uuid::Uuid;
 
 use super::world::*;
-use crate::shard::codec;
+use crate::shard::codec::{self, Decoded};
+use crate::shard::command::{BorrowedOp, Write};
 use crate::shard::types::{Entry, Leader, LogId, Peer, Proposal, StoredMembership, Vote};
 use crate::shard::{Command, Create, Expect, NodeId, RecordOp, RegistryOp};
 use crate::store::wal::WalEntry;
@@ -77,6 +78,24 @@ fn commands_have_these_bytes() {
         assert_eq!(hex::encode(&bytes), golden, "{command:?}");
         assert_eq!(codec::is_write(&bytes), matches!(command, Command::Write { .. }), "{command:?}");
         assert_eq!(codec::decode_command(&bytes).unwrap(), command);
+        assert_eq!(owned(codec::decode_borrowed(&bytes).unwrap()), command);
+    }
+}
+
+/// What was borrowed, as the command it stands for.
+fn owned(decoded: Decoded<'_>) -> Command {
+    let op = |op: &BorrowedOp<'_>| match op {
+        BorrowedOp::Put { id, name, value } => {
+            RecordOp::Put { id: *id, name: Bytes::copy_from_slice(name), value: Bytes::copy_from_slice(value) }
+        }
+        BorrowedOp::Delete { id } => RecordOp::Delete { id: *id },
+        BorrowedOp::DeleteAll => RecordOp::DeleteAll,
+    };
+    match decoded {
+        Decoded::Write(Write { actor, incarnation, activation, seq, ops }) => {
+            Command::Write { actor, incarnation, activation, seq, ops: ops.iter().map(op).collect() }
+        }
+        Decoded::Other(command) => command,
     }
 }
 
@@ -86,11 +105,14 @@ fn a_command_that_is_cut_or_longer_or_of_another_version_is_refused() {
         let bytes = codec::encode_command(&command);
         for len in 0..bytes.len() {
             assert!(codec::decode_command(&bytes[..len]).is_err(), "{len} bytes of {command:?}");
+            assert!(codec::decode_borrowed(&bytes[..len]).is_err(), "{len} bytes of {command:?}");
         }
         assert!(codec::decode_command(&[&bytes[..], &[0]].concat()).is_err());
+        assert!(codec::decode_borrowed(&[&bytes[..], &[0]].concat()).is_err());
         let mut other = bytes.to_vec();
         other[0] = 2;
         assert!(codec::decode_command(&other).is_err());
+        assert!(codec::decode_borrowed(&other).is_err());
     }
 }
 

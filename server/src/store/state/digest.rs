@@ -53,9 +53,22 @@ impl fmt::Debug for Digest {
 /// Puts the checksum before the value.
 pub fn frame(key: &[u8], value: &[u8]) -> Vec<u8> {
     let mut framed = Vec::with_capacity(CHECKSUM_BYTES + value.len());
-    framed.extend(checksum(key, value));
-    framed.extend(value);
+    frame_parts(&mut framed, key, &[value]);
     framed
+}
+
+/// The same for a value in parts, in a buffer that is cleared before.
+pub fn frame_parts(framed: &mut Vec<u8>, key: &[u8], parts: &[&[u8]]) {
+    framed.clear();
+    framed.extend([0; CHECKSUM_BYTES]);
+    parts.iter().for_each(|part| framed.extend(*part));
+    let sum = checksum(key, &framed[CHECKSUM_BYTES..]);
+    framed[..CHECKSUM_BYTES].copy_from_slice(&sum);
+}
+
+/// The value behind a checksum that need not be looked at.
+pub fn behind(framed: &[u8]) -> Option<&[u8]> {
+    framed.split_at_checked(CHECKSUM_BYTES).map(|(_, value)| value)
 }
 
 /// The value behind the checksum; none if they do not fit the key.
@@ -85,6 +98,15 @@ mod tests {
     #[test]
     fn a_framed_value_comes_back() {
         assert_eq!(unframe(b"key", &frame(b"key", b"value")), Some(&b"value"[..]));
+    }
+
+    #[test]
+    fn a_value_in_parts_is_framed_as_the_whole() {
+        let mut framed = b"what was there before".to_vec();
+        frame_parts(&mut framed, b"key", &[b"va", b"", b"lue"]);
+        assert_eq!(framed, frame(b"key", b"value"));
+        assert_eq!(behind(&framed), Some(&b"value"[..]));
+        assert_eq!(behind(&framed[..CHECKSUM_BYTES - 1]), None);
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //! is loaded into a fresh tree, checked, and then swapped in, so half of one is never seen. Methods may read files and
 //! belong on a blocking thread, but for a small commit while the group is not crowded.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,7 +18,8 @@ use uuid::Uuid;
 use super::digest::{frame, unframe};
 use super::key::{HEADER, Key, NAME, RecordSet, TOMBSTONE};
 use super::life::{Actor, Life, decode_tombstone, unversioned, versioned};
-use super::live::Live;
+use super::live::{Found, Live};
+use super::memtable::Changes;
 use super::scan::Slice;
 use super::tree::{self, Engine, Tree};
 use super::{Error, Mark};
@@ -93,17 +93,12 @@ impl Group {
     }
 
     /// Makes changes visible, sets the mark that belongs to them, and tells of the registry's new revision.
-    pub(super) fn write(
-        &self,
-        changes: BTreeMap<Vec<u8>, Option<tree::Bytes>>,
-        mark: Mark,
-        registry: Option<u64>,
-    ) -> Result<(), Error> {
+    pub(super) fn write(&self, changes: Changes, mark: Mark, registry: Option<u64>) -> Result<(), Error> {
         if self.is_crowded() {
             self.flush()?;
         }
         let mut live = self.live.write();
-        let bytes: usize = changes.into_iter().map(|(key, last)| live.memtable.set(key.into(), last)).sum();
+        let bytes: usize = changes.into_iter().map(|(key, last)| live.memtable.set(key, last)).sum();
         self.unwritten.fetch_add(bytes as u64, Ordering::Relaxed);
         self.set_mark(mark);
         if let Some(revision) = registry {
@@ -232,14 +227,14 @@ impl Group {
     /// An actor, and the framed bytes it was read from.
     pub(super) fn stored_life(&self, live: &Live, actor: ActorId) -> Result<(Option<Life>, Stored), Error> {
         let key = Key::Header(actor).encode();
-        if let Some(framed) = live.get(&key)? {
-            let actor = Actor::decode(&self.unframe(&key, &framed)?).ok_or_else(|| self.damaged("a header"))?;
-            return Ok((Some(Life::Live(actor)), Stored { header: Some(framed), tombstone: None }));
+        if let Some(found) = live.get(&key)? {
+            let actor = Actor::decode(self.opened(&key, &found)?).ok_or_else(|| self.damaged("a header"))?;
+            return Ok((Some(Life::Live(actor)), Stored { header: Some(found.framed), tombstone: None }));
         }
         let key = Key::Tombstone(actor).encode();
-        let Some(framed) = live.get(&key)? else { return Ok((None, Stored::default())) };
-        let tombstone = decode_tombstone(&self.unframe(&key, &framed)?).ok_or_else(|| self.damaged("a tombstone"))?;
-        Ok((Some(Life::Dead(tombstone)), Stored { header: None, tombstone: Some(framed) }))
+        let Some(found) = live.get(&key)? else { return Ok((None, Stored::default())) };
+        let tombstone = decode_tombstone(self.opened(&key, &found)?).ok_or_else(|| self.damaged("a tombstone"))?;
+        Ok((Some(Life::Dead(tombstone)), Stored { header: None, tombstone: Some(found.framed) }))
     }
 
     fn living(&self, live: &Live, actor: ActorId, incarnation: Uuid) -> Result<Option<Actor>, Error> {
@@ -255,8 +250,13 @@ impl Group {
 
     /// A checked value.
     pub(super) fn get(&self, live: &Live, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        let Some(framed) = live.get(key)? else { return Ok(None) };
-        self.unframe(key, &framed).map(Some)
+        let Some(found) = live.get(key)? else { return Ok(None) };
+        self.opened(key, &found).map(|value| Some(value.to_vec()))
+    }
+
+    /// What was found at a key, checked.
+    pub(super) fn opened<'f>(&self, key: &[u8], found: &'f Found) -> Result<&'f [u8], Error> {
+        found.value(key).ok_or_else(|| self.damaged("a value does not fit its checksum"))
     }
 
     pub(super) fn unframe(&self, key: &[u8], framed: &[u8]) -> Result<Vec<u8>, Error> {
@@ -302,5 +302,5 @@ pub(super) fn stored_mark(tree: &Tree) -> Option<Mark> {
 pub(super) fn stored_form(mark: &Mark) -> (Vec<u8>, Option<tree::Bytes>) {
     let key = Key::Applied.encode();
     let framed = frame(&key, &versioned(mark));
-    (key, Some(framed.into()))
+    (key.into_vec(), Some(framed.into()))
 }

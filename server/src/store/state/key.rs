@@ -21,6 +21,7 @@
 //! A record set is one generation of one incarnation's records: deleting all records is beginning the next generation.
 
 use lethe_proto::ActorId;
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::registry::NAME_BYTES_MAX;
@@ -40,6 +41,9 @@ const REGISTRY_MARK: u8 = 10;
 pub(super) const FAMILIES: [u8; 8] = [HEADER, TOMBSTONE, NAME, VALUE, RECLAIM, REGISTRY, REGISTRY_PART, REGISTRY_MARK];
 
 const SET_BYTES: usize = 32 + 16 + 4;
+
+/// A key in its stored form. Only those of the registry are longer than this.
+pub type KeyBytes = SmallVec<[u8; 1 + SET_BYTES + 18]>;
 
 /// One generation of the records of one incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,28 +81,28 @@ pub enum Key {
 
 impl Key {
     /// The key's bytes.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(1 + SET_BYTES + 18);
+    pub fn encode(&self) -> KeyBytes {
+        let mut bytes = KeyBytes::new();
         match self {
             Self::Applied => bytes.push(APPLIED),
             Self::Header(actor) => {
                 bytes.push(HEADER);
-                bytes.extend(actor.0);
+                bytes.extend_from_slice(&actor.0);
             }
             Self::Tombstone(actor) => {
                 bytes.push(TOMBSTONE);
-                bytes.extend(actor.0);
+                bytes.extend_from_slice(&actor.0);
             }
             Self::Name(set, record) => {
                 bytes.push(NAME);
                 set.encode(&mut bytes);
-                bytes.extend(record.0);
+                bytes.extend_from_slice(&record.0);
             }
             Self::Value(set, record, chunk) => {
                 bytes.push(VALUE);
                 set.encode(&mut bytes);
-                bytes.extend(record.0);
-                bytes.extend(chunk.to_be_bytes());
+                bytes.extend_from_slice(&record.0);
+                bytes.extend_from_slice(&chunk.to_be_bytes());
             }
             Self::Reclaim(set) => {
                 bytes.push(RECLAIM);
@@ -106,12 +110,12 @@ impl Key {
             }
             Self::Registry(name) => {
                 bytes.push(REGISTRY);
-                bytes.extend(name);
+                bytes.extend_from_slice(name);
             }
             Self::RegistryPart(name, chunk) => {
                 bytes.push(REGISTRY_PART);
-                bytes.extend(name);
-                bytes.extend(chunk.to_be_bytes());
+                bytes.extend_from_slice(name);
+                bytes.extend_from_slice(&chunk.to_be_bytes());
             }
             Self::RegistryMark => bytes.push(REGISTRY_MARK),
         }
@@ -187,22 +191,24 @@ fn registry_name(bytes: &[u8]) -> Option<Vec<u8>> {
 impl RecordSet {
     /// What all names of the set begin with.
     pub fn names(&self) -> Vec<u8> {
-        let mut bytes = vec![NAME];
-        self.encode(&mut bytes);
-        bytes
+        self.prefix(NAME)
     }
 
     /// What all values of the set begin with.
     pub fn values(&self) -> Vec<u8> {
-        let mut bytes = vec![VALUE];
-        self.encode(&mut bytes);
-        bytes
+        self.prefix(VALUE)
     }
 
-    fn encode(&self, bytes: &mut Vec<u8>) {
-        bytes.extend(self.actor.0);
-        bytes.extend(self.incarnation.as_bytes());
-        bytes.extend(self.generation.to_be_bytes());
+    fn prefix(&self, family: u8) -> Vec<u8> {
+        let mut bytes = KeyBytes::from_slice(&[family]);
+        self.encode(&mut bytes);
+        bytes.into_vec()
+    }
+
+    fn encode(&self, bytes: &mut KeyBytes) {
+        bytes.extend_from_slice(&self.actor.0);
+        bytes.extend_from_slice(self.incarnation.as_bytes());
+        bytes.extend_from_slice(&self.generation.to_be_bytes());
     }
 
     fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
@@ -277,7 +283,7 @@ mod tests {
         #[test]
         fn no_bytes_decode_to_a_key_that_encodes_otherwise(bytes in prop::collection::vec(any::<u8>(), 0..90)) {
             if let Some(key) = Key::decode(&bytes) {
-                prop_assert_eq!(key.encode(), bytes);
+                prop_assert_eq!(key.encode().into_vec(), bytes);
             }
         }
     }

@@ -12,6 +12,8 @@ use super::key::RecordSet;
 use crate::store::{Header, HeaderOrTombstone, Tombstone};
 
 const VERSION: u8 = 1;
+/// Most headers and marks have no more bytes.
+const ENCODED_BYTES: usize = 256;
 
 /// An actor as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +84,9 @@ impl From<Life> for HeaderOrTombstone {
 
 /// A version byte, then postcard.
 pub(super) fn versioned<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_extend(value, vec![VERSION]).expect("writing to memory does not fail")
+    let mut bytes = Vec::with_capacity(ENCODED_BYTES);
+    bytes.push(VERSION);
+    postcard::to_extend(value, bytes).expect("writing to memory does not fail")
 }
 
 /// The value behind the version byte; none if the version is another or bytes are left over or missing.

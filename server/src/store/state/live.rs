@@ -6,8 +6,9 @@
 use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
 
 use super::Error;
+use super::digest::{behind, unframe};
 use super::group::Group;
-use super::memtable::{self, Last, Memtable};
+use super::memtable::{self, Memtable};
 use super::tree::{Bytes, Tree};
 
 /// The tree that counts, behind its memtable.
@@ -17,6 +18,33 @@ pub(super) struct Live {
     pub generation: u32,
 }
 
+/// A framed value that was found.
+pub(super) struct Found {
+    pub framed: Bytes,
+    /// It was read from the tree, where it may be damaged; what was never away from this process is not.
+    is_read: bool,
+}
+
+impl Found {
+    /// What a tree has at a key.
+    pub fn read(tree: &Tree, key: &[u8]) -> Result<Option<Self>, Error> {
+        Ok(tree.get(key)?.map(|framed| Self { framed, is_read: true }))
+    }
+
+    /// What was set in this process.
+    pub fn set(framed: Bytes) -> Self {
+        Self { framed, is_read: false }
+    }
+
+    /// The value, checked if need be; none if it does not fit its checksum.
+    pub fn value(&self, key: &[u8]) -> Option<&[u8]> {
+        match self.is_read {
+            true => unframe(key, &self.framed),
+            false => behind(&self.framed),
+        }
+    }
+}
+
 impl Live {
     /// A tree of which nothing is changed.
     pub fn new(tree: Tree, generation: u32) -> Self {
@@ -24,10 +52,10 @@ impl Live {
     }
 
     /// A value.
-    pub fn get(&self, key: &[u8]) -> Result<Last, Error> {
+    pub fn get(&self, key: &[u8]) -> Result<Option<Found>, Error> {
         match self.memtable.get(key) {
-            Some(last) => Ok(last.clone()),
-            None => self.tree.get(key),
+            Some(last) => Ok(last.clone().map(Found::set)),
+            None => Found::read(&self.tree, key),
         }
     }
 

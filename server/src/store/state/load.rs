@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use super::group::{Group, stored_form};
 use super::key::Key;
-use super::live::Live;
+use super::live::{Found, Live};
 use super::registry;
 use super::scan::Slice;
 use super::tree::Tree;
@@ -50,8 +50,8 @@ impl Loader {
     /// Checks the whole and lets it take the group's place.
     pub fn finish(self, mark: Mark) -> Result<(), Error> {
         verify(&self.tree, &mark).map_err(|what| self.group.damaged(what))?;
-        let registry =
-            registry::stored(self.tree.get(&registry::mark_key())).map_err(|what| self.group.damaged(what))?;
+        let registry = registry::stored(Found::read(&self.tree, &registry::mark_key()))
+            .map_err(|what| self.group.damaged(what))?;
         self.tree.apply([stored_form(&mark)]);
         self.write_out()?;
         // The old tree goes when it is neither read nor written out.

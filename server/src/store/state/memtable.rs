@@ -31,6 +31,9 @@ const CHANGED_ROOM_MAX: usize = 16 << 10;
 /// What a key was set to; none if it was removed.
 pub(super) type Last = Option<Bytes>;
 
+/// What keys are to be set to, in no order.
+pub(super) type Changes = HashMap<Bytes, Last, RandomState>;
+
 /// What keys were set to lately.
 #[derive(Default)]
 pub(super) struct Memtable {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::group::{Group, stored_mark};
-use super::live::Live;
+use super::live::{Found, Live};
 use super::load::TreeName;
 use super::registry;
 use super::tree::{Config, Engine, Tree};
@@ -107,7 +107,7 @@ impl Store {
             true => verify(&tree, &mark),
             false => Ok(()),
         };
-        match fits.and_then(|()| registry::stored(tree.get(&registry::mark_key()))) {
+        match fits.and_then(|()| registry::stored(Found::read(&tree, &registry::mark_key()))) {
             Ok(_) => Some((tree, mark)),
             Err(reason) => {
                 tracing::warn!(group, %reason, "state does not fit its digest; it is dropped and rebuilt");

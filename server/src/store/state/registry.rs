@@ -11,12 +11,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::Error;
-use super::digest::unframe;
 use super::group::Group;
-use super::key::{Key, REGISTRY};
+use super::key::{Key, KeyBytes, REGISTRY};
 use super::life::unversioned;
-use super::live::Live;
-use super::memtable::Last;
+use super::live::{Found, Live};
 use super::tree::CHUNK_BYTES;
 use super::txn::Txn;
 
@@ -102,16 +100,14 @@ pub(super) fn decode_mark(bytes: &[u8]) -> Option<RegistryMark> {
 }
 
 /// Where the mark is stored.
-pub(super) fn mark_key() -> Vec<u8> {
+pub(super) fn mark_key() -> KeyBytes {
     Key::RegistryMark.encode()
 }
 
-/// The mark, from what is stored at its key. The error says what is wrong with it.
-pub(super) fn stored(found: Result<Last, Error>) -> Result<RegistryMark, String> {
-    let Some(framed) = found.map_err(|error| error.to_string())? else { return Ok(RegistryMark::default()) };
-    unframe(&mark_key(), &framed)
-        .and_then(decode_mark)
-        .ok_or_else(|| "the mark of its registry cannot be read".to_owned())
+/// The mark, from what was found at its key. The error says what is wrong with it.
+pub(super) fn stored(found: Result<Option<Found>, Error>) -> Result<RegistryMark, String> {
+    let Some(found) = found.map_err(|error| error.to_string())? else { return Ok(RegistryMark::default()) };
+    found.value(&mark_key()).and_then(decode_mark).ok_or_else(|| "the mark of its registry cannot be read".to_owned())
 }
 
 impl Group {
@@ -231,9 +227,8 @@ impl Txn<'_> {
     /// Revision and length of a name's value.
     fn registry_head(&self, name: &[u8]) -> Result<Option<(u64, usize)>, Error> {
         let key = Key::Registry(name.to_vec()).encode();
-        let Some(framed) = self.framed(&key)? else { return Ok(None) };
-        let value = self.group.unframe(&key, &framed)?;
-        match Head::decode(&value) {
+        let Some(found) = self.found(&key)? else { return Ok(None) };
+        match Head::decode(self.group.opened(&key, &found)?) {
             Some(head) => Ok(Some((head.revision, head.len))),
             None => Err(self.group.damaged("a value of the registry")),
         }
@@ -241,7 +236,7 @@ impl Txn<'_> {
 
     fn registry_change(&mut self, key: Key, value: Option<&[u8]>) -> Result<(), Error> {
         let mut digest = self.registry_digest;
-        self.change(&mut digest, key.encode(), value)?;
+        self.change(&mut digest, &key.encode(), value)?;
         self.registry_digest = digest;
         Ok(())
     }

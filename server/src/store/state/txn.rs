@@ -3,15 +3,18 @@
 //! Reads see the changes made before them. Nothing is visible to anybody else until `commit`; a dropped `Txn` did
 //! nothing. Removing many records at once takes constant time: the set is given up and reclaimed later.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use bytes::Bytes;
+use foldhash::quality::RandomState;
 use lethe_proto::ActorId;
 
-use super::digest::{CHECKSUM_BYTES, Digest, frame, unframe};
+use super::digest::{CHECKSUM_BYTES, Digest, frame, frame_parts};
 use super::group::{Group, LENGTH_BYTES, Stored};
 use super::key::Key;
 use super::life::{Actor, Life, encode_tombstone, versioned};
+use super::live::Found;
+use super::memtable::Changes;
 use super::registry::RegistryMark;
 use super::tree::{self, CHUNK_BYTES};
 use super::{Error, Mark, Position};
@@ -21,9 +24,9 @@ use crate::store::{RecordId, Tombstone};
 pub struct Txn<'g> {
     pub(super) group: &'g Group,
     /// Headers and tombstones that were read or set.
-    lives: BTreeMap<ActorId, Seen>,
+    lives: HashMap<ActorId, Seen, RandomState>,
     /// Framed values; none is a removal.
-    writes: BTreeMap<Vec<u8>, Option<tree::Bytes>>,
+    writes: Changes,
     /// What the registry adds up to, once it was asked for.
     pub(super) registry: Option<RegistryMark>,
     /// The registry was changed.
@@ -31,6 +34,8 @@ pub struct Txn<'g> {
     /// What the changes of the registry add to the group's digest.
     pub(super) registry_digest: Digest,
     bytes: usize,
+    /// Where values are framed before they are put away.
+    framed: Vec<u8>,
 }
 
 /// An actor in a transaction.
@@ -46,12 +51,13 @@ impl Group {
     pub fn begin(&self) -> Txn<'_> {
         Txn {
             group: self,
-            lives: BTreeMap::new(),
-            writes: BTreeMap::new(),
+            lives: HashMap::default(),
+            writes: Changes::default(),
             registry: None,
             registry_changed: false,
             registry_digest: Digest::default(),
             bytes: 0,
+            framed: Vec::new(),
         }
     }
 }
@@ -81,28 +87,27 @@ impl Txn<'_> {
     pub fn put(&mut self, actor: &mut Actor, record: RecordId, name: &[u8], value: &[u8]) -> Result<(), Error> {
         let set = actor.set();
         let name_key = Key::Name(set, record).encode();
-        let exists = self.exists(&name_key)?;
+        let exists = actor.header.records > 0 && self.exists(&name_key)?;
         if !exists {
             actor.header.records += 1;
             actor.header.bytes += name.len() as u64;
-            self.replace(&mut actor.digest, name_key, None, Some(name));
+            self.replace(&mut actor.digest, &name_key, None, Some(&[name]));
         }
         let value_key = Key::Value(set, record, 0).encode();
         // Without a name there is no value either.
-        let stored = if exists { self.framed(&value_key)? } else { None };
-        let before = stored.as_ref().map(|framed| self.value_len(&value_key, framed)).transpose()?;
+        let stored = if exists { self.found(&value_key)? } else { None };
+        let before = stored.as_ref().map(|found| self.value_len(&value_key, found)).transpose()?;
         actor.header.bytes -= before.unwrap_or(0) as u64;
         actor.header.bytes += value.len() as u64;
         let head = value.len().min(CHUNK_BYTES - LENGTH_BYTES);
-        let mut first = Vec::with_capacity(LENGTH_BYTES + head);
-        first.extend((value.len() as u32).to_le_bytes());
-        first.extend(&value[..head]);
-        self.replace(&mut actor.digest, value_key, stored, Some(&first));
+        let len = (value.len() as u32).to_le_bytes();
+        let stored = stored.map(|found| found.framed);
+        self.replace(&mut actor.digest, &value_key, stored, Some(&[&len, &value[..head]]));
         for (chunk, bytes) in (1..).zip(value[head..].chunks(CHUNK_BYTES)) {
-            self.change(&mut actor.digest, Key::Value(set, record, chunk).encode(), Some(bytes))?;
+            self.change(&mut actor.digest, &Key::Value(set, record, chunk).encode(), Some(bytes))?;
         }
         for chunk in chunks(value.len())..before.map_or(0, chunks) {
-            self.change(&mut actor.digest, Key::Value(set, record, chunk).encode(), None)?;
+            self.change(&mut actor.digest, &Key::Value(set, record, chunk).encode(), None)?;
         }
         Ok(())
     }
@@ -111,15 +116,15 @@ impl Txn<'_> {
     pub fn delete(&mut self, actor: &mut Actor, record: RecordId) -> Result<(), Error> {
         let set = actor.set();
         let name_key = Key::Name(set, record).encode();
-        let Some(name) = self.framed(&name_key)? else { return Ok(()) };
+        let Some(name) = self.found(&name_key)? else { return Ok(()) };
         let value_key = Key::Value(set, record, 0).encode();
-        let stored = self.framed(&value_key)?;
-        let len = stored.map(|framed| self.value_len(&value_key, &framed)).transpose()?.unwrap_or(0);
+        let stored = self.found(&value_key)?;
+        let len = stored.map(|found| self.value_len(&value_key, &found)).transpose()?.unwrap_or(0);
         actor.header.records -= 1;
-        actor.header.bytes -= (name.len() - CHECKSUM_BYTES + len) as u64;
-        self.replace(&mut actor.digest, name_key, Some(name), None);
+        actor.header.bytes -= (name.framed.len() - CHECKSUM_BYTES + len) as u64;
+        self.replace(&mut actor.digest, &name_key, Some(name.framed), None);
         for chunk in 0..chunks(len) {
-            self.change(&mut actor.digest, Key::Value(set, record, chunk).encode(), None)?;
+            self.change(&mut actor.digest, &Key::Value(set, record, chunk).encode(), None)?;
         }
         Ok(())
     }
@@ -163,12 +168,12 @@ impl Txn<'_> {
                 Some(stored) => stored,
                 None => self.group.stored_life(&self.group.live.read(), actor)?.1,
             };
-            self.replace(&mut digest, Key::Header(actor).encode(), stored.header, header.as_deref());
-            self.replace(&mut digest, Key::Tombstone(actor).encode(), stored.tombstone, tombstone.as_deref());
+            self.replace_whole(&mut digest, Key::Header(actor), stored.header, header.as_deref());
+            self.replace_whole(&mut digest, Key::Tombstone(actor), stored.tombstone, tombstone.as_deref());
         }
         let registry = self.registry.clone().filter(|_| self.registry_changed);
         if let Some(mark) = &registry {
-            self.change(&mut digest, Key::RegistryMark.encode(), Some(&versioned(mark)))?;
+            self.change(&mut digest, &Key::RegistryMark.encode(), Some(&versioned(mark)))?;
         }
         digest.merge(self.registry_digest);
         let membership = membership.unwrap_or(before.membership);
@@ -181,14 +186,13 @@ impl Txn<'_> {
         if actor.header.records > 0 {
             let key = Key::Reclaim(actor.set()).encode();
             let framed = frame(&key, &[]);
-            self.writes.insert(key, Some(framed.into()));
+            self.writes.insert(tree::Bytes::from(&key[..]), Some(framed.into()));
         }
     }
 
     /// Length of the value whose first chunk this is.
-    fn value_len(&self, key: &[u8], framed: &[u8]) -> Result<usize, Error> {
-        let value = unframe(key, framed).ok_or_else(|| self.group.damaged("a value does not fit its checksum"))?;
-        match value.first_chunk::<LENGTH_BYTES>() {
+    fn value_len(&self, key: &[u8], found: &Found) -> Result<usize, Error> {
+        match self.group.opened(key, found)?.first_chunk::<LENGTH_BYTES>() {
             Some(len) => Ok(u32::from_le_bytes(*len) as usize),
             None => Err(self.group.damaged("a value's length")),
         }
@@ -201,34 +205,45 @@ impl Txn<'_> {
         }
     }
 
-    pub(super) fn framed(&self, key: &[u8]) -> Result<Option<tree::Bytes>, Error> {
-        if let Some(value) = self.writes.get(key) {
-            return Ok(value.clone());
+    pub(super) fn found(&self, key: &[u8]) -> Result<Option<Found>, Error> {
+        match self.writes.get(key) {
+            Some(value) => Ok(value.clone().map(Found::set)),
+            None => self.group.live.read().get(key),
         }
-        self.group.live.read().get(key)
     }
 
     /// Sets or removes a key, and keeps the digest in step. Removing what is not there changes nothing.
-    pub(super) fn change(&mut self, digest: &mut Digest, key: Vec<u8>, value: Option<&[u8]>) -> Result<(), Error> {
-        let before = self.framed(&key)?;
-        self.replace(digest, key, before, value);
+    pub(super) fn change(&mut self, digest: &mut Digest, key: &[u8], value: Option<&[u8]>) -> Result<(), Error> {
+        let before = self.found(key)?.map(|found| found.framed);
+        match value {
+            Some(value) => self.replace(digest, key, before, Some(&[value])),
+            None => self.replace(digest, key, before, None),
+        }
         Ok(())
     }
 
-    /// The same where what was there before is known.
-    fn replace(&mut self, digest: &mut Digest, key: Vec<u8>, before: Option<tree::Bytes>, value: Option<&[u8]>) {
+    fn replace_whole(&mut self, digest: &mut Digest, key: Key, before: Option<tree::Bytes>, value: Option<&[u8]>) {
+        match value {
+            Some(value) => self.replace(digest, &key.encode(), before, Some(&[value])),
+            None => self.replace(digest, &key.encode(), before, None),
+        }
+    }
+
+    /// The same where what was there before is known, and with a value in parts.
+    fn replace(&mut self, digest: &mut Digest, key: &[u8], before: Option<tree::Bytes>, value: Option<&[&[u8]]>) {
         if before.is_none() && value.is_none() {
             return;
         }
         if let Some(framed) = before {
             digest.remove(&framed);
         }
-        let framed = value.map(|value| frame(&key, value));
-        if let Some(framed) = &framed {
-            digest.add(framed);
-        }
-        self.bytes += key.len() + framed.as_ref().map_or(0, Vec::len);
-        self.writes.insert(key, framed.map(tree::Bytes::from));
+        let framed = value.map(|parts| {
+            frame_parts(&mut self.framed, key, parts);
+            digest.add(&self.framed);
+            tree::Bytes::from(&self.framed[..])
+        });
+        self.bytes += key.len() + framed.as_ref().map_or(0, |framed| framed.len());
+        self.writes.insert(tree::Bytes::from(key), framed);
     }
 }
 

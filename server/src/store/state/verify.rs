@@ -14,7 +14,7 @@ pub(super) fn verify(tree: &Tree, mark: &Mark) -> Result<(), String> {
         let value = digest::unframe(&key, &framed).ok_or("a header does not fit its checksum")?;
         group.add(&framed);
         let actor = Actor::decode(value).ok_or("a header cannot be read")?;
-        if Key::Header(actor.id()).encode() != key[..] {
+        if Key::Header(actor.id()).encode()[..] != key[..] {
             return Err("a header stands under another actor's key".to_owned());
         }
         records(tree, &actor)?;

@@ -6,6 +6,8 @@
 //!         (calls, or reads only)               (calls)
 //! ```
 //!
+//! Half of the witnesses are held too, until a change was answered elsewhere.
+//!
 //! A stale answer takes a leader that is gone for the others, clients that still talk to it, and a newer write that the
 //! others answered: chance alone hardly ever brings the three together. Nothing here waits for a time to pass; stages
 //! change when clients were answered. A write that the victim can never commit keeps all its later replies at its output
@@ -23,6 +25,8 @@ use tokio::sync::watch;
 
 /// Workers that share an actor.
 pub const TEAM: usize = 4;
+/// Clients that do nothing but read what is aimed at.
+pub const WITNESSES: usize = 4;
 
 /// What clients of the chosen actor do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +46,9 @@ pub struct Tally {
     pub at_victim: AtomicU64,
     /// Changes that were asked for in [`Stage::Overtake`] and answered by other nodes.
     pub overtaken: AtomicU64,
-    /// Reads that the victim was asked for after the first of these changes, and that have ended in whatever way.
+    /// Reads that the victim was asked for after the first of these changes.
+    pub asked: AtomicU64,
+    /// Those of them that have ended in whatever way.
     pub witnessed: AtomicU64,
     /// Calls under way that nobody begins in [`Stage::Hold`].
     pub busy: AtomicU64,
@@ -78,6 +84,24 @@ pub enum Post {
     Others(Aim),
     /// Through none, for now.
     Hold,
+}
+
+/// A read of a witness.
+#[derive(Debug)]
+pub struct Look {
+    /// What is read, and where.
+    pub aim: Aim,
+    overtaken: bool,
+    /// It is among those that are waited for before the victim is hit.
+    busy: bool,
+}
+
+impl Look {
+    /// Takes note that the read has ended in whatever way.
+    pub fn end(self) {
+        self.aim.tally.witnessed.fetch_add(u64::from(self.overtaken), Ordering::SeqCst);
+        self.aim.tally.busy.fetch_sub(u64::from(self.busy), Ordering::SeqCst);
+    }
 }
 
 /// The sights: raised by the nemesis, watched by clients.
@@ -125,9 +149,21 @@ impl Sights {
         self.aim.send_replace(None);
     }
 
-    /// What is aimed at, as it changes.
-    pub fn watch(&self) -> watch::Receiver<Option<Aim>> {
-        self.aim.subscribe()
+    /// What a witness reads now, if anything. Half of them ask nothing from when others are held until the victim was
+    /// overtaken: a victim that stands still finds what they ask then when it goes on, and an old answer to that is stale,
+    /// while what it was asked before it was overtaken may be answered with what was true then.
+    pub fn look(&self, witness: usize) -> Option<Look> {
+        // Decided and counted under the lock that a change of the stage takes, as in `post`.
+        let aim = self.aim.borrow();
+        let aim = aim.as_ref()?;
+        let (fresh, overtaken) = (witness % WITNESSES >= WITNESSES / 2, aim.is_overtaken());
+        if fresh && aim.stage != Stage::Call && !overtaken {
+            return None;
+        }
+        let busy = fresh && aim.stage == Stage::Call;
+        aim.tally.busy.fetch_add(u64::from(busy), Ordering::SeqCst);
+        aim.tally.asked.fetch_add(u64::from(overtaken), Ordering::SeqCst);
+        Some(Look { aim: aim.clone(), overtaken, busy })
     }
 
     /// Where a worker stands now. One that gets [`Post::Others`] or [`Post::Victim`] says so when its call is over, to
@@ -164,11 +200,6 @@ impl Aim {
     /// Whether a change that the victim does not know was answered.
     pub fn is_overtaken(&self) -> bool {
         self.tally.overtaken.load(Ordering::SeqCst) > 0
-    }
-
-    /// Takes note of the end of a read that was begun when the victim was overtaken.
-    pub fn witnessed(&self) {
-        self.tally.witnessed.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -229,5 +260,28 @@ mod tests {
         sights.stage(Stage::Overtake);
         assert!(matches!(sights.post(0), Post::Reads(_)));
         assert!(matches!(sights.post(2), Post::Others(_)));
+    }
+
+    #[test]
+    fn half_of_the_witnesses_ask_nothing_between_the_hit_and_the_first_change_elsewhere() {
+        let sights = Sights::default();
+        assert!(sights.look(0).is_none());
+        let tally = sights.raise(0, "a0-1", 0, true);
+        let all = || (0..WITNESSES).filter_map(|witness| sights.look(witness)).collect::<Vec<_>>();
+        let early = all();
+        assert_eq!(early.len(), WITNESSES);
+        assert_eq!(tally.busy.load(Ordering::SeqCst), 2, "those that will be held are waited for");
+        sights.stage(Stage::Hold);
+        assert_eq!(all().len(), 2);
+        early.into_iter().for_each(Look::end);
+        sights.stage(Stage::Overtake);
+        assert_eq!(all().len(), 2, "nothing has changed yet");
+        let Post::Others(aim) = sights.post(2) else { panic!("it is let go") };
+        aim.free(true);
+        assert_eq!(tally.asked.load(Ordering::SeqCst), 0);
+        let late = all();
+        assert_eq!((late.len(), tally.asked.load(Ordering::SeqCst)), (WITNESSES, 4));
+        late.into_iter().for_each(Look::end);
+        assert_eq!((tally.witnessed.load(Ordering::SeqCst), tally.busy.load(Ordering::SeqCst)), (4, 0));
     }
 }

@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    aim::{Sights, TEAM},
+    aim::{Sights, TEAM, WITNESSES},
     check::{Required, Verdict},
     cluster::{Addresses, DATA_DIR, Server, write_project},
     door::{Door, namespace},
@@ -30,8 +30,6 @@ use crate::{
 
 /// Name of the image of a disk whose power can be cut.
 const IMAGE_FILE: &str = "disk.img";
-/// Clients that do nothing but read what is aimed at.
-const WITNESSES: usize = 4;
 
 /// What to do.
 #[derive(Clone, Debug, Serialize)]

@@ -175,18 +175,14 @@ async fn call_from<W: Workload>(
 pub async fn witness<W: Workload>(clients: &Clients<W>, number: usize) {
     let mut way = Way { door: Door::for_worker(number), node: 0, pinned: true };
     let mut process = clients.writer.new_process();
-    let mut watch = clients.sights.watch();
     let mut ticks = interval_at(Instant::now().into(), WITNESS_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !clients.stopped.load(Ordering::Relaxed) {
         ticks.tick().await;
-        let Some(aim) = watch.borrow_and_update().clone() else { continue };
-        let overtaken = aim.is_overtaken();
-        way.node = aim.victim;
-        let (kind, _) = ask(clients, process, &mut way, &aim.actor, W::final_read()).await;
-        if overtaken {
-            aim.witnessed();
-        }
+        let Some(look) = clients.sights.look(number) else { continue };
+        way.node = look.aim.victim;
+        let (kind, _) = ask(clients, process, &mut way, &look.aim.actor, W::final_read()).await;
+        look.end();
         if kind == Kind::Info {
             process = clients.writer.new_process();
         }

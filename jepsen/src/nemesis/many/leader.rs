@@ -23,6 +23,10 @@ const ANSWERED_BEFORE: u64 = 6;
 const WITNESSED: u64 = 8;
 /// Clients come into position within this time, or the leader has moved meanwhile.
 const POSITION_MAX: Duration = Duration::from_secs(20);
+/// So many wait for a victim that goes on after a pause.
+const ASKED_AFTER: u64 = 2;
+/// Within this time they have asked; if not, it goes on all the same.
+const ASKED_MAX: Duration = Duration::from_secs(5);
 /// Witnesses are waited for so long: a victim that is as it should be lets them wait until their calls end.
 const WITNESSED_MAX: Duration = Duration::from_secs(8);
 /// A node that is asked for the cluster's status answers within this time, or another one is asked.
@@ -215,6 +219,9 @@ impl Nodes {
         self.cluster.node(mark.victim).pause().await?;
         writer.nemesis("leader-pause", json!({"status": "begun"}));
         let incident = self.overtaken(Nemesis::LeaderPause, mark, writer, json!({})).await?;
+        if incident.is_none() {
+            reaches(&mark.tally.asked, ASKED_AFTER, ASKED_MAX).await;
+        }
         self.cluster.node(mark.victim).resume()?;
         writer.nemesis("resume", json!({"status": "done"}));
         if incident.is_none() {

@@ -6,7 +6,7 @@
 //!         (calls, or reads only)               (calls)
 //! ```
 //!
-//! Half of the witnesses are held too, until a change was answered elsewhere.
+//! Half of the witnesses are held too, until a change was answered elsewhere; of a victim that will stand still, everybody.
 //!
 //! A stale answer takes a leader that is gone for the others, clients that still talk to it, and a newer write that the
 //! others answered: chance alone hardly ever brings the three together. Nothing here waits for a time to pass; stages
@@ -65,6 +65,8 @@ pub struct Aim {
     pub victim: usize,
     /// Nobody writes through the victim after [`Stage::Call`].
     pub quiet: bool,
+    /// The victim will stand still: nobody asks it anything from [`Stage::Hold`] until it was overtaken.
+    pub still: bool,
     /// What clients do.
     pub stage: Stage,
     /// What they saw.
@@ -126,11 +128,11 @@ impl Default for Sights {
 }
 
 impl Sights {
-    /// From now on clients of this actor stand where they are wanted.
-    pub fn raise(&self, team: usize, actor: &str, victim: usize, quiet: bool) -> Arc<Tally> {
+    /// From now on clients of this actor stand where they are wanted. A victim that will stand still is quiet too.
+    pub fn raise(&self, team: usize, actor: &str, victim: usize, quiet: bool, still: bool) -> Arc<Tally> {
         let tally = Arc::<Tally>::default();
         let (actor, stage) = (actor.to_owned(), Stage::Call);
-        let aim = Aim { team, actor, victim, quiet, stage, tally: Arc::clone(&tally) };
+        let aim = Aim { team, actor, victim, quiet: quiet || still, still, stage, tally: Arc::clone(&tally) };
         self.aim.send_replace(Some(aim));
         tally
     }
@@ -150,13 +152,15 @@ impl Sights {
     }
 
     /// What a witness reads now, if anything. Half of them ask nothing from when others are held until the victim was
-    /// overtaken: a victim that stands still finds what they ask then when it goes on, and an old answer to that is stale,
-    /// while what it was asked before it was overtaken may be answered with what was true then.
+    /// overtaken, and none of them if it will stand still: it finds what they ask then when it goes on, and an old answer to
+    /// that is stale, while what it was asked before may be answered with what was true then, and stands before it in the
+    /// actor's mailbox.
     pub fn look(&self, witness: usize) -> Option<Look> {
         // Decided and counted under the lock that a change of the stage takes, as in `post`.
         let aim = self.aim.borrow();
         let aim = aim.as_ref()?;
-        let (fresh, overtaken) = (witness % WITNESSES >= WITNESSES / 2, aim.is_overtaken());
+        let fresh = aim.still || witness % WITNESSES >= WITNESSES / 2;
+        let overtaken = aim.is_overtaken();
         if fresh && aim.stage != Stage::Call && !overtaken {
             return None;
         }
@@ -174,6 +178,7 @@ impl Sights {
         let Some(aim) = aim.as_ref().filter(|aim| aim.team == worker / TEAM) else { return Post::Free };
         let at_victim = worker % TEAM < TEAM / 2;
         match (at_victim, aim.stage) {
+            (true, Stage::Hold | Stage::Overtake) if aim.still && !aim.is_overtaken() => return Post::Hold,
             (true, Stage::Hold | Stage::Overtake) if aim.quiet => return Post::Reads(aim.clone()),
             (false, Stage::Hold) => return Post::Hold,
             (true, _) if !aim.quiet => {}
@@ -229,7 +234,7 @@ mod tests {
     fn half_of_the_team_stands_at_the_victim_and_the_other_half_can_be_held() {
         let sights = Sights::default();
         assert!(matches!(sights.post(5), Post::Free));
-        let tally = sights.raise(1, "a1-2", 2, false);
+        let tally = sights.raise(1, "a1-2", 2, false, false);
         assert!(matches!(sights.post(3), Post::Free), "of another team");
         assert!(matches!(sights.post(5), Post::Victim(aim) if aim.victim == 2 && aim.actor == "a1-2"));
         let Post::Others(aim) = sights.post(6) else { panic!("it is not held yet") };
@@ -250,7 +255,7 @@ mod tests {
     #[test]
     fn nobody_writes_through_a_victim_that_is_to_be_quiet() {
         let sights = Sights::default();
-        let tally = sights.raise(0, "a0-1", 0, true);
+        let tally = sights.raise(0, "a0-1", 0, true, false);
         let Post::Victim(aim) = sights.post(1) else { panic!("nothing has happened yet") };
         sights.stage(Stage::Hold);
         assert!(matches!(sights.post(1), Post::Reads(_)));
@@ -266,7 +271,7 @@ mod tests {
     fn half_of_the_witnesses_ask_nothing_between_the_hit_and_the_first_change_elsewhere() {
         let sights = Sights::default();
         assert!(sights.look(0).is_none());
-        let tally = sights.raise(0, "a0-1", 0, true);
+        let tally = sights.raise(0, "a0-1", 0, true, false);
         let all = || (0..WITNESSES).filter_map(|witness| sights.look(witness)).collect::<Vec<_>>();
         let early = all();
         assert_eq!(early.len(), WITNESSES);
@@ -283,5 +288,23 @@ mod tests {
         assert_eq!((late.len(), tally.asked.load(Ordering::SeqCst)), (WITNESSES, 4));
         late.into_iter().for_each(Look::end);
         assert_eq!((tally.witnessed.load(Ordering::SeqCst), tally.busy.load(Ordering::SeqCst)), (4, 0));
+    }
+
+    #[test]
+    fn a_victim_that_stands_still_is_asked_by_nobody_until_it_was_overtaken_and_then_by_all_who_read() {
+        let sights = Sights::default();
+        let tally = sights.raise(0, "a0-1", 0, false, true);
+        let Post::Victim(aim) = sights.post(0) else { panic!("nothing has happened yet") };
+        let look = sights.look(0).expect("nothing has happened yet");
+        sights.stage(Stage::Hold);
+        assert_eq!(tally.busy.load(Ordering::SeqCst), 2, "both are waited for");
+        aim.free_at_victim(true);
+        look.end();
+        assert_eq!(tally.busy.load(Ordering::SeqCst), 0);
+        sights.stage(Stage::Overtake);
+        assert!(matches!(sights.post(0), Post::Hold) && sights.look(0).is_none());
+        let Post::Others(aim) = sights.post(2) else { panic!("it is let go") };
+        aim.free(true);
+        assert!(matches!(sights.post(0), Post::Reads(_)) && sights.look(0).is_some());
     }
 }

@@ -91,7 +91,8 @@ impl Nodes {
                 return Ok(Some(("not-healed", format!("who leads the group of {actor}? {CHANGED_MAX:?} are over"))));
             };
             let place = self.members.iter().position(|number| *number == victim).context("the leader is a member")?;
-            let tally = hunt.sights.raise(team, actor, place, quiet);
+            let still = quiet && fault == Nemesis::LeaderPause;
+            let tally = hunt.sights.raise(team, actor, place, quiet, still);
             if !reaches(&tally.at_victim, ANSWERED_BEFORE, POSITION_MAX).await {
                 continue;
             }

@@ -282,7 +282,12 @@ impl Group<'_> {
         let active = |node: &NodeId| self.view.map.state(*node) == Some(State::Active);
         let others = self.members.voters.keys().copied().filter(|node| leaves && active(node));
         let able = |node: &NodeId| *node != me && pool.contains(node) && self.can_lead(*node);
-        let to = [wish].into_iter().chain(others).find(able)?;
+        // Those that take what a node leads share it: all of its actors start anew at once.
+        let any = || {
+            let others: Vec<NodeId> = others.filter(able).collect();
+            others.get(self.group as usize % others.len().max(1)).copied()
+        };
+        let to = Some(wish).filter(able).or_else(any)?;
         Some(Step::Transfer { group: self.group, to })
     }
 

@@ -26,24 +26,33 @@ struct Sight {
 impl Sight {
     /// The group is to be led by this node.
     fn new(wish: u64) -> Self {
-        let mut map = founded(1, 3);
+        Self::of(1, wish)
+    }
+
+    /// The node leads so many groups, which are to be led by this one.
+    fn of(groups: u32, wish: u64) -> Self {
+        let mut map = founded(groups, 3);
         (2..=3).for_each(|node| set(&mut map, node, State::Active));
         let voters: BTreeMap<NodeId, u64> = (1..=3).map(|node| (NodeId::from(node), 1)).collect();
-        let record = map.groups.get_mut(&GROUP).unwrap();
-        record.value = Placement::new(replicas(&voters), NodeId::from(wish));
-        let confirmed = Confirmed { revision: record.revision, voters: replicas(&voters), learners: Vec::new() };
-        let progress = voters.keys().map(|node| (*node, Some(9))).collect();
-        let leads = Leads { last: Some(9), progress, confirmed: Some(confirmed) };
-        let members = Members { voters, ..Members::default() };
+        let mut here = BTreeMap::new();
+        for group in GROUP..=groups {
+            let record = map.groups.get_mut(&group).unwrap();
+            record.value = Placement::new(replicas(&voters), NodeId::from(wish));
+            let confirmed = Confirmed { revision: record.revision, voters: replicas(&voters), learners: Vec::new() };
+            let progress = voters.keys().map(|node| (*node, Some(9))).collect();
+            let leads = Leads { last: Some(9), progress, confirmed: Some(confirmed) };
+            let members = Members { voters: voters.clone(), ..Members::default() };
+            here.insert(group, Here { incarnation: 1, members, leads: Some(leads) });
+        }
         let group = |group| {
             let (applied, digest) = (Some(9), [0; 16]);
             GroupReport { group, incarnation: 1, applied, digest, missing_keys: 0, lead: None }
         };
-        let report = Report { fresh: true, groups: vec![group(SYSTEM), group(GROUP)], ..Report::default() };
+        let report = Report { fresh: true, groups: (SYSTEM..=groups).map(group).collect(), ..Report::default() };
         let others: BTreeSet<NodeId> = [2, 3].map(NodeId::from).into();
         Self {
             map,
-            here: BTreeMap::from([(GROUP, Here { incarnation: 1, members, leads: Some(leads) })]),
+            here,
             reports: others.iter().map(|node| (*node, report.clone())).collect(),
             fresh: others,
             stale: false,
@@ -62,6 +71,10 @@ impl Sight {
     }
 
     fn step(&self) -> Option<Step> {
+        self.steps().into_iter().find(|step| step.group() == GROUP)
+    }
+
+    fn steps(&self) -> Vec<Step> {
         let others = self.reports.keys().copied().collect();
         let view = View {
             me: NodeId::from(1),
@@ -75,7 +88,7 @@ impl Sight {
             stale: self.stale,
             stopping: self.stopping,
         };
-        steps(&view).into_iter().find(|step| step.group() == GROUP)
+        steps(&view)
     }
 }
 
@@ -88,14 +101,14 @@ fn a_stale_leader_hands_its_group_to_a_fresh_voter_and_confirms_nothing_first() 
     let mut sight = Sight::new(1);
     assert_eq!(sight.step(), None);
     sight.stale = true;
-    assert_eq!(sight.step(), transfer(2));
-    sight.leads().confirmed = None;
-    assert_eq!(sight.step(), transfer(2));
-    sight.lapse(2);
     assert_eq!(sight.step(), transfer(3));
+    sight.leads().confirmed = None;
+    assert_eq!(sight.step(), transfer(3));
+    sight.lapse(3);
+    assert_eq!(sight.step(), transfer(2));
     // A change of voters that it cannot end is ended by the next leader.
     sight.here.get_mut(&GROUP).unwrap().members.joint = true;
-    assert_eq!(sight.step(), transfer(3));
+    assert_eq!(sight.step(), transfer(2));
 }
 
 fn nodes(nodes: &[u64]) -> Vec<NodeId> {
@@ -176,7 +189,20 @@ fn a_node_that_stops_hands_its_group_even_to_a_stale_one() {
     let mut sight = Sight::new(1);
     sight.stopping = true;
     (2..=3).for_each(|node| sight.lapse(node));
-    assert_eq!(sight.step(), transfer(2));
+    assert_eq!(sight.step(), transfer(3));
     sight.stale = true;
-    assert_eq!(sight.step(), transfer(2));
+    assert_eq!(sight.step(), transfer(3));
+}
+
+#[test]
+fn those_that_take_what_a_node_leads_share_it() {
+    let mut sight = Sight::of(8, 1);
+    sight.stopping = true;
+    let taken_by = |sight: &Sight, to: u64| {
+        let to = NodeId::from(to);
+        sight.steps().iter().filter(|step| matches!(step, Step::Transfer { to: taker, .. } if *taker == to)).count()
+    };
+    assert_eq!((taken_by(&sight, 2), taken_by(&sight, 3)), (4, 4));
+    sight.reports.remove(&NodeId::from(3));
+    assert_eq!((taken_by(&sight, 2), taken_by(&sight, 3)), (8, 0));
 }

@@ -20,6 +20,7 @@ use crate::{
     tasks::Tasks,
     threads::{Threads, Urgency},
     timers::Timers,
+    watchdog,
 };
 
 /// An isolate with its context. It belongs to no thread; whoever drives it enters it.
@@ -40,6 +41,7 @@ impl Isolate {
     }
 
     fn make(memory_mb: u64, threads: Threads, tasks: Tasks) -> Self {
+        watchdog::forget_time();
         let bytes_max = usize::try_from(memory_mb.saturating_mul(1 << 20)).unwrap_or(usize::MAX);
         let buffers = Buffers::new(bytes_max);
         let params = v8::CreateParams::default()
@@ -107,6 +109,7 @@ impl Drop for Isolate {
         let successor = self.successor.take();
         let took_much = matches!(guard.kill().reason(), Some(InvocationError::Limit(_)));
         let job = move || {
+            watchdog::forget_time();
             drop(shared);
             drop(guard);
             if took_much {
@@ -138,6 +141,7 @@ fn make_state(isolate: &mut v8::OwnedIsolate, guard: Arc<HeapGuard>, buffers: Ar
         lethe: v8::Global::new(scope, lethe),
         entry: v8::Global::new(scope, entry),
         entry_functions: Vec::new(),
+        method_names: Vec::new(),
         unclonables: v8::Global::new(scope, unclonables),
         program: None,
         host: None,

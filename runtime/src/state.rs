@@ -8,6 +8,7 @@ use crate::{
     gate::Door,
     host::{Host, LogLine},
     invocation::Reply,
+    js,
     kill::Kill,
     memory::{Buffers, HeapGuard},
     modules::Modules,
@@ -25,6 +26,11 @@ pub(crate) const LOG_BYTES_MAX: usize = 256 * 1024;
 /// Requests an isolate may send per invocation.
 pub(crate) const SUBREQUESTS_MAX: u32 = 10_000;
 
+/// Names of methods that an isolate keeps as strings.
+const METHOD_NAMES_MAX: usize = 16;
+/// Longest such name.
+const METHOD_NAME_BYTES_MAX: usize = 128;
+
 /// State of one isolate.
 pub(crate) struct State {
     /// The one context.
@@ -37,6 +43,8 @@ pub(crate) struct State {
     pub(crate) entry: v8::Global<v8::Object>,
     /// Those of its functions that were called before, so that a live actor's turn need not look for them.
     pub(crate) entry_functions: Vec<(&'static str, v8::Global<v8::Function>)>,
+    /// Names of methods that were called, [`METHOD_NAMES_MAX`] at most.
+    pub(crate) method_names: Vec<(Box<str>, v8::Global<v8::String>)>,
     /// The program, once there is one.
     pub(crate) program: Option<Arc<Program>>,
     /// The door out; none while a program is compiled.
@@ -111,4 +119,19 @@ pub(crate) fn local<'s, T>(
     // SAFETY: the state stays where it is, in its slot, and making a local handle changes nothing in it. A clone of the
     // handle would be a new one for V8, made and freed in each turn.
     v8::Local::new(scope, unsafe { &*global })
+}
+
+/// A method's name as a string. Those that were called before are kept: V8's table of strings is large, and in no cache
+/// when an actor among many has its turn.
+pub(crate) fn method_name<'s>(scope: &mut v8::PinScope<'s, '_>, method: &str) -> v8::Local<'s, v8::String> {
+    let known = get(scope).method_names.iter().position(|(name, _)| **name == *method);
+    if let Some(index) = known {
+        return local(scope, |state| &state.method_names[index].1);
+    }
+    let name = js::name(scope, method);
+    if method.len() <= METHOD_NAME_BYTES_MAX && get(scope).method_names.len() < METHOD_NAMES_MAX {
+        let global = v8::Global::new(scope, name);
+        get(scope).method_names.push((method.into(), global));
+    }
+    name
 }

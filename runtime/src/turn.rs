@@ -277,7 +277,7 @@ fn start_event(scope: &mut v8::PinScope, event: Event) {
             start(scope, reply, "construct", &[exports, class, id, name]);
         }
         Event::Call { method, args, waiting, reply } => {
-            let method = js::name(scope, &method).into();
+            let method = state::method_name(scope, &method).into();
             let json = matches!(args, Payload::Json(_));
             let args = match args {
                 Payload::Json(text) => Some(js::string(scope, &text).into()),

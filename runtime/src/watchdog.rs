@@ -5,6 +5,7 @@
 //! CPU time is that of the thread a turn runs on. Memory is checked by an interrupt, on the turn's own thread.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     mem::MaybeUninit,
     sync::{Arc, atomic::Ordering},
@@ -99,6 +100,25 @@ impl Drop for Closer {
     }
 }
 
+thread_local! {
+    /// This thread's CPU time when its last turn ended, as long as it did nothing much since. Each look at the clock is a
+    /// system call, and a turn may be as short as ten of them.
+    static TIME: Cell<Option<Duration>> = const { Cell::new(None) };
+    /// This thread's CPU clock and id, once they were asked for.
+    static THREAD: Cell<Option<(libc::clockid_t, libc::pid_t)>> = const { Cell::new(None) };
+}
+
+/// This thread does something that takes long and is no turn; the next turn shall not be charged for it.
+pub(crate) fn forget_time() {
+    TIME.set(None);
+}
+
+fn this_thread() -> (libc::clockid_t, libc::pid_t) {
+    let thread = THREAD.get().unwrap_or_else(|| (thread_clock(), thread_id()));
+    THREAD.set(Some(thread));
+    thread
+}
+
 impl Watchdog {
     /// Starts the thread.
     pub(crate) fn start() -> Self {
@@ -112,8 +132,8 @@ impl Watchdog {
 
     /// Runs `turn` on this thread with at most `budget` of CPU time; returns its result and what it used.
     pub(crate) fn guard<R>(&self, guard: Arc<HeapGuard>, budget: Duration, turn: impl FnOnce() -> R) -> (R, Duration) {
-        let (clock, start) = (thread_clock(), thread_time());
-        let thread = thread_id();
+        let (clock, thread) = this_thread();
+        let start = TIME.take().unwrap_or_else(thread_time);
         let end = start + budget;
         memory::set_current(Some(guard.clone()));
         let seated = threads::seated();
@@ -121,7 +141,9 @@ impl Watchdog {
         let registered = self.enter(running);
         let result = turn();
         drop(registered);
-        (result, thread_time().saturating_sub(start))
+        let now = thread_time();
+        TIME.set(Some(now));
+        (result, now.saturating_sub(start))
     }
 
     fn enter(&self, running: Running) -> Registered<'_> {

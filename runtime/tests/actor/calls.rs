@@ -440,3 +440,77 @@ fn wait_until_keeps_nothing_out_and_its_rejection_is_logged() {
         assert!(world.log()[0].contains("late"), "{:?}", world.log());
     });
 }
+
+/// Actors that are called in more ways than an isolate keeps names of.
+const MANY: &str = "
+    export class A extends DurableObject {}
+    for (let i = 0; i < 40; i++) A.prototype[`m${i}`] = () => i;
+    A.prototype['m'.repeat(500)] = () => 'long';
+    export default {};";
+
+#[test]
+fn every_method_of_many_is_found_by_its_own_name_again_and_again() {
+    with_actors(MANY, async |world| {
+        let actor = start(&world).await;
+        for round in 0..3 {
+            for number in 0..40 {
+                let answer = call(&actor, &format!("m{number}"), "[]").await;
+                assert_eq!(answer, Ok(number.to_string()), "round {round}");
+            }
+            assert_eq!(call(&actor, &"m".repeat(500), "[]").await, Ok("\"long\"".into()));
+            assert!(matches!(call(&actor, "m40", "[]").await, Err(InvocationError::NoHandler(_))));
+        }
+    });
+}
+
+/// Results that may be promises, and such that cannot be.
+const RESULTS: &str = "
+    export class A extends DurableObject {
+        number() { return 1; }
+        none() { return null; }
+        nothing() {}
+        object() { return { a: 1 }; }
+        promise() { return Promise.resolve(2); }
+        thenable() { return { then: (done) => done(3) }; }
+        rejected() { return Promise.reject(new RangeError('late')); }
+        thrown() { throw new RangeError('at once'); }
+        big() { return 1n; }
+        bigLater() { return Promise.resolve(1n); }
+        cruel() {
+            const promise = Promise.resolve(4);
+            Object.defineProperty(promise, 'constructor', { get() { throw new RangeError('cruel'); } });
+            return promise;
+        }
+    }
+    export default {};";
+
+#[test]
+fn results_are_answers_whether_they_can_be_promises_or_not() {
+    with_actors(RESULTS, async |world| {
+        let actor = start(&world).await;
+        for (method, expected) in [
+            ("number", "1"),
+            ("none", "null"),
+            ("nothing", "null"),
+            ("object", "{\"a\":1}"),
+            ("promise", "2"),
+            ("thenable", "3"),
+        ] {
+            assert_eq!(call(&actor, method, "[]").await, Ok(expected.to_owned()), "{method}");
+        }
+        for (method, expected) in [
+            ("rejected", "RangeError: late"),
+            ("thrown", "RangeError: at once"),
+            ("big", "BigInt"),
+            ("bigLater", "BigInt"),
+            ("cruel", "RangeError: cruel"),
+        ] {
+            match call(&actor, method, "[]").await {
+                Err(InvocationError::Exception(error)) => {
+                    assert!(error.to_string().contains(expected), "{method}: {error}")
+                }
+                other => panic!("{method}: {other:?}"),
+            }
+        }
+    });
+}

@@ -15,6 +15,7 @@ use super::{
     storage::{ActorStorage, Pending, Records},
 };
 use crate::shard::{Applied, Command, Epoch, ProposeError, RecordOp, Rejection};
+use crate::vault::Nonces;
 
 /// The activation under which an instance writes.
 pub(super) struct Writer {
@@ -96,14 +97,17 @@ fn seal(records: &Records, batch: Batch, ops: &mut Vec<RecordOp>) -> Result<(), 
     if batch.clear {
         ops.push(RecordOp::DeleteAll);
     }
+    let puts = batch.writes.iter().filter(|(_, value)| value.is_some()).count();
+    let mut nonces = Nonces::new(2 * puts);
     for (name, value) in batch.writes {
         let id = sealer.record_id(name.as_bytes());
         ops.push(match value {
             None => RecordOp::Delete { id },
             Some(value) => {
                 let failed = |_| error::internal("a write could not be sealed", Outcome::NotDone);
-                let name = sealer.seal_name(id, name.as_bytes()).map_err(failed)?;
-                RecordOp::Put { id, name, value: sealer.seal_value(id, &value).map_err(failed)? }
+                let sealed = sealer.seal_record(&mut nonces, id, name.as_bytes(), &value);
+                let (name, value) = sealed.map_err(failed)?;
+                RecordOp::Put { id, name, value }
             }
         });
     }

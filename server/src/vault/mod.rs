@@ -17,6 +17,7 @@
 mod epochs;
 mod error;
 mod key;
+mod nonces;
 mod seal_to;
 mod sealer;
 mod slot;
@@ -34,6 +35,7 @@ use self::epochs::{Epochs, Opened};
 pub use self::{
     error::Error,
     key::DataKey,
+    nonces::Nonces,
     seal_to::{PublicKey, Recipient, SEALED_KEY_BYTES},
     sealer::{PLAIN_BYTES_MAX, SEALED_OVERHEAD, Sealer},
     slot::Owner,

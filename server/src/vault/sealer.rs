@@ -15,7 +15,7 @@ use std::fmt;
 use bytes::Bytes;
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
-    aead::{Aead, Payload},
+    aead::{Aead, AeadInOut, Payload},
 };
 use hmac::{Hmac, Mac};
 use lethe_proto::ActorId;
@@ -23,7 +23,11 @@ use sha2::Sha256;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{DataKey, Error, key::KEY_BYTES};
+use super::{
+    DataKey, Error,
+    key::KEY_BYTES,
+    nonces::{NONCE_BYTES, Nonces},
+};
 use crate::store::RecordId;
 
 /// Bytes that sealing adds.
@@ -32,7 +36,6 @@ pub const SEALED_OVERHEAD: usize = 1 + NONCE_BYTES + TAG_BYTES;
 pub const PLAIN_BYTES_MAX: usize = 64 << 20;
 
 const VERSION: u8 = 1;
-const NONCE_BYTES: usize = 24;
 const TAG_BYTES: usize = 16;
 const HMAC_BLOCK_BYTES: usize = 64;
 
@@ -87,7 +90,7 @@ impl Sealer {
 
     /// Seals the name of a record.
     pub fn seal_name(&self, id: RecordId, name: &[u8]) -> Result<Bytes, Error> {
-        self.seal(Kind::Name, id, name)
+        self.seal(&mut Nonces::new(1), Kind::Name, id, name)
     }
 
     /// Opens the name of a record.
@@ -97,7 +100,18 @@ impl Sealer {
 
     /// Seals the value of a record.
     pub fn seal_value(&self, id: RecordId, value: &[u8]) -> Result<Bytes, Error> {
-        self.seal(Kind::Value, id, value)
+        self.seal(&mut Nonces::new(1), Kind::Value, id, value)
+    }
+
+    /// Seals the name and the value of a record, with two of these nonces.
+    pub fn seal_record(
+        &self,
+        nonces: &mut Nonces,
+        id: RecordId,
+        name: &[u8],
+        value: &[u8],
+    ) -> Result<(Bytes, Bytes), Error> {
+        Ok((self.seal(nonces, Kind::Name, id, name)?, self.seal(nonces, Kind::Value, id, value)?))
     }
 
     /// Opens the value of a record.
@@ -105,19 +119,19 @@ impl Sealer {
         self.open(Kind::Value, id, sealed)
     }
 
-    fn seal(&self, kind: Kind, id: RecordId, plain: &[u8]) -> Result<Bytes, Error> {
+    fn seal(&self, nonces: &mut Nonces, kind: Kind, id: RecordId, plain: &[u8]) -> Result<Bytes, Error> {
         let too_large = Error::TooLarge { bytes: plain.len(), max: PLAIN_BYTES_MAX };
         if plain.len() > PLAIN_BYTES_MAX {
             return Err(too_large);
         }
-        let mut nonce = [0; NONCE_BYTES];
-        getrandom::fill(&mut nonce).map_err(|error| Error::Random(error.to_string()))?;
-        let payload = Payload { msg: plain, aad: &self.place(kind, id) };
-        let ciphertext = self.cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| too_large)?;
+        let nonce = nonces.next()?;
         let mut sealed = Vec::with_capacity(SEALED_OVERHEAD + plain.len());
         sealed.push(VERSION);
         sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(&ciphertext);
+        sealed.extend_from_slice(plain);
+        let text = (&mut sealed[1 + NONCE_BYTES..]).into();
+        let tag = self.cipher.encrypt_inout_detached(&XNonce::from(nonce), &self.place(kind, id), text);
+        sealed.extend_from_slice(&tag.map_err(|_| too_large)?);
         Ok(sealed.into())
     }
 
@@ -188,6 +202,9 @@ mod tests {
             let id = sealer.record_id(plain);
             assert_eq!(sealer.open_value(id, &sealer.seal_value(id, plain).unwrap()).unwrap(), plain);
             assert_eq!(sealer.open_name(id, &sealer.seal_name(id, plain).unwrap()).unwrap(), plain);
+            let (name, value) = sealer.seal_record(&mut Nonces::new(2), id, b"name", plain).unwrap();
+            assert_eq!(sealer.open_name(id, &name).unwrap(), b"name");
+            assert_eq!(sealer.open_value(id, &value).unwrap(), plain);
         }
     }
 

@@ -23,6 +23,11 @@ const KINDS: usize = 4;
 
 /// How often in a row more urgent jobs may pass one that waits.
 const PASSED_MAX: u32 = 8;
+/// So many isolates may wait for their end. Each holds its memory until then, and where turns are always waiting isolates
+/// would begin faster than they end.
+const ENDS_MAX: usize = 64;
+/// How often in a row turns may pass the ends when more than that wait.
+const ENDS_PASSED_MAX: u32 = 1;
 
 /// Jobs that wait.
 #[derive(Default)]
@@ -41,13 +46,20 @@ impl JobQueue {
     /// The next job.
     pub(crate) fn pop(&mut self) -> Option<Job> {
         let waits = |kind: &usize| !self.waiting[*kind].is_empty();
-        let overdue = (0..KINDS).rev().filter(waits).find(|kind| self.passed[*kind] >= PASSED_MAX);
+        let overdue = (0..KINDS).filter(waits).find(|kind| self.passed[*kind] >= self.passed_max(*kind));
         let next = overdue.or_else(|| (0..KINDS).find(waits))?;
         for kind in next + 1..KINDS {
             self.passed[kind] += u32::from(!self.waiting[kind].is_empty());
         }
         self.passed[next] = 0;
         self.waiting[next].pop_front()
+    }
+
+    fn passed_max(&self, kind: usize) -> u32 {
+        match kind == Urgency::End as usize && self.waiting[kind].len() > ENDS_MAX {
+            true => ENDS_PASSED_MAX,
+            false => PASSED_MAX,
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -111,5 +123,24 @@ mod tests {
         for name in ["end", "start", "spare"] {
             assert_eq!(ran.names().iter().filter(|ran| **ran == name).count(), 1, "{name}");
         }
+    }
+
+    #[test]
+    fn isolates_end_as_fast_as_they_begin_although_turns_keep_coming() {
+        let (mut jobs, ran) = (JobQueue::default(), Ran::default());
+        let count = |name| ran.names().iter().filter(|ran| **ran == name).count();
+        let mut ended = 0;
+        // Each isolate that was made, ahead or not, has three turns and ends later.
+        for _ in 0..3_000 {
+            jobs.push(Urgency::Turn, ran.job("turn"));
+            jobs.push(Urgency::Start, ran.job("made"));
+            jobs.push(Urgency::Spare, ran.job("made"));
+            let ends = count("made") - ended;
+            (0..ends).for_each(|_| jobs.push(Urgency::End, ran.job("end")));
+            ended += ends;
+            jobs.pop().expect("a turn at least")();
+        }
+        assert!(count("turn") > 1_000 && count("made") > 300);
+        assert!(count("made") - count("end") <= ENDS_MAX + 2, "{} of {} ended", count("end"), count("made"));
     }
 }

@@ -23,7 +23,7 @@ use lethe_runtime::{
     program::{Binding, Limits, Module, Source},
 };
 use tokio::runtime::Runtime;
-use used::Used;
+use used::{Used, is_wanted};
 
 const HELLO: &str = "export default { fetch(request) { return new Response('hello'); } };";
 const ADD: &str = r#"
@@ -87,12 +87,6 @@ async fn compile(engine: &Engine, text: &str) -> Arc<Program> {
 fn resident_kb() -> u64 {
     let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4
-}
-
-/// Whether the row is asked for.
-fn is_wanted(name: &str) -> bool {
-    let mut asked = std::env::args().skip(1).filter(|word| !word.starts_with('-')).peekable();
-    asked.peek().is_none() || asked.any(|word| name.contains(&word))
 }
 
 /// Prints what each call of `work` took: the best and the median of many batches, because other programs on the machine

@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p lethe-runtime --bench turn`. Each caller sends its next call when the last was answered; the actor's
 //! method does nothing. Processor time and waits are those of the process, averaged over all calls. With 512 actors hardly
-//! anything of one is in a cache when its turn comes. An argument chooses rows by how they begin (`"at_once 512"`).
+//! anything of one is in a cache when its turn comes. Arguments choose the rows whose names contain one
+//! (`"at_once 512"`).
 
 #[path = "used/mod.rs"]
 mod used;
@@ -24,7 +25,7 @@ use lethe_runtime::{
     program::{Limits, Module, Source},
 };
 use tokio::runtime::Runtime;
-use used::Used;
+use used::{Used, is_wanted};
 
 const ACTOR: &str = r#"
     import { DurableObject } from "cloudflare:workers";
@@ -96,8 +97,7 @@ fn main() {
     let engine = Engine::start(Config { pristine: 0, ..Config::default() });
     for method in ["at_once", "later"] {
         for (actors, callers) in [(1, 1), (1, 8), (64, 1), (64, 2), (64, 4), (64, 8), (64, 64), (512, 512)] {
-            let row = format!("{method} {actors} actors");
-            if std::env::args().skip(1).any(|word| !word.starts_with('-') && !row.starts_with(&word)) {
+            if !is_wanted(&format!("{method} {actors} actors")) {
                 continue;
             }
             let live = runtime.block_on(start(&engine, actors));

@@ -13,6 +13,8 @@
 //! is that of the process for one commit, or for one read, and `switches` are the times a thread gave up its processor for
 //! one. `commits/entry` are what went into one entry of a log. `messages/commit` are those on streams. Reads are ReadIndex confirmations.
 
+mod cpu;
+
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use cpu::cpu_time;
 use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::BoxStream;
@@ -62,28 +65,28 @@ async fn setting(real: bool, nodes: usize, groups: u32, proposers: usize) {
     let writers = spread(proposers, |n| write_loop(world.shard(n), n, WARM)).await;
     let next: Vec<u64> = writers.iter().map(|(_, seq)| *seq).collect();
     let (logs, appends) = (world.logs(), world.net.appends.load(Ordering::Relaxed));
-    let (cpu, switched) = (cpu_seconds(), switches());
+    let (cpu, switched) = (cpu_time(), switches());
     let begin = Instant::now();
     let done = spread(proposers, |n| continue_loop(world.shard(n), n, next[n], RUN)).await;
     let seconds = begin.elapsed().as_secs_f64();
-    let (cpu, switched) = (cpu_seconds() - cpu, switches() - switched);
+    let (cpu, switched) = (cpu_time() - cpu, switches() - switched);
     let (syncs, entries) = (world.logs().0 - logs.0, world.logs().1 - logs.1);
     let appends = world.net.appends.load(Ordering::Relaxed) - appends;
     let writes = Latencies::of(done.into_iter().flat_map(|(times, _)| times));
-    let (beats, read_cpu) = (world.net.beats(), cpu_seconds());
+    let (beats, read_cpu) = (world.net.beats(), cpu_time());
     let reads = spread(proposers, |n| read_loop(world.shard(n), RUN)).await;
     let beats = (world.net.beats().0 - beats.0, world.net.beats().1 - beats.1);
-    let (reads, read_cpu) = (Latencies::of(reads.into_iter().flatten()), cpu_seconds() - read_cpu);
-    let idle = (cpu_seconds(), Instant::now());
+    let (reads, read_cpu) = (Latencies::of(reads.into_iter().flatten()), cpu_time() - read_cpu);
+    let idle = (cpu_time(), Instant::now());
     tokio::time::sleep(RUN).await;
-    let idle = (cpu_seconds() - idle.0) / idle.1.elapsed().as_secs_f64() * 100.0;
+    let idle = (cpu_time() - idle.0).as_secs_f64() / idle.1.elapsed().as_secs_f64() * 100.0;
     println!(
         "{nodes:5} {groups:6} {proposers:9} {:10.0} {:8} {:8} {:7.0} {:9.1} {:14.1} {:13.1} {:16.2} \
          | {:7.0} {:8} {:8} {:7.0} {:14.1} | {idle:10.1}",
         writes.count as f64 / seconds,
         writes.p50,
         writes.p99,
-        cpu * 1e6 / writes.count as f64,
+        cpu.as_secs_f64() * 1e6 / writes.count as f64,
         switched as f64 / writes.count as f64,
         writes.count as f64 * nodes as f64 / entries as f64,
         writes.count as f64 * nodes as f64 / syncs as f64,
@@ -91,7 +94,7 @@ async fn setting(real: bool, nodes: usize, groups: u32, proposers: usize) {
         reads.count as f64 / RUN.as_secs_f64(),
         reads.p50,
         reads.p99,
-        read_cpu * 1e6 / reads.count as f64,
+        read_cpu.as_secs_f64() * 1e6 / reads.count as f64,
         beats.1 as f64 / beats.0.max(1) as f64,
     );
     world.stop().await;
@@ -268,15 +271,6 @@ impl Transport for End {
         }
         .boxed()
     }
-}
-
-/// CPU time of this process so far.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name in parentheses may hold anything; user and system time are the 12th and 13th words behind it.
-    let words: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-    let ticks = |at: usize| words.get(at).and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / 100.0
 }
 
 /// How often threads of this process have given up their processors so far.

@@ -7,11 +7,14 @@
 //! LETHE_BENCH_MIB=256 LETHE_BENCH_DIR=/data cargo bench -p lethe-server --bench state
 //! ```
 
+mod cpu;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use cpu::cpu_time;
 use lethe_proto::ActorId;
 use lethe_server::store::snapshot::{Dir, Head, Reader};
 use lethe_server::store::state::{Actor, Config, Group, Life, Loader, Position, Scan, Store};
@@ -71,8 +74,8 @@ const SMALL_BYTES: usize = 256 + 41;
 fn small_batches(dir: &Path, load: &Load) {
     let store = Store::open(dir, true, Config::default());
     let groups: Vec<_> = (1..=GROUPS).map(|id| store.group(id, 1).expect("a group")).collect();
-    let (cpu, begin, mut written) = (cpu_ns(), Instant::now(), 0);
-    let mut flushing_ns = 0;
+    let (cpu, begin, mut written) = (cpu_time(), Instant::now(), 0);
+    let mut flushing = Duration::ZERO;
     for batch in 0..BATCHES {
         for group in &groups {
             let record = batch / load.actors;
@@ -83,27 +86,20 @@ fn small_batches(dir: &Path, load: &Load) {
                 group.names(id(actor), Uuid::from_u128(u128::from(actor))).expect("its names");
             }
             if group.unwritten_bytes() >= Config::default().memtable_bytes {
-                let cpu = cpu_ns();
+                let cpu = cpu_time();
                 group.flush().expect("a flush");
-                (written, flushing_ns) = (written + 1, flushing_ns + cpu_ns() - cpu);
+                (written, flushing) = (written + 1, flushing + (cpu_time() - cpu));
             }
         }
     }
     let batches = BATCHES * u64::from(GROUPS);
-    let us = |ns: u64| ns as f64 / batches as f64 / 1e3;
-    let (all, flushing) = (us(cpu_ns() - cpu), us(flushing_ns));
+    let us = |time: Duration| time.as_secs_f64() * 1e6 / batches as f64;
+    let (all, flushing) = (us(cpu_time() - cpu), us(flushing));
     println!(
         "{GROUPS} groups, {}: {all:.2} us of CPU per batch, of it {flushing:.2} in {written} flushes, in {:.2?}",
         load.name,
         begin.elapsed()
     );
-}
-
-/// CPU time of this process so far, in nanoseconds.
-fn cpu_ns() -> u64 {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("a Linux system").flatten();
-    let text = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
-    text.filter_map(|text| text.split(' ').next()?.parse::<u64>().ok()).sum()
 }
 
 fn directory() -> tempfile::TempDir {

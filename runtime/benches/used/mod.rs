@@ -1,6 +1,13 @@
-//! What this process has used, as the kernel counts it: what benchmarks of a busy machine can compare.
+//! What this process has used, as the kernel counts it: what benchmarks of a busy machine can compare. And which of their rows
+//! are asked for.
 
 use std::{mem::MaybeUninit, time::Duration};
+
+/// Whether a row is to be measured: arguments choose those whose names contain one, without any all are.
+pub fn is_wanted(row: &str) -> bool {
+    let mut asked = std::env::args().skip(1).filter(|word| !word.starts_with('-')).peekable();
+    asked.peek().is_none() || asked.any(|word| row.contains(&word))
+}
 
 /// What the process has used so far.
 #[derive(Clone, Copy)]

@@ -2,7 +2,7 @@
 //! others when they are asked for.
 //!
 //! All share one entry, [`dispatch`]; the index in the function's data picks the Rust function. So a startup snapshot
-//! needs to know one address only.
+//! needs to know one address for all of them.
 
 pub(crate) mod actor;
 pub(crate) mod body;

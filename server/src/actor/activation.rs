@@ -94,7 +94,7 @@ pub(super) async fn start(with: &Activation<'_>, me: ActorRef) -> Result<Arc<Liv
     let class_name = version.class_of(&me.namespace).map_err(|reason| error::invalid_target(reason.to_string()))?;
     let class_name = class_name.to_owned();
     let shard = home(&*with.deps.homes, me.id)?;
-    with.releases.refuse(shard.id())?;
+    with.releases.over(shard.id(), shard.leader()).await?;
     let epoch = lead(with.deps, &shard, with.config.leader_timeout).await?;
     let (header, sealer) = activate(with, &shard, epoch, &me).await?;
     let proof = Proof { shard: shard.clone(), epoch };

@@ -33,7 +33,7 @@ use super::{
     ActorRef, Call, Failed, Homes, Place,
     activation::{self, Activation},
     error,
-    live::{Live, Refused},
+    live::{Entered, Live, Refused},
     release::Releases,
     room::{Made, Room},
 };
@@ -153,7 +153,8 @@ impl Actors {
     pub fn start(config: Config, deps: Deps) -> Self {
         let gone = CancellationToken::new();
         let _ends = gone.clone().drop_guard();
-        let (slots, releases, tasks) = (Mutex::default(), Arc::default(), TaskTracker::new());
+        let releases = Releases::new(deps.homes.node(), config.leader_timeout);
+        let (slots, tasks) = (Mutex::default(), TaskTracker::new());
         let room = Room::new(&config);
         let inner = Arc::new(Inner { config, room, deps, slots, releases, tasks, gone, _ends });
         inner.tasks.spawn(sweep(Arc::downgrade(&inner)));
@@ -167,22 +168,30 @@ impl Actors {
             let done = tokio::time::timeout_at(deadline.into(), destroy).await.map_err(|_| error::deadline())?;
             return done.map(|()| ActorReply::Destroyed);
         }
-        let entered = loop {
-            let live = tokio::time::timeout_at(deadline.into(), self.find(&to)?);
-            let late = |_| error::deadline_before_start();
-            let live = live.await.map_err(late)??;
+        let entered = tokio::time::timeout_at(deadline.into(), self.enter(&to)).await;
+        let entered = entered.map_err(|_| error::deadline_before_start())??;
+        let replied = tokio::time::timeout_at(deadline.into(), entered.call(call)).await;
+        Ok(replied.map_err(|_| error::deadline())??)
+    }
+
+    /// Takes a place in the mailbox of an actor, which is started if need be.
+    async fn enter(&self, to: &ActorRef) -> Result<Entered, Failed> {
+        loop {
+            let live = self.find(to)?.await?;
             match live.enter() {
                 Ok(entered) => {
                     // Looked at from inside, so that a release either sees the call or is seen by it.
-                    self.inner.releases.refuse(entered.group())?;
-                    break entered;
+                    if self.inner.releases.refuse(entered.group()).is_ok() {
+                        return Ok(entered);
+                    }
+                    drop(entered);
+                    let shard = &live.proof.shard;
+                    self.inner.releases.over(shard.id(), shard.leader()).await?;
                 }
                 Err(Refused::Full(reason)) => return Err(reason.into()),
                 Err(Refused::Closed) => tokio::task::yield_now().await,
             }
-        };
-        let replied = tokio::time::timeout_at(deadline.into(), entered.call(call)).await;
-        Ok(replied.map_err(|_| error::deadline())??)
+        }
     }
 
     /// Destroys an actor: once this returns, nothing it stored can be read, and every later call is refused. Calls that
@@ -368,7 +377,7 @@ async fn end(
 /// Proposes the destruction and waits until it is applied.
 async fn destroy(inner: &Arc<Inner>, target: ActorRef, reason: DestroyReason) -> Result<(), Failed> {
     let shard = activation::home(&*inner.deps.homes, target.id)?;
-    inner.releases.refuse(shard.id())?;
+    inner.releases.over(shard.id(), shard.leader()).await?;
     let epoch = activation::lead(&inner.deps, &shard, inner.config.leader_timeout).await?;
     let command = Command::Destroy { actor: target.id, expected: None, destroyed_at_ms: clock::now_ms(), reason };
     let failed = match shard.propose(epoch, command).await {

@@ -6,8 +6,9 @@
 //!                  └────── one turned out to take long: serve on
 //! ```
 //!
-//! Calls that come while nothing more is taken are told that this node does not lead, and are tried again by the router.
-//! So a group is without service only from the last "take no more" until the next leader has its first actor.
+//! Calls that come while nothing more is taken wait here for what becomes of it: they go on as soon as the group is served
+//! here again, and are told who leads as soon as another node does; the router then goes there. So a group is without
+//! service only from the last "take no more" until the next leader has its first actor.
 
 use std::{
     collections::HashMap,
@@ -16,8 +17,10 @@ use std::{
 };
 
 use futures::future::BoxFuture;
+use lethe_proto::NodeId;
 use lethe_runtime::host::Outcome;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::{Actors, error, live::Live, place::Failed};
 use crate::cluster::HandOver;
@@ -31,13 +34,27 @@ const MOMENT: Duration = Duration::from_millis(150);
 /// And this long when no moment was good: where every call takes long, a longer silence is better than calls cut off.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
-/// Groups whose actors are not to start here, and by how many that is asked for.
-#[derive(Default)]
+/// Groups whose actors are not to start here.
 pub(super) struct Releases {
-    groups: Mutex<HashMap<u32, usize>>,
+    node: NodeId,
+    /// How long what comes waits for the end of a release.
+    wait: Duration,
+    groups: Mutex<HashMap<u32, UnderWay>>,
+}
+
+/// Releases of one group.
+struct UnderWay {
+    count: usize,
+    /// Says nothing; it goes away with the last of them.
+    over: watch::Sender<()>,
 }
 
 impl Releases {
+    /// None, on this node.
+    pub fn new(node: NodeId, wait: Duration) -> Arc<Self> {
+        Arc::new(Self { node, wait, groups: Mutex::default() })
+    }
+
     /// Refuses what would begin in a group that is being handed over.
     pub fn refuse(&self, group: u32) -> Result<(), Failed> {
         match self.groups.lock().contains_key(&group) {
@@ -46,8 +63,30 @@ impl Releases {
         }
     }
 
+    /// Waits while a group is being handed over. Ends well when it is served here, and with who leads as soon as that is
+    /// another node. Knows no leader when it has waited for long.
+    pub async fn over(&self, group: u32, mut leader: watch::Receiver<Option<NodeId>>) -> Result<(), Failed> {
+        let over = self.groups.lock().get(&group).map(|under_way| under_way.over.subscribe());
+        let Some(mut over) = over else { return Ok(()) };
+        let elsewhere = async {
+            match leader.wait_for(|leader| leader.is_some_and(|leader| leader != self.node)).await {
+                Ok(leader) => *leader,
+                // The replica is gone.
+                Err(_) => None,
+            }
+        };
+        tokio::select! {
+            biased;
+            leader = elsewhere => Err(Failed::NotLeader { leader }),
+            _ = over.changed() => Ok(()),
+            () = tokio::time::sleep(self.wait) => Err(Failed::NotLeader { leader: None }),
+        }
+    }
+
     fn begin(self: &Arc<Self>, group: u32) -> Released {
-        *self.groups.lock().entry(group).or_default() += 1;
+        let mut groups = self.groups.lock();
+        let under_way = groups.entry(group).or_insert_with(|| UnderWay { count: 0, over: watch::Sender::new(()) });
+        under_way.count += 1;
         Released { releases: self.clone(), group }
     }
 }
@@ -61,9 +100,9 @@ pub struct Released {
 impl Drop for Released {
     fn drop(&mut self) {
         let mut groups = self.releases.groups.lock();
-        if let Some(count) = groups.get_mut(&self.group) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(under_way) = groups.get_mut(&self.group) {
+            under_way.count -= 1;
+            if under_way.count == 0 {
                 groups.remove(&self.group);
             }
         }
@@ -105,4 +144,70 @@ impl HandOver for Actors {
 
 fn is_long(live: &Arc<Live>) -> bool {
     live.oldest_call().is_some_and(|began| began.elapsed() > LONG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GROUP: u32 = 3;
+    /// Longer than any test.
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn node(number: u64) -> NodeId {
+        NodeId::from(number)
+    }
+
+    /// Waits for the end of a release on node 1 for at most `wait`, while `meanwhile` happens.
+    async fn waited(
+        wait: Duration,
+        meanwhile: impl FnOnce(Released, &watch::Sender<Option<NodeId>>) -> Option<Released>,
+    ) -> Result<(), Failed> {
+        let releases = Releases::new(node(1), wait);
+        let leader = watch::Sender::new(Some(node(1)));
+        let released = releases.begin(GROUP);
+        let mut waiting = Box::pin(releases.over(GROUP, leader.subscribe()));
+        assert!(futures::poll!(&mut waiting).is_pending(), "there is something to wait for");
+        let _kept = meanwhile(released, &leader);
+        tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("it does not wait any more")
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_hand_over_goes_on_at_once_when_it_is_given_up() {
+        let given_up = |released, _: &_| {
+            drop(released);
+            None
+        };
+        assert_eq!(waited(LONG, given_up).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_hand_over_hears_at_once_who_leads_then() {
+        let moved = |released, leader: &watch::Sender<_>| {
+            leader.send_replace(None);
+            leader.send_replace(Some(node(2)));
+            Some(released)
+        };
+        assert_eq!(waited(LONG, moved).await, Err(Failed::NotLeader { leader: Some(node(2)) }));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_hand_over_for_longer_than_he_said() {
+        assert_eq!(
+            waited(Duration::from_millis(1), |released, _| Some(released)).await,
+            Err(Failed::NotLeader { leader: None })
+        );
+    }
+
+    #[tokio::test]
+    async fn the_last_of_several_releases_decides() {
+        let releases = Releases::new(node(1), LONG);
+        let leader = watch::Sender::new(Some(node(1)));
+        let (first, second) = (releases.begin(GROUP), releases.begin(GROUP));
+        let mut waiting = Box::pin(releases.over(GROUP, leader.subscribe()));
+        drop(first);
+        assert!(futures::poll!(&mut waiting).is_pending());
+        drop(second);
+        assert_eq!(futures::poll!(&mut waiting), std::task::Poll::Ready(Ok(())));
+    }
 }

@@ -15,7 +15,8 @@ const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_released_group_refuses_calls_until_it_is_taken_back() {
-    let rig = Rig::start(Config { release_wait: LONG, ..Config::default() }).await;
+    let leader_timeout = Duration::from_millis(1);
+    let rig = Rig::start(Config { release_wait: LONG, leader_timeout, ..Config::default() }).await;
     rig.call("a", "put", json!(["k", 7])).await.unwrap();
     let released = rig.actors.release(GROUP).await;
     assert!(!rig.actors.is_live(rig.id("a")));
@@ -27,6 +28,19 @@ async fn a_released_group_refuses_calls_until_it_is_taken_back() {
     assert_eq!((refused.kind, refused.outcome), (CallErrorKind::Unavailable, Outcome::NotDone));
     drop(released);
     assert_eq!(rig.call("a", "get", json!(["k"])).await.unwrap(), json!(7));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_while_a_group_is_handed_over_goes_on_as_soon_as_that_is_given_up() {
+    let rig = Rig::start(Config { release_wait: LONG, leader_timeout: LONG, ..Config::default() }).await;
+    rig.call("a", "put", json!(["k", 7])).await.unwrap();
+    let released = rig.actors.release(GROUP).await;
+    let (lived, new) = (rig.spawn("a", "get", json!(["k"])), rig.spawn("b", "get", json!(["k"])));
+    for name in ["a", "b"] {
+        eventually("its start waits", || rig.actors.is_live(rig.id(name))).await;
+    }
+    drop(released);
+    assert_eq!((lived.await.unwrap(), new.await.unwrap()), (Ok(json!(7)), Ok(json!(null))));
 }
 
 #[tokio::test(flavor = "multi_thread")]

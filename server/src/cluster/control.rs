@@ -217,19 +217,28 @@ impl Inner {
         }
     }
 
-    /// Hands a group's leadership over, its actors first.
-    async fn transfer(&self, shard: &Shard, to: NodeId) -> Result<(), ChangeError> {
+    /// Hands a group's leadership over, its actors first. They are not disturbed for a node that cannot lead.
+    pub async fn transfer(&self, shard: &Shard, to: NodeId) -> Result<(), ChangeError> {
+        shard.can_lead(to).map_err(ChangeError::Refused)?;
         let began = Instant::now();
         let released = match self.hand_over.get().and_then(std::sync::Weak::upgrade) {
             Some(hand_over) => Some(hand_over.release(shard.id()).await),
             None => None,
         };
         let release = began.elapsed();
-        let transferred = shard.transfer(to).await;
+        let transferred = match self.would_lead(to) {
+            true => shard.transfer(to).await,
+            false => Err(ChangeError::Refused(format!("node {to} stops"))),
+        };
         let transfer = began.elapsed() - release;
         tracing::debug!(group = shard.id(), %to, ?release, ?transfer, done = transferred.is_ok(), "handed a group over");
         drop(released);
         transferred
+    }
+
+    /// Whether a node has not said since it was chosen that it is about to stop: it would only hand everything on.
+    fn would_lead(&self, node: NodeId) -> bool {
+        self.contacts.lock().report(node).is_none_or(|report| !report.stopping)
     }
 
     /// Confirms the newest placement, then the leadership, then who the members are: in the middle of a change of voters

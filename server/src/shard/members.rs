@@ -115,8 +115,8 @@ impl Shard {
         }
     }
 
-    /// Why a node cannot be asked to lead, if so.
-    pub(super) fn can_lead(&self, node: NodeId) -> Result<(), String> {
+    /// Why a node cannot be asked to lead, if so. `transfer` asks the same.
+    pub fn can_lead(&self, node: NodeId) -> Result<(), String> {
         let metrics = self.replica.raft.metrics();
         let now = metrics.borrow_watched();
         if !now.membership_config.voter_ids().any(|voter| voter == node) {

@@ -1,15 +1,17 @@
 //! A cluster of one node, as `lethe dev` runs it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use lethe_proto::ActorId;
+use futures::future::BoxFuture;
+use lethe_proto::{ActorId, NodeId};
 use tempfile::TempDir;
 
-use crate::cluster::{Announce, Begin, Cluster, Config, Deps, Error, SYSTEM, State, WriteError};
-use crate::shard::{self, Alone, Expect, RegistryOp, Shards};
+use crate::cluster::{Announce, Begin, Cluster, Config, Deps, Error, HandOver, SYSTEM, State, WriteError};
+use crate::shard::{self, Alone, ChangeError, Expect, RegistryOp, Shards};
 use crate::store::vfs::StdVfs;
 
 const GROUPS: u32 = 3;
@@ -157,5 +159,31 @@ async fn the_last_active_node_neither_drains_nor_leaves() {
     assert!(matches!(cluster.drain(7.into()).await, Err(Error::NoSuchNode(_))));
     assert!(matches!(cluster.transfer(GROUPS + 1, me).await, Err(Error::NoSuchGroup(_))));
     cluster.transfer(GROUPS, me).await.unwrap();
+    stop(cluster, shards).await;
+}
+
+/// Counts how often actors are asked to make way.
+#[derive(Default)]
+struct Actors(AtomicUsize);
+
+impl HandOver for Actors {
+    fn release(&self, _: u32) -> BoxFuture<'static, Box<dyn Send>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        async { Box::new(()) as Box<dyn Send> }.boxed()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_actor_is_disturbed_for_a_node_that_cannot_lead() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = shards(&dir).await;
+    let cluster = start(&shards);
+    healthy(&cluster).await;
+    let actors = Arc::new(Actors::default());
+    let hand_over: Arc<dyn HandOver> = actors.clone();
+    cluster.before_hand_over(&hand_over);
+    let refused = cluster.inner.transfer(&shards.group(1).unwrap(), NodeId::from(99)).await;
+    assert!(matches!(&refused, Err(ChangeError::Refused(_))), "{refused:?}");
+    assert_eq!(actors.0.load(Ordering::Relaxed), 0);
     stop(cluster, shards).await;
 }

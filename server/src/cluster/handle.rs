@@ -193,7 +193,7 @@ impl Cluster {
     /// led here that another node could lead, or at the deadline.
     pub async fn step_down(&self, deadline: Instant) {
         self.inner.stopping.store(true, Ordering::Relaxed);
-        self.inner.news.notify_waiters();
+        self.inner.news.notify_one();
         while Instant::now() < deadline && self.inner.could_hand_over() {
             tokio::time::sleep(ms(READY_POLL_MS)).await;
         }

@@ -1,6 +1,7 @@
 //! The pulse: this node tells every other node how it is, and hears the same in the answer.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -16,33 +17,56 @@ use super::message::{GroupReport, Lead, Report, decode, encode};
 use crate::peer::{self, Head, Lane, Refusal, Topic};
 use crate::shard::Shard;
 
-/// Exchanges reports until the room is stopped. At most one exchange with a node is under way.
+/// Exchanges reports until the room is stopped. At most one exchange with a node is under way; news that come meanwhile
+/// are told right after it.
 pub(super) async fn run(inner: Arc<Inner>) {
     let mut tick = tokio::time::interval(ms(inner.config.pulse_ms));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut under_way, mut exchanges) = (BTreeSet::new(), JoinSet::new());
+    let (mut partners, mut exchanges) = (Partners::default(), JoinSet::new());
     loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = inner.news.notified() => {}
-            Some(done) = exchanges.join_next() => {
-                // An exchange that panicked stays under way: that node is not asked again, and counts as silent.
-                if let Ok(node) = done {
-                    under_way.remove(&node);
+        let (others, news) = tokio::select! {
+            _ = tick.tick() => (inner.others(), false),
+            () = inner.news.notified() => (inner.others(), true),
+            Some(done) = exchanges.join_next() => match done {
+                Ok(node) if partners.end(node) => {
+                    (inner.others().into_iter().filter(|other| *other == node).collect(), true)
                 }
-                continue;
+                // An exchange that panicked stays under way: that node is not asked again, and counts as silent.
+                Ok(_) | Err(_) => continue,
             }
-        }
-        let others = inner.others();
-        if others.is_empty() {
-            continue;
-        }
-        let report = encode(&inner.report());
+        };
+        let mut report = None;
         for node in others {
-            if under_way.insert(node) {
-                exchanges.spawn(inner.tasks.track_future(exchange(inner.clone(), node, report.clone())));
+            if partners.begin(node, news) {
+                let report = report.get_or_insert_with(|| encode(&inner.report())).clone();
+                exchanges.spawn(inner.tasks.track_future(exchange(inner.clone(), node, report)));
             }
         }
+    }
+}
+
+/// Nodes with which an exchange is under way, and whether something happened that they are to be told after it.
+#[derive(Default)]
+struct Partners(BTreeMap<NodeId, bool>);
+
+impl Partners {
+    /// Whether to begin an exchange now; if not, `news` are kept for the end of the one that is under way.
+    fn begin(&mut self, node: NodeId, news: bool) -> bool {
+        match self.0.entry(node) {
+            Entry::Vacant(free) => {
+                free.insert(false);
+                true
+            }
+            Entry::Occupied(mut busy) => {
+                *busy.get_mut() |= news;
+                false
+            }
+        }
+    }
+
+    /// An exchange is over. Whether to begin another at once.
+    fn end(&mut self, node: NodeId) -> bool {
+        self.0.remove(&node) == Some(true)
     }
 }
 
@@ -99,5 +123,29 @@ impl Inner {
             missing_keys: u32::try_from(self.keys.missing(shard.id())).unwrap_or(u32::MAX),
             lead,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn news_that_come_while_an_exchange_is_under_way_are_told_right_after_it() {
+        let (mut partners, node) = (Partners::default(), NodeId::from(2));
+        assert!(partners.begin(node, true));
+        assert!(!partners.begin(node, true), "one at a time");
+        assert!(!partners.begin(node, false), "a pulse does not take the news back");
+        assert!(partners.end(node), "the news are told");
+        assert!(partners.begin(node, true));
+        assert!(!partners.end(node), "and told once");
+    }
+
+    #[test]
+    fn a_pulse_that_is_missed_is_not_made_up_for() {
+        let (mut partners, node) = (Partners::default(), NodeId::from(2));
+        assert!(partners.begin(node, false));
+        assert!(!partners.begin(node, false));
+        assert!(!partners.end(node));
     }
 }

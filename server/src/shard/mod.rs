@@ -23,6 +23,7 @@ mod roster;
 mod runtime;
 mod shards;
 mod upkeep;
+mod watch;
 mod types;
 
 pub use command::{Applied, Command, Create, Expect, REGISTER_OPS_MAX, RecordOp, RegistryLimit, RegistryOp, Rejection};

@@ -80,7 +80,7 @@ pub(super) struct Links {
     sends: Semaphore,
     tasks: TaskTracker,
     /// How long a snapshot may make no progress.
-    snapshot_stall: Duration,
+    pub snapshot_stall: Duration,
 }
 
 impl Links {

@@ -1,9 +1,11 @@
 //! Takes in a snapshot that another node sends.
 //!
 //! It goes into a file of its own and is verified as a whole before openraft hears of it: to openraft a snapshot that
-//! cannot be installed is the end of the group. Whatever goes wrong before that is answered, and leaves nothing.
+//! cannot be installed is the end of the group. Whatever goes wrong before that is answered, and leaves nothing. Meanwhile the
+//! sender hears how much is here, and gives up where that does not grow.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,12 +28,21 @@ use crate::store::state;
 
 /// Largest snapshot taken, in bytes.
 const BYTES_MAX: u64 = 1 << 40;
-/// How often the sender hears that its snapshot is still being taken in.
-const WORKING: Duration = Duration::from_secs(1);
+/// So often does the sender hear how far its snapshot is before it would give up.
+const TOLD: u32 = 8;
 /// Answers that wait for the sender.
 const ANSWERS: usize = 8;
 
 type Messages = BoxStream<'static, Result<Bytes, Error>>;
+
+/// How far a snapshot is.
+struct Progress {
+    tell: mpsc::Sender<Result<Bytes, Refusal>>,
+    /// How long it may make none.
+    stall: Duration,
+    /// Bytes that are here.
+    taken: AtomicU64,
+}
 
 /// What came of a transfer.
 enum Taken {
@@ -52,16 +63,17 @@ pub(super) fn receive(
 ) -> Answers<Refusal> {
     let (tell, answers) = mpsc::channel(ANSWERS);
     let tasks = hosted.tasks.clone();
+    let progress = Progress { tell: tell.clone(), stall: hosted.snapshot_stall(), taken: AtomicU64::new(0) };
     tasks.spawn(async move {
         let _turn = turn;
         let mut stop = hosted.stop.subscribe();
         let taken = tokio::select! {
-            taken = working(&tell, take_in(&replica, from, messages)) => taken,
+            taken = progress.of(take_in(&replica, from, &progress, messages)) => taken,
             _ = stop.wait_for(|stop| *stop) => Err(stopped("the node stops")),
             () = tell.closed() => return,
         };
         let done = match taken {
-            Ok(Taken::Whole(checked, head)) => working(&tell, install(&hosted, &replica, *checked, head)).await,
+            Ok(Taken::Whole(checked, head)) => progress.of(install(&hosted, &replica, *checked, head)).await,
             Ok(Taken::Outvoted(vote)) => Ok(vote),
             Err(refusal) => Err(refusal),
         };
@@ -73,23 +85,38 @@ pub(super) fn receive(
     stream::unfold(answers, |mut answers| async move { Some((answers.recv().await?, answers)) }).boxed()
 }
 
-/// Tells the sender again and again that its snapshot is still being taken in.
-async fn working<T>(tell: &mpsc::Sender<Result<Bytes, Refusal>>, work: impl Future<Output = T>) -> T {
-    tokio::pin!(work);
-    loop {
-        tokio::select! {
-            done = &mut work => return done,
-            () = tokio::time::sleep(WORKING) => {
-                // If the sender does not read its answers there are enough of these already.
-                drop(tell.try_send(Ok(wire::encode(&SnapshotAnswer::Working))));
+impl Progress {
+    /// Works, and tells again and again how far it is.
+    async fn of<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep(self.stall / TOLD) => {
+                    let taken = self.taken.load(Ordering::Relaxed);
+                    // If the sender does not read its answers there are enough of these already.
+                    drop(self.tell.try_send(Ok(wire::encode(&SnapshotAnswer::Working { taken }))));
+                }
             }
         }
     }
+
+    /// What comes next, if it comes in time.
+    async fn next(&self, messages: &mut Messages) -> Result<Option<Bytes>, Refusal> {
+        let next = tokio::time::timeout(self.stall, messages.next()).await;
+        let next = next.map_err(|_| stopped("no more of the snapshot came"))?;
+        next.transpose().map_err(|error| stopped(&error.to_string()))
+    }
 }
 
-async fn take_in(replica: &Replica, from: NodeId, mut messages: Messages) -> Result<Taken, Refusal> {
-    let first = messages.next().await.ok_or_else(|| wire::malformed("it is empty"))?;
-    let head: SnapshotHead = wire::decode(&first.map_err(|error| stopped(&error.to_string()))?)?;
+async fn take_in(
+    replica: &Replica,
+    from: NodeId,
+    progress: &Progress,
+    mut messages: Messages,
+) -> Result<Taken, Refusal> {
+    let first = progress.next(&mut messages).await?.ok_or_else(|| wire::malformed("it is empty"))?;
+    let head: SnapshotHead = wire::decode(&first)?;
     wire::check_leader(from, &head.vote)?;
     let sound = head.meta.last_log_id.is_some_and(|last| last.leader_id <= head.vote.leader_id);
     if !sound || head.bytes > BYTES_MAX {
@@ -102,7 +129,7 @@ async fn take_in(replica: &Replica, from: NodeId, mut messages: Messages) -> Res
     tracing::info!(group = replica.id, %from, bytes = head.bytes, "taking in a snapshot");
     let (snapshots, group, bytes) = (replica.machine.snapshots().clone(), replica.id, head.bytes);
     let incoming = blocking(move || snapshots.receive(group, bytes).map_err(refused)).await?;
-    let incoming = fill(incoming, bytes, messages).await?;
+    let incoming = fill(incoming, bytes, progress, messages).await?;
     let checked = check(incoming, head.meta.clone()).await?;
     Ok(Taken::Whole(Box::new(checked), head))
 }
@@ -119,14 +146,19 @@ async fn install(hosted: &Hosted, replica: &Replica, checked: Checked, head: Sna
     Ok(vote)
 }
 
-async fn fill(mut incoming: Incoming, bytes: u64, mut messages: Messages) -> Result<Incoming, Refusal> {
-    while let Some(chunk) = messages.next().await {
-        let chunk = chunk.map_err(|error| stopped(&error.to_string()))?;
+async fn fill(
+    mut incoming: Incoming,
+    bytes: u64,
+    progress: &Progress,
+    mut messages: Messages,
+) -> Result<Incoming, Refusal> {
+    while let Some(chunk) = progress.next(&mut messages).await? {
         incoming = blocking(move || {
             incoming.push(&chunk).map_err(refused)?;
             Ok(incoming)
         })
         .await?;
+        progress.taken.store(incoming.bytes(), Ordering::Relaxed);
     }
     match incoming.bytes() == bytes {
         true => Ok(incoming),

@@ -1,8 +1,9 @@
 //! Sends a snapshot file: what it is of, then its bytes in chunks, and waits until it is installed over there.
+//!
+//! Only what the other node says it has taken in is progress. A transfer without any gives its turn to another group's.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -11,6 +12,7 @@ use lethe_proto::NodeId;
 use openraft::error::RPCError;
 use openraft::raft::SnapshotResponse;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 use super::wire::{self, SnapshotAnswer, SnapshotHead};
 use super::{Links, lost, rpc_error};
@@ -21,8 +23,8 @@ use crate::store::vfs::File;
 
 /// Bytes of a chunk.
 const CHUNK_BYTES: u64 = 256 << 10;
-/// How often it is looked whether there is progress.
-const LOOK: Duration = Duration::from_millis(500);
+/// A node checks and installs at least so many bytes in a second.
+const INSTALL_BYTES: u64 = 4 << 20;
 
 /// Sends a snapshot. Waits its turn first: a node sends few at once.
 pub(super) async fn snapshot(
@@ -36,28 +38,23 @@ pub(super) async fn snapshot(
     let SnapshotOf { meta, snapshot: file } = snapshot;
     let (file, bytes) = open(file).await?;
     tracing::info!(group = head.group, %to, bytes, "sending a snapshot");
-    let taken = Arc::new(AtomicU64::new(0));
     let first = wire::encode(&SnapshotHead { vote, meta, bytes });
-    let chunks = stream::once(std::future::ready(first)).chain(chunks(file, bytes, taken.clone())).boxed();
+    let chunks = stream::once(std::future::ready(first)).chain(chunks(file, bytes)).boxed();
     let mut answers = links.transport.stream(to, head, chunks).await.map_err(rpc_error)?;
-    let mut seen = (0, Instant::now());
+    let (mut had, mut until) = (0, Instant::now() + links.snapshot_stall);
     loop {
-        match tokio::time::timeout(LOOK, answers.next()).await {
-            Err(_) => {
-                let now = taken.load(Ordering::Relaxed);
-                if now != seen.0 {
-                    seen = (now, Instant::now());
-                }
-                if seen.1.elapsed() >= links.snapshot_stall {
-                    return Err(lost("a snapshot made no progress"));
-                }
+        let Ok(answer) = tokio::time::timeout_at(until, answers.next()).await else {
+            return Err(lost("a snapshot made no progress"));
+        };
+        let answer = answer.ok_or_else(|| lost("the stream of a snapshot ended without an answer"))?;
+        match wire::decode(&answer.map_err(rpc_error)?).map_err(|refusal| lost(&refusal.to_string()))? {
+            SnapshotAnswer::Working { taken } if taken > had => {
+                had = taken;
+                let installing = Duration::from_secs(if taken < bytes { 0 } else { bytes / INSTALL_BYTES });
+                until = Instant::now() + links.snapshot_stall + installing;
             }
-            Ok(None) => return Err(lost("the stream of a snapshot ended without an answer")),
-            Ok(Some(Err(error))) => return Err(rpc_error(error)),
-            Ok(Some(Ok(bytes))) => match wire::decode(&bytes).map_err(|refusal| lost(&refusal.to_string()))? {
-                SnapshotAnswer::Working => seen.1 = Instant::now(),
-                SnapshotAnswer::Done(vote) => return Ok(SnapshotResponse { vote }),
-            },
+            SnapshotAnswer::Working { .. } => {}
+            SnapshotAnswer::Done(vote) => return Ok(SnapshotResponse { vote }),
         }
     }
 }
@@ -77,11 +74,10 @@ async fn open(file: SnapshotFile) -> Result<(Arc<dyn File>, u64), RPCError<Types
 }
 
 /// The file's bytes. A part that cannot be read ends the stream early, and the receiver then refuses what it has.
-fn chunks(file: Arc<dyn File>, bytes: u64, taken: Arc<AtomicU64>) -> BoxStream<'static, Bytes> {
+fn chunks(file: Arc<dyn File>, bytes: u64) -> BoxStream<'static, Bytes> {
     let chunks = stream::unfold(0, move |at| {
-        let (file, taken) = (file.clone(), taken.clone());
+        let file = file.clone();
         async move {
-            taken.store(at, Ordering::Relaxed);
             if at >= bytes {
                 return None;
             }

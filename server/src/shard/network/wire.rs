@@ -58,8 +58,8 @@ pub(super) struct SnapshotHead {
 /// Says how a snapshot fares.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum SnapshotAnswer {
-    /// It is still being taken in.
-    Working,
+    /// It is still being taken in: so many of its bytes are here. With all of them it is checked and installed.
+    Working { taken: u64 },
     /// It is installed, or the vote is higher than the sender's.
     Done(Vote),
 }

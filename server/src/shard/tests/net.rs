@@ -43,6 +43,8 @@ pub enum Fate {
     Changed,
     /// The connection breaks before it.
     Breaks,
+    /// Neither it nor what follows arrives, and nobody learns of that.
+    Stalls,
 }
 
 /// Says what becomes of the messages of a topic's streams, counted from 0 in each stream; the first number is that of
@@ -248,17 +250,25 @@ fn decided(net: &Net, topic: Topic, messages: Answers<Error>) -> Answers<Error> 
         let Some(fates) = state.fates.get(&topic).cloned() else { return messages };
         (fates, state.calls.get(&topic).map_or(0, |calls| calls - 1))
     };
-    let deciding = messages.enumerate().map(move |(at, message)| match fates(number, at as u64) {
-        Fate::Arrives => message,
-        Fate::Breaks => Err(lost()),
-        Fate::Changed => message.map(|bytes| {
-            let mut bytes = bytes.to_vec();
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 1;
-            Bytes::from(bytes)
-        }),
+    let deciding = messages.enumerate().then(move |(at, message)| {
+        let fate = fates(number, at as u64);
+        async move {
+            match fate {
+                Fate::Arrives => message,
+                Fate::Breaks => Err(lost()),
+                Fate::Changed => message.map(changed),
+                Fate::Stalls => std::future::pending().await,
+            }
+        }
     });
     deciding.boxed()
+}
+
+fn changed(bytes: Bytes) -> Bytes {
+    let mut bytes = bytes.to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    Bytes::from(bytes)
 }
 
 /// Messages of a stream as they come out at the other end.

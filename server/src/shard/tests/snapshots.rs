@@ -11,8 +11,8 @@ use crate::peer::Topic;
 use crate::shard::{Begin, Config};
 
 /// Three nodes of which one is down, and the others no longer have the log from the time it was up.
-async fn one_behind() -> (Fleet, usize) {
-    let config = Config { snapshot_entries: 40, ..Fleet::config(1) };
+async fn one_behind(config: Config) -> (Fleet, usize) {
+    let config = Config { snapshot_entries: 40, ..config };
     let mut fleet = Fleet::new(3, config).await;
     fleet.surely(&[0, 1, 2], 1, create(1)).await;
     fleet.agree(&[0, 1, 2], 1).await;
@@ -53,7 +53,7 @@ async fn comes_back(mut fleet: Fleet, behind: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_was_down_while_the_log_was_purged_comes_back_by_a_snapshot() {
-    let (fleet, behind) = one_behind().await;
+    let (fleet, behind) = one_behind(Fleet::config(1)).await;
     let before = fleet.net.calls(Topic::Snapshot);
     let net = fleet.net.clone();
     comes_back(fleet, behind).await;
@@ -62,7 +62,7 @@ async fn a_node_that_was_down_while_the_log_was_purged_comes_back_by_a_snapshot(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn transfers_of_snapshots_that_break_off_or_are_damaged_are_begun_again() {
-    let (fleet, behind) = one_behind().await;
+    let (fleet, behind) = one_behind(Fleet::config(1)).await;
     let first = fleet.net.calls(Topic::Snapshot);
     // Broken before it begins, in its middle, and damaged in its head, a block, and its last chunk.
     let plan = [(0, Fate::Breaks), (1, Fate::Breaks), (0, Fate::Changed), (1, Fate::Changed), (2, Fate::Breaks)];
@@ -77,8 +77,23 @@ async fn transfers_of_snapshots_that_break_off_or_are_damaged_are_begun_again() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_of_a_snapshot_that_stands_still_is_given_up_and_begun_again() {
+    let (fleet, behind) = one_behind(Config { snapshot_stall_ms: 1000, ..Fleet::config(1) }).await;
+    let first = fleet.net.calls(Topic::Snapshot);
+    // As many as a node sends at once, before they begin and in their middle.
+    let stalls: Fates = Arc::new(move |stream, message| match (stream - first, message) {
+        (0 | 2, 0) | (1 | 3, 1) => Fate::Stalls,
+        _ => Fate::Arrives,
+    });
+    fleet.net.decide(Topic::Snapshot, stalls);
+    let net = fleet.net.clone();
+    comes_back(fleet, behind).await;
+    assert!(net.calls(Topic::Snapshot) - first > 4, "the transfers that stood still were begun again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_node_of_an_old_group_begins_with_a_snapshot() {
-    let (mut fleet, behind) = one_behind().await;
+    let (mut fleet, behind) = one_behind(Fleet::config(1)).await;
     let new = fleet.add().await;
     fleet.shards(new).create(1, 9, Begin::Join).await.unwrap();
     let up: Vec<usize> = (0..3).filter(|number| *number != behind).collect();

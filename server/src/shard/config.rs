@@ -38,7 +38,8 @@ pub struct Config {
     pub proposals_bytes_max: usize,
     /// Reads of one group that wait for their read index; more are refused.
     pub reads_max: usize,
-    /// How long a read index is waited for, in milliseconds.
+    /// How long a read waits for its index to be confirmed and applied, in milliseconds. For the confirmation it waits no
+    /// longer than `election_max_ms`.
     pub read_ms: u64,
     /// How long the result of a proposal is waited for before it is said to be unknown, in milliseconds.
     pub propose_ms: u64,

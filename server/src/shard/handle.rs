@@ -10,6 +10,7 @@ use openraft::error::LinearizableReadError;
 use openraft::{LogIdOptionExt, ReadPolicy};
 use tokio::sync::{oneshot, watch};
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::replica::Replica;
@@ -81,15 +82,17 @@ impl Shard {
         }
         let Some(_turn) = replica.reads.begin() else { return Err(ReadError::Overloaded) };
         let stopped = |error: openraft::error::Fatal<_>| ReadError::Stopped(error.to_string());
+        let until = Instant::now() + replica.read_wait;
+        // openraft waits for a quorum no longer than the longest election takes; then somebody else may lead.
         let confirm = replica.raft.get_read_linearizer(ReadPolicy::ReadIndex);
-        let confirmed = match tokio::time::timeout(replica.read_wait, confirm).await {
+        let confirmed = match tokio::time::timeout_at(until, confirm).await {
             Err(_) => return Err(ReadError::Timeout),
             Ok(Err(openraft::error::RaftError::Fatal(error))) => return Err(stopped(error)),
             Ok(Err(openraft::error::RaftError::APIError(error))) => return Err(self.not_leader(error)),
             Ok(Ok(confirmed)) => confirmed,
         };
         let epoch = Epoch::from(*confirmed.read_log_id().committed_leader_id());
-        match confirmed.try_await_ready(&replica.raft, Some(replica.read_wait)).await {
+        match confirmed.try_await_ready(&replica.raft, Some(until - Instant::now())).await {
             Ok(Ok(_)) => Ok(epoch),
             Ok(Err(_)) => Err(ReadError::Timeout),
             Err(error) => Err(stopped(error)),

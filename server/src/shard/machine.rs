@@ -5,6 +5,7 @@
 //! and after a crash in between the effects run again.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -325,7 +326,7 @@ impl RaftStateMachine<Types> for Machine {
                 return Ok(());
             }
             let answers = match bytes <= LIGHT_BYTES && batch.iter().all(is_light) && !self.group.is_crowded() {
-                true => self.apply_batch(batch)?,
+                true => caught(|| self.apply_batch(batch))?,
                 false => self.apply_elsewhere(batch).await?,
             };
             for (responder, answer) in responders.into_iter().zip(answers) {
@@ -381,7 +382,23 @@ fn is_light(entry: &Entry) -> bool {
     }
 }
 
+/// Runs at once. A panic becomes an error, which ends the node: the group's task would end alone, and nobody would know.
+fn caught<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(io::Error::other("applying panicked")))
+}
+
 /// Runs on a blocking thread. A panic there becomes an error, which ends the node.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_while_applying_is_an_error_as_any_other() {
+        assert_eq!(caught(|| Ok(1)).unwrap(), 1);
+        assert_eq!(caught(|| -> io::Result<()> { panic!("a defect") }).unwrap_err().to_string(), "applying panicked");
+    }
 }

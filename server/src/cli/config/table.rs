@@ -245,9 +245,13 @@ const RAFT: &[Key] = &[
     number("raft", "snapshot_entries", (1, 100_000_000), "A group's snapshot is due after so many entries.", |s| {
         Slot::U64(&mut s.shard.snapshot_entries)
     }),
-    number("raft", "read_ms", (1, HOUR_MS), "Longest wait for the confirmation that a read is not stale.", |s| {
-        Slot::U64(&mut s.shard.read_ms)
-    }),
+    number(
+        "raft",
+        "read_ms",
+        (1, HOUR_MS),
+        "Longest wait of a read; for a quorum to confirm it, no longer than election_max_ms.",
+        |s| Slot::U64(&mut s.shard.read_ms),
+    ),
     number("raft", "proposals_max", (1, MANY), "Writes of one group that wait; more are refused.", |s| {
         Slot::Usize(&mut s.shard.proposals_max)
     }),

@@ -1,6 +1,6 @@
 //! What every test here begins and ends with: a cluster under load, and three checks.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lethe_tests::{Cluster, HEALTHY_MAX, Ledger, Load, Setup, deploy_counters, leaders};
@@ -13,8 +13,8 @@ static CLUSTERS: Semaphore = Semaphore::const_new(1);
 const WARM_CALLS: u64 = 50;
 /// As the last resort: a counter that is silent for so long is lost.
 pub const ANSWER_MAX: Duration = Duration::from_secs(120);
-/// All groups are healthy so soon after everything was healed. It takes half a second as a rule, and four on a machine
-/// with ten times more to do than it has processors.
+/// All groups are healthy so soon after a fault is over: the link is open, the process goes on or was started again, which
+/// includes its whole start. It takes one to five seconds as a rule. See [`healed_max`].
 const HEALED_MAX: Duration = Duration::from_secs(10);
 /// Counters, spread over all groups by their names.
 pub const COUNTERS: usize = 12;
@@ -49,6 +49,29 @@ impl Bed {
         self.load.all_answer(ANSWER_MAX).await
     }
 
+    /// All groups are healthy within ten seconds of the moment at which a fault was over. To be called right after it.
+    pub async fn heals(&self, fault: &str, over: Instant) -> Result<Duration> {
+        self.cluster.healthy(HEALTHY_MAX).await.with_context(|| format!("after {fault}"))?;
+        let took = over.elapsed();
+        println!("{fault}: healthy {} ms after it was over", took.as_millis());
+        let max = healed_max();
+        ensure!(took < max, "{fault}: all groups were healthy only {took:?} after it was over, {max:?} are allowed");
+        Ok(took)
+    }
+
+    /// Starts nodes that are down, and then all groups are healthy within ten seconds.
+    pub async fn come_back(&mut self, fault: &str, numbers: &[usize]) -> Result<()> {
+        let over = Instant::now();
+        for number in numbers {
+            self.cluster.node(*number).launch()?;
+        }
+        for number in numbers {
+            self.cluster.node(*number).ready().await.with_context(|| format!("after {fault}"))?;
+        }
+        self.heals(fault, over).await?;
+        Ok(())
+    }
+
     /// Number of the node that leads most groups, as a running node sees it.
     pub async fn leads_most(&self) -> Result<usize> {
         let asked = self.cluster.running().next().context("no node runs")?.name.clone();
@@ -72,7 +95,7 @@ impl Bed {
     /// The three checks, after everything was healed: all healthy, nothing acknowledged is missing, replicas are equal.
     pub async fn finish(self) -> Result<Ledger> {
         let healed = self.cluster.healthy(HEALTHY_MAX).await?;
-        ensure!(healed < HEALED_MAX, "the groups were healthy {healed:?} after everything was healed");
+        ensure!(healed < healed_max(), "the groups were healthy {healed:?} after everything was healed");
         self.load.all_answer(ANSWER_MAX).await?;
         let ledger = self.load.stop().await?;
         println!(
@@ -87,4 +110,13 @@ impl Bed {
         self.cluster.digests_agree(HEALTHY_MAX).await?;
         Ok(ledger)
     }
+}
+
+/// [`HEALED_MAX`], and more where processes wait for processors: as many times more as there were processes for each of
+/// them in the last minute. A machine that does nothing else than one of these tests has hardly more than one.
+fn healed_max() -> Duration {
+    let load = std::fs::read_to_string("/proc/loadavg").ok();
+    let load: f64 = load.and_then(|load| load.split(' ').next()?.parse().ok()).unwrap_or(0.0);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    HEALED_MAX.mul_f64((load / processors as f64).max(1.0))
 }

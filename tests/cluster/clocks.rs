@@ -1,7 +1,9 @@
 //! Wall clocks that jump: nothing that counts may depend on them.
 
+use std::time::Instant;
+
 use anyhow::{Result, ensure};
-use lethe_tests::{HEALTHY_MAX, Setup, can, get, now_ms, try_clock, wait_up_to};
+use lethe_tests::{Setup, can, get, now_ms, try_clock, wait_up_to};
 
 use crate::bed::{ANSWER_MAX, Bed, setup};
 
@@ -29,14 +31,15 @@ async fn clocks_that_jump_by_hours_end_no_call_and_lose_no_write() -> Result<()>
     }
     let mut bed = Bed::make(Setup { clocks: true, ..setup("") }).await?;
     for (number, ahead_seconds) in [(0, HOUR_SECONDS), (1, -HOUR_SECONDS), (2, 100 * HOUR_SECONDS), (0, 0)] {
+        let jumped = Instant::now();
         jump(&bed, number, ahead_seconds).await?;
+        bed.heals("a jump of a clock", jumped).await?;
         bed.all_answer().await?;
     }
     // A node whose clock is wrong comes back, too: what it wrote is not from the future, nor are others' certificates.
     for number in [1, 2] {
         bed.cluster.node(number).kill().await?;
-        bed.cluster.node(number).start().await?;
-        bed.cluster.healthy(HEALTHY_MAX).await?;
+        bed.come_back("kill -9 of a node with a wrong clock", &[number]).await?;
         bed.all_answer().await?;
     }
     let ledger = bed.finish().await?;

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use lethe_tests::{HEALTHY_MAX, damage};
+use lethe_tests::damage;
 
 use crate::bed::{Bed, setup};
 
@@ -46,17 +46,15 @@ async fn lost_or_rotten_state_is_rebuilt_a_torn_end_of_a_log_is_cut_and_rot_in_i
     bed.cluster.node(hurt).kill().await?;
     fs::remove_dir_all(bed.cluster.node(hurt).data().join("state")).context("its state")?;
     bed.all_answer().await?;
-    bed.cluster.node(hurt).start().await?;
-    bed.cluster.healthy(HEALTHY_MAX).await?;
+    bed.come_back("lost state", &[hurt]).await?;
 
     // All of it was written out when the node stopped.
     bed.cluster.node(hurt).stop().await?;
     rot_state(&bed.cluster.node(hurt).data())?;
     let heard = bed.cluster.node(hurt).log().len();
-    bed.cluster.node(hurt).start().await?;
+    bed.come_back("rotten state", &[hurt]).await?;
     let said = bed.cluster.node(hurt).log().split_off(heard);
     ensure!(said.contains("wiped and rebuilt"), "it did not notice that its state is rotten:\n{said}");
-    bed.cluster.healthy(HEALTHY_MAX).await?;
 
     // It stands still before it is killed: no write is cut short, and the last one was whole.
     bed.cluster.node(hurt).pause().await?;
@@ -73,7 +71,7 @@ async fn lost_or_rotten_state_is_rebuilt_a_torn_end_of_a_log_is_cut_and_rot_in_i
     // What a write leaves behind whose first sector never reached the disk.
     damage::leave_behind(log, end)?;
     let heard = bed.cluster.node(hurt).log().len();
-    bed.cluster.node(hurt).start().await?;
+    bed.come_back("a torn end of the log", &[hurt]).await?;
     let said = bed.cluster.node(hurt).log().split_off(heard);
     ensure!(said.contains("a torn end was cut"), "it did not say that it cut the end:\n{said}");
     bed.finish().await?;

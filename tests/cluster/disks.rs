@@ -1,14 +1,17 @@
 //! Disks that lose power, are full, or slow.
 
+use std::time::Instant;
+
 use anyhow::{Context, Result};
-use lethe_tests::{Cluster, Setup, can, try_cut, try_slow};
+use lethe_tests::{Setup, can, try_cut, try_slow};
 
 use crate::bed::{Bed, setup};
 
 /// Writes a second on a slow disk: a sync takes a tenth of a second, and longer when the state is written out beside it.
 const SLOW_PER_SECOND: u32 = 10;
 
-async fn cut(cluster: &mut Cluster, nodes: &[usize]) -> Result<()> {
+async fn cut(bed: &mut Bed, fault: &str, nodes: &[usize]) -> Result<()> {
+    let cluster = &mut bed.cluster;
     for number in nodes {
         cluster.node(*number).disk().cut()?;
     }
@@ -16,13 +19,7 @@ async fn cut(cluster: &mut Cluster, nodes: &[usize]) -> Result<()> {
         cluster.node(*number).end().await?;
         cluster.node(*number).disk().restore()?;
     }
-    for number in nodes {
-        cluster.node(*number).launch()?;
-    }
-    for number in nodes {
-        cluster.node(*number).ready().await?;
-    }
-    Ok(())
+    bed.come_back(fault, nodes).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,9 +29,9 @@ async fn nothing_acknowledged_is_lost_when_the_power_of_one_node_or_of_all_is_cu
     }
     let mut bed = Bed::make(Setup { disks: true, ..setup("") }).await?;
     let leader = bed.leads_most().await?;
-    cut(&mut bed.cluster, &[leader]).await?;
+    cut(&mut bed, "a power cut of a leader", &[leader]).await?;
     bed.all_answer().await?;
-    cut(&mut bed.cluster, &[0, 1, 2]).await?;
+    cut(&mut bed, "a power cut of all", &[0, 1, 2]).await?;
     bed.finish().await?;
     Ok(())
 }
@@ -51,7 +48,7 @@ async fn a_node_whose_disk_is_full_takes_nothing_down_with_it() -> Result<()> {
     bed.cluster.node(full).disk().relieve()?;
     // It may have ended, which is what a node does whose log cannot be written, or be on its way there.
     bed.cluster.node(full).end().await?;
-    bed.cluster.node(full).start().await?;
+    bed.come_back("a full disk", &[full]).await?;
     bed.finish().await?;
     Ok(())
 }
@@ -78,6 +75,7 @@ async fn slow_disks_of_the_leader_and_of_a_majority_make_answers_late_and_lose_n
     for number in [leader, other] {
         bed.cluster.node(number).disk().fast()?;
     }
+    bed.heals("slow disks", Instant::now()).await?;
     bed.finish().await?;
     Ok(())
 }

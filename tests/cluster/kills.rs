@@ -11,25 +11,19 @@ async fn nothing_acknowledged_is_lost_when_the_leader_a_majority_or_all_are_kill
     let leader = bed.leads_most().await?;
     bed.cluster.node(leader).kill().await?;
     bed.all_answer().await?;
-    bed.cluster.node(leader).start().await?;
+    bed.come_back("kill -9 of a leader", &[leader]).await?;
+    bed.all_answer().await?;
 
     for number in [0, 1] {
         bed.cluster.node(number).kill().await?;
     }
-    for number in [0, 1] {
-        bed.cluster.node(number).start().await?;
-    }
+    bed.come_back("kill -9 of a majority", &[0, 1]).await?;
     bed.all_answer().await?;
 
     for node in bed.cluster.nodes_mut() {
         node.kill().await?;
     }
-    for node in bed.cluster.nodes_mut() {
-        node.launch()?;
-    }
-    for node in bed.cluster.nodes_mut() {
-        node.ready().await?;
-    }
+    bed.come_back("kill -9 of all", &[0, 1, 2]).await?;
     bed.finish().await?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use lethe_tests::{
-    HEALTHY_MAX, Setup,
+    Setup,
     damage::{self, Snapshot},
     wait_up_to,
 };
@@ -77,12 +77,11 @@ async fn a_rotten_snapshot_is_never_loaded_and_a_node_that_missed_too_much_retur
     let newest: Vec<_> = kept(&data).context("snapshots stay")?.into_values().map(|mut kept| kept.remove(0)).collect();
     rot(&newest)?;
     let heard = bed.cluster.node(hurt).log().len();
-    bed.cluster.node(hurt).start().await?;
+    bed.come_back("a rotten snapshot", &[hurt]).await?;
     let said = bed.cluster.node(hurt).log().split_off(heard);
     for sign in ["a snapshot is refused", "state is rebuilt from a snapshot"] {
         ensure!(said.contains(sign), "it did not say {sign:?}, but:\n{said}");
     }
-    bed.cluster.healthy(HEALTHY_MAX).await?;
     bed.all_answer().await?;
 
     // No snapshot is left: it must not start.
@@ -100,8 +99,7 @@ async fn a_rotten_snapshot_is_never_loaded_and_a_node_that_missed_too_much_retur
     rot(&all)?;
     purged(&bed).await?;
     let heard = bed.cluster.node(hurt).log().len();
-    bed.cluster.node(hurt).start().await?;
-    bed.cluster.healthy(HEALTHY_MAX).await?;
+    bed.come_back("a node's absence during purges", &[hurt]).await?;
     for group in 1..=GROUPS {
         wait_up_to(ANSWER_MAX, "a snapshot from the leader", async || {
             let said = bed.cluster.nodes()[hurt].log().split_off(heard);

@@ -86,9 +86,9 @@ async fn every_actor_answers_while_a_majority_can_talk_and_nothing_is_lost_when_
     for (name, about, cut) in SHAPES {
         let (leader, others) = nodes(&bed, about).await?;
         let shut_out = cut(bed.cluster.network(), leader, others)?;
-        wait_for("a packet to be lost", async || {
-            let dropped = bed.cluster.network().dropped().expect("the network counts");
-            (dropped > 0).then_some(())
+        wait_for("a packet to be lost on each way that is cut", async || {
+            let swallowed = bed.cluster.network().swallowed().expect("the network counts");
+            (!swallowed.is_empty() && swallowed.iter().all(|packets| *packets > 0)).then_some(())
         })
         .await;
         let took = bed.all_answer().await?;

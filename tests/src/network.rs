@@ -100,16 +100,23 @@ impl Network {
         Ok(())
     }
 
-    /// Packets that cuts have swallowed since the last [`Network::heal`].
-    pub fn dropped(&self) -> Result<u64> {
-        let mut dropped = 0;
+    /// Packets that each cut has swallowed, for every cut since the last [`Network::heal`].
+    pub fn swallowed(&self) -> Result<Vec<u64>> {
+        let mut swallowed = Vec::new();
         for host in &self.hosts {
             let rules = host.run("nft", &["list".as_ref(), "table".as_ref(), "inet".as_ref(), "lethe".as_ref()], "")?;
             // Each rule is listed as `ip saddr A counter packets N bytes M drop`.
-            let counts = rules.split("packets ").skip(1).filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok());
-            dropped += counts.sum::<u64>();
+            let counts = rules.split("packets ").skip(1).map(|rest| rest.split(' ').next().unwrap_or_default().parse());
+            for count in counts {
+                swallowed.push(count.context("a count of packets")?);
+            }
         }
-        Ok(dropped)
+        Ok(swallowed)
+    }
+
+    /// All of them together.
+    pub fn dropped(&self) -> Result<u64> {
+        Ok(self.swallowed()?.into_iter().sum())
     }
 
     /// Opens all links again.

@@ -72,6 +72,12 @@ impl Bed {
         Ok(())
     }
 
+    /// After a fault, while more are to come: everything acknowledged is read from every node, and replicas are equal.
+    pub async fn check(&self, fault: &str) -> Result<()> {
+        self.load.all_answer(ANSWER_MAX).await.with_context(|| format!("after {fault}"))?;
+        self.load.check(&self.cluster).await.with_context(|| format!("after {fault}"))
+    }
+
     /// Number of the node that leads most groups, as a running node sees it.
     pub async fn leads_most(&self) -> Result<usize> {
         let asked = self.cluster.running().next().context("no node runs")?.name.clone();

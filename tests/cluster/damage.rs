@@ -47,6 +47,7 @@ async fn lost_or_rotten_state_is_rebuilt_a_torn_end_of_a_log_is_cut_and_rot_in_i
     fs::remove_dir_all(bed.cluster.node(hurt).data().join("state")).context("its state")?;
     bed.all_answer().await?;
     bed.come_back("lost state", &[hurt]).await?;
+    bed.check("lost state").await?;
 
     // All of it was written out when the node stopped.
     bed.cluster.node(hurt).stop().await?;
@@ -55,6 +56,7 @@ async fn lost_or_rotten_state_is_rebuilt_a_torn_end_of_a_log_is_cut_and_rot_in_i
     bed.come_back("rotten state", &[hurt]).await?;
     let said = bed.cluster.node(hurt).log().split_off(heard);
     ensure!(said.contains("wiped and rebuilt"), "it did not notice that its state is rotten:\n{said}");
+    bed.check("rotten state").await?;
 
     // It stands still before it is killed: no write is cut short, and the last one was whole.
     bed.cluster.node(hurt).pause().await?;

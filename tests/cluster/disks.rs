@@ -30,7 +30,7 @@ async fn nothing_acknowledged_is_lost_when_the_power_of_one_node_or_of_all_is_cu
     let mut bed = Bed::make(Setup { disks: true, ..setup("") }).await?;
     let leader = bed.leads_most().await?;
     cut(&mut bed, "a power cut of a leader", &[leader]).await?;
-    bed.all_answer().await?;
+    bed.check("a power cut of a leader").await?;
     cut(&mut bed, "a power cut of all", &[0, 1, 2]).await?;
     bed.finish().await?;
     Ok(())

@@ -98,6 +98,7 @@ async fn every_actor_answers_while_a_majority_can_talk_and_nothing_is_lost_when_
         let again = bed.all_answer().await?;
         bed.cluster.network().heal()?;
         let healed = bed.heals(name, Instant::now()).await?;
+        bed.check(name).await?;
         let [took, again, healed] = [took, again, healed].map(|time| time.as_millis());
         println!("{name}: all answered after {took} ms and again {again} ms, healed in {healed} ms");
     }

@@ -82,7 +82,7 @@ async fn a_rotten_snapshot_is_never_loaded_and_a_node_that_missed_too_much_retur
     for sign in ["a snapshot is refused", "state is rebuilt from a snapshot"] {
         ensure!(said.contains(sign), "it did not say {sign:?}, but:\n{said}");
     }
-    bed.all_answer().await?;
+    bed.check("a rotten snapshot").await?;
 
     // No snapshot is left: it must not start.
     bed.cluster.node(hurt).kill().await?;

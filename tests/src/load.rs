@@ -2,7 +2,8 @@
 //!
 //! Two callers share each counter, from different nodes. Every answer must be larger than each answer that had arrived
 //! before its call was sent, and no answer may come twice: so two instances of an actor that both have effects, a
-//! stale read, a lost and a doubled write are all found at once. Nothing is retried.
+//! stale read, a lost and a doubled write are all found at once. Nothing is retried. Each counter also remembers which
+//! calls it did: what was answered is among them, what was said to be not done never is.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,12 +18,15 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use lethe_client::{Client, Id, Outcome};
 use serde_json::json;
-use tokio::task::JoinSet;
+use tokio::{sync::RwLock, task::JoinSet};
 
-use self::silence::Watch;
+pub use self::bulk::write_much;
 pub use self::silence::{Attempt, Silence};
-use crate::{Cluster, Node, Project, Reply, get};
+use self::{done::Calls, silence::Watch};
+use crate::{Cluster, HEALTHY_MAX, Node, Project, Reply, get};
 
+mod bulk;
+mod done;
 mod silence;
 
 /// Callers of one counter.
@@ -35,19 +39,28 @@ const READ_MAX: Duration = Duration::from_secs(60);
 const AFTER_ERROR: Duration = Duration::from_millis(20);
 const NAMESPACE: &str = "Counter";
 
-/// The project that is called: `GET /NAME` reads a counter, `POST /NAME` adds one; `GET /clock` tells the
-/// time.
+/// The project that is called: `GET /NAME` reads a counter; `GET /clock` tells the time. A counter keeps which calls of
+/// each caller it did, as ranges of their numbers.
 const INDEX_JS: &str = "
 import { DurableObject } from 'cloudflare:workers';
 export class Counter extends DurableObject {
-  async add() { const n = ((await this.ctx.storage.get('n')) ?? 0) + 1; this.ctx.storage.put('n', n); return n; }
-  async value() { return (await this.ctx.storage.get('n')) ?? 0; }
+  async count() { return (await this.ctx.storage.get('count')) ?? { n: 0, done: {} }; }
+  async add(caller, call) {
+    const { n, done } = await this.count();
+    const ranges = done[caller] ??= [];
+    const before = ranges.find((range) => range[1] === call - 1);
+    if (before) before[1] = call; else ranges.push([call, call]);
+    this.ctx.storage.put('count', { n: n + 1, done });
+    return n + 1;
+  }
+  async value() { return (await this.count()).n; }
+  async fill(values, bytes) { for (let i = 0; i < values; i++) this.ctx.storage.put('v' + i, 'x'.repeat(bytes)); }
 }
 export default {
   async fetch(request, env) {
     if (request.url.endsWith('/clock')) return new Response(String(Date.now()));
     const stub = env.COUNTER.getByName(new URL(request.url).pathname.slice(1));
-    return new Response(String(request.method === 'POST' ? await stub.add() : await stub.value()));
+    return new Response(String(await stub.value()));
   },
 };";
 
@@ -64,6 +77,8 @@ struct Count {
     answers: BTreeSet<u64>,
     /// Calls that may have had an effect.
     attempts: u64,
+    /// What became of each call.
+    calls: Calls,
     /// Longest time from an answer to the next.
     gap_max: Duration,
     silences: Watch,
@@ -78,6 +93,8 @@ struct Shared {
     acked: AtomicU64,
     unknown: AtomicU64,
     stopped: AtomicBool,
+    /// Held for reading during a call.
+    turns: RwLock<()>,
 }
 
 /// Callers at work.
@@ -143,6 +160,21 @@ impl Load {
         while let Some(caller) = self.callers.join_next().await {
             caller.context("a caller panicked")?;
         }
+        self.ledger()
+    }
+
+    /// Lets the calls under way end, and no other begin until this is over: everything acknowledged is read from every
+    /// running node, and the replicas are equal. Fails if any answer was wrong.
+    pub async fn check(&self, cluster: &Cluster) -> Result<()> {
+        let _still = self.shared.turns.write().await;
+        self.ledger()?.check(cluster).await?;
+        cluster.digests_agree(HEALTHY_MAX).await?;
+        self.shared.counts.iter().for_each(|count| lock(count).silences.rested());
+        Ok(())
+    }
+
+    /// What was acknowledged so far.
+    fn ledger(&self) -> Result<Ledger> {
         let violations = lock(&self.shared.violations).clone();
         ensure!(violations.is_empty(), "wrong answers:\n{}", violations.join("\n"));
         Ok(Ledger {
@@ -167,7 +199,11 @@ async fn call(shared: Arc<Shared>, doors: Arc<Vec<String>>, number: usize) {
     let counter = number % shared.counts.len();
     let mut door = number / shared.counts.len() + counter;
     let mut client: Option<Client> = None;
-    while !shared.stopped.load(Ordering::Relaxed) {
+    for call in 0_u64.. {
+        let _turn = shared.turns.read().await;
+        if shared.stopped.load(Ordering::Relaxed) {
+            return;
+        }
         let (began, node) = (Instant::now(), door % doors.len());
         let ended = |result| Attempt { node, began, ended: Instant::now(), result };
         let result = match &client {
@@ -177,8 +213,9 @@ async fn call(shared: Arc<Shared>, doors: Arc<Vec<String>>, number: usize) {
                     count.attempts += 1;
                     count.acked_max
                 };
-                let answer = client.actor(NAMESPACE, Id::name(name(counter))).call_json("add", &json!([])).await;
-                note(&shared, counter, floor, answer, &ended)
+                let args = json!([number, call]);
+                let answer = client.actor(NAMESPACE, Id::name(name(counter))).call_json("add", &args).await;
+                note(&shared, counter, (number, call), floor, answer, &ended)
             }
             None => match Client::connect(&doors[node]).await {
                 Ok(connected) => {
@@ -201,6 +238,7 @@ async fn call(shared: Arc<Shared>, doors: Arc<Vec<String>>, number: usize) {
 fn note(
     shared: &Shared,
     counter: usize,
+    call: done::Call,
     floor: u64,
     answer: Result<serde_json::Value, lethe_client::Error>,
     ended: &impl Fn(String) -> Attempt,
@@ -210,7 +248,10 @@ fn note(
         Ok(value) => value,
         Err(error) => {
             match error.outcome {
-                Outcome::NotDone => count.attempts -= 1,
+                Outcome::NotDone => {
+                    count.attempts -= 1;
+                    count.calls.refused(call);
+                }
                 Outcome::Unknown => drop(shared.unknown.fetch_add(1, Ordering::Relaxed)),
                 Outcome::Done => lock(&shared.violations).push(format!("{}: {}", name(counter), error.describe())),
             }
@@ -219,6 +260,7 @@ fn note(
             return Err(format!("{} ({}): {message}", error.code.as_str_name(), error.outcome));
         }
     };
+    count.calls.answered(call);
     let gap = count.silences.answered(ended("answered".to_owned()));
     count.gap_max = count.gap_max.max(gap);
     shared.acked.fetch_add(1, Ordering::Relaxed);
@@ -256,29 +298,52 @@ impl Ledger {
         gaps.get(gaps.len() / 2).copied().unwrap_or_default()
     }
 
-    /// Reads every counter through gRPC and HTTP of every running node: all must agree, hold all that was
-    /// acknowledged, and no more than was asked.
+    /// Reads every counter through gRPC and HTTP of every running node: all must agree, hold all that was acknowledged,
+    /// and nothing that was said to be not done.
     pub async fn check(&self, cluster: &Cluster) -> Result<()> {
         for (counter, count) in self.counts.iter().enumerate() {
-            let mut seen = BTreeSet::new();
-            for node in cluster.running() {
-                seen.insert(patiently(async || through_grpc(node, counter).await).await?);
-                seen.insert(patiently(async || through_http(node, counter).await).await?);
-            }
+            let value = agreed(cluster, counter).await?;
             let (low, high) = (count.acked_max, count.attempts);
-            let held = seen.iter().all(|value| (low..=high).contains(value));
+            let who = name(counter);
             ensure!(
-                seen.len() == 1 && held,
-                "{}: nodes hold {seen:?}; {low} was acknowledged, {high} calls may have counted",
-                name(counter)
+                (low..=high).contains(&value),
+                "{who}: nodes hold {value}; {low} was acknowledged, {high} calls may have counted"
             );
+            let node = cluster.running().next().context("no node runs")?;
+            let counted = patiently(async || counted(node, counter).await).await?;
+            count.calls.check(&counted).with_context(|| who)?;
         }
         Ok(())
     }
 }
 
+/// The value that every running node gives through both doors. Only calls whose fate nobody knows may still come; so it
+/// may grow meanwhile, and never shrink.
+async fn agreed(cluster: &Cluster, counter: usize) -> Result<u64> {
+    let (started, mut last) = (Instant::now(), 0);
+    loop {
+        let mut seen = BTreeSet::new();
+        for node in cluster.running() {
+            let doors = [
+                patiently(async || through_grpc(node, counter).await).await?,
+                patiently(async || through_http(node, counter).await).await?,
+            ];
+            for value in doors {
+                let who = name(counter);
+                ensure!(value >= last, "{who}: {} gave {value} after {last} was read", node.name);
+                last = value;
+                seen.insert(value);
+            }
+        }
+        if seen.len() == 1 {
+            return Ok(last);
+        }
+        ensure!(started.elapsed() < READ_MAX, "{}: nodes hold {seen:?}", name(counter));
+    }
+}
+
 /// Asks until there is an answer: a node may refuse while it finds out who leads.
-async fn patiently(ask: impl AsyncFn() -> Result<u64>) -> Result<u64> {
+async fn patiently<T>(ask: impl AsyncFn() -> Result<T>) -> Result<T> {
     let started = Instant::now();
     loop {
         match ask().await {
@@ -290,10 +355,18 @@ async fn patiently(ask: impl AsyncFn() -> Result<u64>) -> Result<u64> {
 }
 
 async fn through_grpc(node: &Node, counter: usize) -> Result<u64> {
+    ask(node, counter, "value").await?.as_u64().context("a value is a number")
+}
+
+/// Which calls it did.
+async fn counted(node: &Node, counter: usize) -> Result<done::Counted> {
+    Ok(serde_json::from_value(ask(node, counter, "count").await?)?)
+}
+
+async fn ask(node: &Node, counter: usize, method: &str) -> Result<serde_json::Value> {
     let at = || format!("{} through gRPC of {}", name(counter), node.name);
     let client = Client::connect(&node.grpc()).await.with_context(at)?;
-    let value = client.actor(NAMESPACE, Id::name(name(counter))).call_json("value", &json!([])).await;
-    value.with_context(at)?.as_u64().with_context(at)
+    client.actor(NAMESPACE, Id::name(name(counter))).call_json(method, &json!([])).await.with_context(at)
 }
 
 async fn through_http(node: &Node, counter: usize) -> Result<u64> {
@@ -321,7 +394,7 @@ mod tests {
             lock(&shared.counts[0]).attempts += 1;
             let now = Instant::now();
             let ended = |result| Attempt { node: 0, began: now, ended: now, result };
-            note(&shared, 0, *floor, Ok(json!(answer)), &ended).unwrap();
+            note(&shared, 0, (0, *answer), *floor, Ok(json!(answer)), &ended).unwrap();
         }
         lock(&shared.violations).len()
     }

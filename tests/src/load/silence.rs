@@ -82,6 +82,12 @@ impl Watch {
         lasted
     }
 
+    /// Nobody called for a while: that was no silence.
+    pub fn rested(&mut self) {
+        self.answered = None;
+        self.attempts.clear();
+    }
+
     /// The longest silence since this was asked last.
     pub fn take(&mut self) -> Silence {
         std::mem::take(&mut self.longest)
@@ -115,5 +121,7 @@ mod tests {
             "      -5.0 to     10.0 ms, n1: refused\n      10.0 to    100.0 ms, n1: second\n"
         );
         assert_eq!(watch.take().lasted, Duration::ZERO);
+        watch.rested();
+        assert_eq!(watch.answered(attempt(900, 930, "after a rest")), Duration::ZERO);
     }
 }

@@ -161,7 +161,8 @@ impl Cluster {
         self.inner.lease.follower()
     }
 
-    /// Whether this node may start anything new. What acts on the registry is taken first, and this is asked after.
+    /// Whether this node may start anything new: it acts on all that was acknowledged before it is asked. What it acts on
+    /// is looked at afterwards, or again.
     pub fn is_fresh(&self) -> Result<(), Stale> {
         self.inner.lease.check(Instant::now())
     }

@@ -14,7 +14,7 @@ use super::{
     ids::{IdError, Ids},
     namespaces::{Namespace, Namespaces},
 };
-use crate::egress::Policy;
+use crate::{cluster::Stale, egress::Policy};
 
 #[cfg(test)]
 mod tests;
@@ -112,19 +112,42 @@ impl Version {
     }
 }
 
+/// Says whether the node may start anything new: whether it acts on all that was acknowledged.
+type Fresh = Arc<dyn Fn() -> Result<(), Stale> + Send + Sync>;
+
 /// The version that serves, of the one worker a node has.
 #[derive(Clone)]
 pub struct Deployments {
     current: Arc<watch::Sender<Arc<Version>>>,
+    fresh: Fresh,
 }
 
 impl Deployments {
     /// Starts with a first version.
     pub fn new(first: Version) -> Self {
-        Self { current: Arc::new(watch::Sender::new(Arc::new(first))) }
+        Self { current: Arc::new(watch::Sender::new(Arc::new(first))), fresh: Arc::new(|| Ok(())) }
     }
 
-    /// The version that new requests and actors use.
+    /// The same, where others may deploy: nothing starts unless `fresh` says so.
+    pub fn while_fresh(self, fresh: impl Fn() -> Result<(), Stale> + Send + Sync + 'static) -> Self {
+        Self { fresh: Arc::new(fresh), ..self }
+    }
+
+    /// The version for a request or an instance that starts now. It was pinned before any newer one was acknowledged.
+    ///
+    /// That needs this order. A node that is fresh acts on all that was acknowledged before it is asked; so if a newer
+    /// version was, it is the current one by then, and the version pinned before does not pass for it.
+    pub fn pin(&self) -> Result<Arc<Version>, Stale> {
+        loop {
+            let pinned = self.current();
+            (self.fresh)()?;
+            if Arc::ptr_eq(&pinned, &self.current.borrow()) {
+                return Ok(pinned);
+            }
+        }
+    }
+
+    /// The version that serves, as far as this node knows. What starts something asks `pin` instead.
     pub fn current(&self) -> Arc<Version> {
         self.current.borrow().clone()
     }

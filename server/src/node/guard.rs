@@ -1,27 +1,23 @@
-//! The guard at the node's faces: nothing new is started by a node that may not know the newest deploy.
+//! The guard at the node's faces: no call gets in where the newest deploy may not be known; it is refused as not done.
 //!
-//! HTTP requests get a 503, calls are refused as not done. What is under way goes on: Raft fences what it writes.
+//! HTTP requests have no guard, because a Worker pins its version under the same condition (`Deployments::pin`), and so
+//! does every new instance of an actor. What is under way goes on: Raft fences what it writes.
 
 use std::time::Instant;
 
 use futures::future::BoxFuture;
-use http::{HeaderValue, Request, Response, StatusCode, header};
 use lethe_proto::ActorId;
-use lethe_runtime::{
-    body::{self, Body},
-    host::{ActorCall, ActorReply, CallError},
-};
+use lethe_runtime::host::{ActorCall, ActorReply, CallError};
 
 use super::operator::unavailable;
 use crate::{
     actor::{ActorRef, Call, Failed, Place},
     cluster::Cluster,
     deploy::Namespace,
-    gateway::{Peer, Serve},
     grpc::{ActorInfo, Directory, Listing},
 };
 
-/// Stands before `inner` and lets requests in while the node's knowledge of the cluster is fresh.
+/// Stands before `inner` and lets calls in while the node's knowledge of the cluster is fresh.
 #[derive(Clone)]
 pub(super) struct Guarded<T> {
     inner: T,
@@ -31,15 +27,6 @@ pub(super) struct Guarded<T> {
 impl<T> Guarded<T> {
     pub fn new(inner: T, cluster: Cluster) -> Self {
         Self { inner, cluster }
-    }
-}
-
-impl<T: Serve> Serve for Guarded<T> {
-    fn serve(&self, request: Request<Body>, peer: Peer) -> BoxFuture<'static, Response<Body>> {
-        match self.cluster.is_fresh() {
-            Ok(()) => self.inner.serve(request, peer),
-            Err(stale) => Box::pin(async move { not_now(&stale.to_string()) }),
-        }
     }
 }
 
@@ -89,12 +76,4 @@ impl<T: Directory> Directory for Guarded<T> {
     fn elsewhere(&self, actor: ActorId) -> Option<String> {
         self.inner.elsewhere(actor)
     }
-}
-
-fn not_now(reason: &str) -> Response<Body> {
-    let mut response = Response::new(body::full(format!("503 Service Unavailable: {reason}\n")));
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    response
 }

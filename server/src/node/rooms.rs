@@ -110,12 +110,13 @@ impl Node {
             Some(project) => reload::build(&engine, project).await?,
             None => nothing::version(&engine).await?,
         };
-        let deployments = Deployments::new(first);
         let fetcher = Fetcher::new(config.egress)?;
         let way = Way::new(peer.as_ref().map(peer::Bound::peers));
         let data = data::open(&config.data_dir, identity, config.shard, config.keys, way.transport.clone()).await?;
         let Data { keys, shards } = data;
         let cluster = enter(config.cluster, &way, &keys, &shards, (announce, begin));
+        let fresh = cluster.clone();
+        let deployments = Deployments::new(first).while_fresh(move || fresh.is_fresh());
         let releases = project.is_none().then(|| Releases::start(cluster.clone(), engine.clone(), deployments.clone()));
         let peer = peer.map(|bound| bound.serve(handlers(&shards, &cluster, &keys)));
 
@@ -149,7 +150,7 @@ impl Node {
             call_timeout,
             show_failures: config.show_failures,
         };
-        let http = http.serve(Arc::new(Guarded::new(workers, cluster.clone())));
+        let http = http.serve(Arc::new(workers));
         let inside = Inside { engine, deployments, actors, keys, shards, cluster, releases, router, hand_over };
         let node = Self { addresses, peer, http, grpc, inside };
         node.inside.ready().await?;
@@ -181,12 +182,12 @@ impl Node {
     /// are drained, the peer port closes, and then the log.
     pub async fn stop(self) -> Result<()> {
         let Self { peer, http, grpc, inside, .. } = self;
-        let Inside { engine, actors, keys, shards, cluster, releases, router, hand_over, .. } = inside;
+        let Inside { engine, deployments, actors, keys, shards, cluster, releases, router, hand_over } = inside;
         cluster.step_down(Instant::now() + STEP_DOWN_MAX).await;
         tokio::join!(http.drain(), grpc.drain());
         engine.idle().await;
         actors.stop().await;
-        if let Some(releases) = releases {
+        if let Some(releases) = &releases {
             releases.stop().await;
         }
         cluster.stop().await;
@@ -194,7 +195,7 @@ impl Node {
         if let Some(peer) = peer {
             peer.drain().await;
         }
-        drop((actors, router, hand_over, cluster, keys));
+        drop((actors, router, hand_over, deployments, releases, cluster, keys));
         match Arc::into_inner(shards) {
             Some(shards) => shards.shutdown().await.context("closing the data directory"),
             None => {

@@ -7,7 +7,7 @@ use lethe_runtime::{
 };
 use uuid::Uuid;
 
-use crate::deploy::Version;
+use crate::{cluster::Stale, deploy::Version};
 
 /// Logs the failure and makes the response that stands for it.
 pub(super) fn respond(version: &Version, request_id: Uuid, failure: &InvocationError, show: bool) -> Response<Body> {
@@ -38,6 +38,17 @@ pub(super) fn respond(version: &Version, request_id: Uuid, failure: &InvocationE
             (StatusCode::SERVICE_UNAVAILABLE, "The server is overloaded; nothing was done. Try again.".to_owned())
         }
     };
+    plain(status, text)
+}
+
+/// The response of a node that may not know what to run.
+pub(super) fn not_now(stale: &Stale) -> Response<Body> {
+    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, format!("503 Service Unavailable: {stale}"));
+    response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+    response
+}
+
+fn plain(status: StatusCode, text: String) -> Response<Body> {
     let mut response = Response::new(body::full(text + "\n"));
     *response.status_mut() = status;
     let plain = header::HeaderValue::from_static("text/plain; charset=utf-8");

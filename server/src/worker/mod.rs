@@ -1,4 +1,7 @@
 //! One HTTP request, one fresh isolate: runs the current version's `fetch` handler and answers for its failures.
+//!
+//! The version is pinned when the request arrives, not when its turn comes. Where the newest one may not be known, the
+//! answer is 503.
 
 mod failure;
 mod host;
@@ -40,8 +43,12 @@ pub struct Workers {
 impl Serve for Workers {
     fn serve(&self, request: Request<Body>, peer: Peer) -> BoxFuture<'static, Response<Body>> {
         let workers = self.clone();
+        let pinned = workers.deployments.pin();
         Box::pin(async move {
-            let version = workers.deployments.current();
+            let version = match pinned {
+                Ok(version) => version,
+                Err(stale) => return failure::not_now(&stale),
+            };
             let outside = Outside {
                 version: version.clone(),
                 call: workers.call,

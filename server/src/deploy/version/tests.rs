@@ -42,6 +42,28 @@ async fn who_pinned_a_version_keeps_it_and_who_comes_later_gets_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_pinned_while_a_newer_version_may_be_acknowledged() {
+    let deployments = Deployments::new(version().await).while_fresh(|| Err(Stale::Lapsed(3_000)));
+    assert_eq!(deployments.pin().err(), Some(Stale::Lapsed(3_000)));
+}
+
+/// A node that stood still after it took the version: meanwhile another one was acknowledged, and it caught up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_was_replaced_before_the_node_is_asked_is_not_pinned() {
+    let (first, next) = (version().await, version().await);
+    let next_id = next.id();
+    let deployments = Deployments::new(first);
+    let (catches_up, next) = (deployments.clone(), parking_lot::Mutex::new(Some(next)));
+    let deployments = deployments.while_fresh(move || {
+        if let Some(next) = next.lock().take() {
+            catches_up.replace(next);
+        }
+        Ok(())
+    });
+    assert_eq!(deployments.pin().map(|version| version.id()), Ok(next_id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_old_version_is_dropped_with_its_last_request() {
     let deployments = Deployments::new(version().await);
     let pinned = deployments.current();

@@ -88,11 +88,19 @@ pub(super) fn home(homes: &dyn Homes, actor: ActorId) -> Result<Shard, Failed> {
     home.here.ok_or(Failed::NotLeader { leader: home.leader })
 }
 
-/// Starts an instance of `me`.
-pub(super) async fn start(with: &Activation<'_>, me: ActorRef) -> Result<Arc<Live>, Failed> {
-    let version = with.deps.deployments.current();
+/// The version to start an instance of `me` on, and the class in it.
+fn pin(with: &Activation<'_>, me: &ActorRef) -> Result<(Arc<Version>, String), CallError> {
+    let version = with.deps.deployments.pin();
+    let version = version.map_err(|stale| error::unavailable(stale.to_string(), Outcome::NotDone))?;
     let class_name = version.class_of(&me.namespace).map_err(|reason| error::invalid_target(reason.to_string()))?;
     let class_name = class_name.to_owned();
+    Ok((version, class_name))
+}
+
+/// Starts an instance of `me`.
+pub(super) async fn start(with: &Activation<'_>, me: ActorRef) -> Result<Arc<Live>, Failed> {
+    // Nothing is created for a namespace that does not exist.
+    pin(with, &me)?;
     let shard = home(&*with.deps.homes, me.id)?;
     with.releases.over(shard.id(), shard.leader()).await?;
     let epoch = lead(with.deps, &shard, with.config.leader_timeout).await?;
@@ -100,6 +108,8 @@ pub(super) async fn start(with: &Activation<'_>, me: ActorRef) -> Result<Arc<Liv
     let proof = Proof { shard: shard.clone(), epoch };
     let name = me.name.clone().or_else(|| opened_name(&header, &sealer));
     let names = names(&shard, &header, &sealer).await?;
+    // As late as can be: whatever was deployed while the above took its time.
+    let (version, class_name) = pin(with, &me)?;
 
     let gate = OutputGate::new();
     let records = Records { shard, actor: me.id, incarnation: header.incarnation, sealer };

@@ -5,6 +5,7 @@
 //!              │
 //!              ├─ live, of this version: enter its mailbox
 //!              ├─ live, of an older version or over: drain it, then start anew
+//!              ├─ starting: wait; if it turns out to be of an older version, look again
 //!              └─ ending (being destroyed): wait, then ActorDestroyed
 //! ```
 
@@ -28,6 +29,7 @@ use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
+use uuid::Uuid;
 
 use super::{
     ActorRef, Call, Failed, Homes, Place,
@@ -115,6 +117,17 @@ type Start = Shared<BoxFuture<'static, Result<Arc<Live>, Failed>>>;
 pub(super) struct Slot {
     pub serial: u64,
     pub start: Start,
+    /// The version that served when it began; it starts on this one or a newer one.
+    since: Uuid,
+}
+
+/// An instance to call.
+struct Found {
+    start: Start,
+    /// Whether it was starting when it was found.
+    starting: bool,
+    /// Whether it was on its way before the version that serves.
+    before: bool,
 }
 
 #[derive(Default)]
@@ -177,7 +190,14 @@ impl Actors {
     /// Takes a place in the mailbox of an actor, which is started if need be.
     async fn enter(&self, to: &ActorRef) -> Result<Entered, Failed> {
         loop {
-            let live = self.find(to)?.await?;
+            let found = self.find(to)?;
+            let live = match found.start.await {
+                // Code that was replaced before this call came failed, and says nothing to it.
+                Err(_) if found.before => continue,
+                Err(reason) => return Err(reason),
+                Ok(live) if found.starting && live.version != self.inner.serves() => continue,
+                Ok(live) => live,
+            };
             match live.enter() {
                 Ok(entered) => {
                     // Looked at from inside, so that a release either sees the call or is seen by it.
@@ -240,9 +260,9 @@ impl Actors {
     }
 
     /// The instance to call: the live one, or a new one.
-    fn find(&self, to: &ActorRef) -> Result<Start, Failed> {
+    fn find(&self, to: &ActorRef) -> Result<Found, Failed> {
         let inner = &self.inner;
-        let current = inner.deps.deployments.current().id();
+        let current = inner.serves();
         // Dropped after the lock.
         let asleep;
         let mut slots = inner.slots.lock();
@@ -253,7 +273,8 @@ impl Actors {
         };
         let known = slots.by_id.get(&to.id);
         if let Some(slot) = known.filter(usable) {
-            return Ok(slot.start.clone());
+            let (start, starting) = (slot.start.clone(), slot.start.peek().is_none());
+            return Ok(Found { start, starting, before: starting && slot.since != current });
         }
         if slots.stopping {
             return Err(error::unavailable("the node is stopping", Outcome::NotDone).into());
@@ -266,7 +287,8 @@ impl Actors {
             }
         }
         let to = to.clone();
-        Ok(self.replace(&mut slots, to.id, |inner, old| async move { restart(&inner, old, to).await }))
+        let start = self.replace(&mut slots, to.id, |inner, old| async move { restart(&inner, old, to).await });
+        Ok(Found { start, starting: true, before: false })
     }
 
     /// Puts a new use of `id` in the place of the old one. What it waits for runs on even if no caller waits any more.
@@ -277,18 +299,24 @@ impl Actors {
         slots.serial += 1;
         slots.starting += 1;
         let serial = slots.serial;
+        let since = self.inner.serves();
         let old = slots.by_id.remove(&id).map(|slot| slot.start);
         let work = begin(self.inner.clone(), old);
         let inner = self.inner.clone();
         let task = self.inner.tasks.spawn(async move { inner.settle(id, serial, work.await) });
         let failed = |_| Err(error::internal("starting the actor failed", Outcome::Unknown).into());
         let start = task.map(move |joined| joined.unwrap_or_else(failed)).boxed().shared();
-        slots.by_id.insert(id, Slot { serial, start: start.clone() });
+        slots.by_id.insert(id, Slot { serial, start: start.clone(), since });
         start
     }
 }
 
 impl Inner {
+    /// The version that serves.
+    fn serves(&self) -> Uuid {
+        self.deps.deployments.current().id()
+    }
+
     /// The end of a start: it stays only if it succeeded, nothing has taken its place, and this node may still host it.
     fn settle(
         self: &Arc<Self>,

@@ -6,6 +6,14 @@ export class Actor extends DurableObject {
   instanceId = crypto.randomUUID();
   marks = new Map();
 
+  constructor(ctx, env) {
+    super(ctx, env);
+    const name = ctx.id.name ?? "";
+    if (!name.startsWith("slow") || this.version() !== "one") return;
+    for (const until = Date.now() + 1000; Date.now() < until; );
+    if (name === "slow and broken") throw new Error("broken in one");
+  }
+
   instance() {
     return this.instanceId;
   }

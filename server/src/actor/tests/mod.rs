@@ -1,5 +1,6 @@
 //! The actor room over real shards and a real engine, in one process.
 
+mod deploys;
 mod release;
 mod rig;
 mod room;
@@ -117,18 +118,6 @@ async fn a_call_to_another_actor_never_leaves_if_the_write_before_it_is_refused(
     let refused = rig.call("a", "relay", json!(["b", "k", 2])).await.unwrap_err();
     assert_eq!((refused.kind, refused.outcome), (CallErrorKind::Unavailable, Outcome::NotDone));
     assert_eq!(rig.call("b", "get", json!(["k"])).await.unwrap(), json!(1));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_new_version_takes_over_with_the_same_storage_after_calls_in_flight() {
-    let rig = Rig::start(Config::default()).await;
-    rig.call("a", "put", json!(["k", 1])).await.unwrap();
-    let held = rig.spawn("a", "wait", json!([300]));
-    rig.until_marked("waiting", 1).await;
-    rig.deploy("two").await;
-    assert_eq!(rig.call("a", "version", json!([])).await.unwrap(), json!("two"));
-    assert_eq!(held.await.unwrap().unwrap(), json!("one"), "the call in flight ends on its own version");
-    assert_eq!(rig.call("a", "get", json!(["k"])).await.unwrap(), json!(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

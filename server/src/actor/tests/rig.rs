@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -21,7 +24,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     actor::{ActorRef, Actors, Call, Config, Deps, Homes},
-    cluster::{Home, Keys, keys},
+    cluster::{Home, Keys, Stale, keys},
     deploy::{Deployments, Project, Version},
     egress::{self, Fetcher, Policy},
     shard::{self, Applied, Begin, Command, Identity, Shards},
@@ -40,6 +43,8 @@ pub struct Rig {
     shards: Arc<Shards>,
     engine: Engine,
     deployments: Deployments,
+    stale: Arc<AtomicBool>,
+    asked: Arc<AtomicU64>,
     dir: TempDir,
     call: Arc<Local>,
 }
@@ -100,7 +105,13 @@ impl Rig {
     pub async fn start(config: Config) -> Self {
         let dir = TempDir::new().unwrap();
         let engine = Engine::start(engine::Config::default());
-        let deployments = Deployments::new(version(&engine, "one").await);
+        let (stale, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (is_stale, ask) = (stale.clone(), asked.clone());
+        let fresh = move || {
+            ask.fetch_add(1, Ordering::SeqCst);
+            if is_stale.load(Ordering::SeqCst) { Err(Stale::Lapsed(3_000)) } else { Ok(()) }
+        };
+        let deployments = Deployments::new(version(&engine, "one").await).while_fresh(fresh);
         let vfs = Arc::new(StdVfs);
         let data_dir = dir.path().join("data");
         let identity = Identity::first(GROUP);
@@ -132,7 +143,7 @@ impl Rig {
             };
             Local(Actors::start(config, deps))
         });
-        Self { actors: call.0.clone(), vault, shards, engine, deployments, dir, call }
+        Self { actors: call.0.clone(), vault, shards, engine, deployments, stale, asked, dir, call }
     }
 
     pub fn id(&self, name: &str) -> ActorId {
@@ -187,7 +198,26 @@ impl Rig {
     }
 
     pub async fn deploy(&self, name: &str) {
-        self.deployments.replace(version(&self.engine, name).await);
+        self.replace(self.compiled(name).await);
+    }
+
+    /// A version to replace the one that serves.
+    pub async fn compiled(&self, name: &str) -> Version {
+        version(&self.engine, name).await
+    }
+
+    pub fn replace(&self, next: Version) {
+        self.deployments.replace(next);
+    }
+
+    /// How often it was asked whether something may start.
+    pub fn asked(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// From now on a newer version may have been acknowledged that this node does not know; or no longer.
+    pub fn set_stale(&self, stale: bool) {
+        self.stale.store(stale, Ordering::SeqCst);
     }
 
     /// How often the actor was activated.

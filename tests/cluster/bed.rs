@@ -32,11 +32,16 @@ pub fn setup(raft: &str) -> Setup {
     Setup { settings: format!("{}{raft}", patient.settings), ..patient }
 }
 
+/// Forms a cluster that no load is on. It is the only one as long as the permit lives.
+pub async fn cluster_of(setup: Setup) -> Result<(Cluster, SemaphorePermit<'static>)> {
+    let permit = CLUSTERS.acquire().await.context("clusters are still allowed")?;
+    Ok((Cluster::form(setup).await?, permit))
+}
+
 impl Bed {
     /// Forms a cluster, deploys the counters, and waits until every one of them counts.
     pub async fn make(setup: Setup) -> Result<Self> {
-        let permit = CLUSTERS.acquire().await.context("clusters are still allowed")?;
-        let cluster = Cluster::form(setup).await?;
+        let (cluster, permit) = cluster_of(setup).await?;
         deploy_counters(&cluster).await?;
         let load = Load::start(&cluster, COUNTERS);
         load.all_answer(ANSWER_MAX).await?;

@@ -6,6 +6,7 @@
 mod bed;
 mod clocks;
 mod damage;
+mod deploys;
 mod disks;
 mod kills;
 mod members;

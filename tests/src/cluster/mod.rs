@@ -19,7 +19,6 @@ pub use status::{HEALTHY_MAX, leaders};
 use std::{
     net::Ipv4Addr,
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
@@ -27,7 +26,7 @@ use anyhow::{Context, Result, ensure};
 use lethe_client::{Client, ClusterStatus};
 use tempfile::TempDir;
 
-use crate::{Clock, Disk, Loopback, Network, Place, lethe, run};
+use crate::{Clock, Disk, Loopback, Network, Place, lethe};
 
 /// How a cluster is made.
 #[derive(Clone, Debug)]
@@ -190,12 +189,7 @@ impl Cluster {
 
     /// Deploys a project through a running node.
     pub async fn deploy(&self, project: &Path) -> Result<()> {
-        let node = self.running().next().context("no node runs")?;
-        let mut command = Command::new(&self.binary);
-        command.arg("deploy").arg(project).args(["--api", &node.grpc()]);
-        // The command waits for the cluster; this thread's other tasks must go on meanwhile.
-        tokio::task::spawn_blocking(move || run(&mut command, "")).await?.context("lethe deploy")?;
-        Ok(())
+        self.running().next().context("no node runs")?.deploy(project).await
     }
 
     /// Nodes whose process runs.

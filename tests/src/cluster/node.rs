@@ -4,6 +4,7 @@ use std::{
     fs,
     net::Ipv4Addr,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -107,6 +108,15 @@ impl Node {
     pub fn lethe(&self, args: &[&str]) -> Result<String> {
         run(self.equipment.place.command(&self.binary).args(args), "")
             .with_context(|| format!("lethe {}", args.join(" ")))
+    }
+
+    /// Deploys a project through this node.
+    pub async fn deploy(&self, project: &Path) -> Result<()> {
+        let mut command = Command::new(&self.binary);
+        command.arg("deploy").arg(project).args(["--api", &self.grpc()]);
+        // The command waits for the cluster; this thread's other tasks must go on meanwhile.
+        tokio::task::spawn_blocking(move || run(&mut command, "")).await?.context("lethe deploy")?;
+        Ok(())
     }
 
     /// Starts the process and waits until it says that it is ready.

@@ -32,16 +32,16 @@ pub fn setup(raft: &str) -> Setup {
     Setup { settings: format!("{}{raft}", patient.settings), ..patient }
 }
 
-/// Forms a cluster that no load is on. It is the only one as long as the permit lives.
-pub async fn cluster_of(setup: Setup) -> Result<(Cluster, SemaphorePermit<'static>)> {
+/// Forms a cluster that no load is on. It is the only one as long as the permit lives, which has to be dropped after it.
+pub async fn cluster_of(setup: Setup) -> Result<(SemaphorePermit<'static>, Cluster)> {
     let permit = CLUSTERS.acquire().await.context("clusters are still allowed")?;
-    Ok((Cluster::form(setup).await?, permit))
+    Ok((permit, Cluster::form(setup).await?))
 }
 
 impl Bed {
     /// Forms a cluster, deploys the counters, and waits until every one of them counts.
     pub async fn make(setup: Setup) -> Result<Self> {
-        let (cluster, permit) = cluster_of(setup).await?;
+        let (permit, cluster) = cluster_of(setup).await?;
         deploy_counters(&cluster).await?;
         let load = Load::start(&cluster, COUNTERS);
         load.all_answer(ANSWER_MAX).await?;

@@ -170,7 +170,7 @@ async fn ask(door: Door, address: &str, actor: &str) -> Result<Vec<u64>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_begins_on_older_code_once_a_deploy_is_acknowledged_whatever_a_node_suffers() -> Result<()> {
     let network = can("make networks", try_network);
-    let (mut cluster, _permit) = cluster_of(lethe_tests::Setup { network, ..setup("") }).await?;
+    let (_permit, mut cluster) = cluster_of(lethe_tests::Setup { network, ..setup("") }).await?;
     cluster.deploy(project(1).path()).await?;
     let (callers, tasks) = Callers::start(&cluster, 1);
     callers.all_answered(1, &[0, 1, 2]).await;

@@ -42,7 +42,7 @@ pub(super) async fn run(
             },
         };
         let group = gather(first, &mut queue);
-        if let Err(reason) = commit(&storage, &mut writer, group).await {
+        if let Err(reason) = commit(&storage, &gate, &mut writer, group).await {
             gate.fail(reason);
             return;
         }
@@ -63,7 +63,13 @@ fn gather(first: Pending, queue: &mut mpsc::UnboundedReceiver<Pending>) -> Vec<P
     group
 }
 
-async fn commit(storage: &ActorStorage, writer: &mut Writer, group: Vec<Pending>) -> Result<(), CallError> {
+/// Proposes a group of batches as one write. Nothing is proposed once the gate is broken: whoever broke it told callers so.
+async fn commit(
+    storage: &ActorStorage,
+    gate: &OutputGate,
+    writer: &mut Writer,
+    group: Vec<Pending>,
+) -> Result<(), CallError> {
     let mut ops = Vec::new();
     let mut tickets = Vec::with_capacity(group.len());
     let (mut number, mut bytes) = (0, 0);
@@ -76,6 +82,7 @@ async fn commit(storage: &ActorStorage, writer: &mut Writer, group: Vec<Pending>
     }
     let Records { shard, actor, incarnation, .. } = &storage.records;
     let (activation, seq) = (writer.activation, writer.seq + 1);
+    gate.broken().map_or(Ok(()), Err)?;
     let command = Command::Write { actor: *actor, incarnation: *incarnation, activation, seq, ops };
     match shard.propose(writer.epoch, command).await {
         Ok(Applied::Written) => {
@@ -128,5 +135,34 @@ fn refusal(result: Result<Applied, ProposeError>) -> CallError {
         Err(ProposeError::Unknown(reason)) => {
             error::unavailable(format!("it is not known whether the write was committed: {reason}"), Outcome::Unknown)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use serde_json::json;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::actor::{Config, buffer::Buffer, tests::rig::Rig};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_batch_that_was_taken_before_the_gate_broke_is_not_proposed_after_it() {
+        let rig = Rig::start(Config::default()).await;
+        rig.call("a", "put", json!(["k", 1])).await.unwrap();
+        let (live, header) = (rig.live_actor("a"), rig.header("a").await);
+        let mut writer = Writer { epoch: live.proof.epoch, activation: header.activation, seq: header.seq };
+        let pending = || {
+            let mut buffer = Buffer::new(Vec::new());
+            buffer.put(vec![("raw".to_owned(), Bytes::from_static(b"x"))], false).unwrap();
+            let batch = buffer.cut().expect("something was written");
+            Pending { batch, ticket: Some(live.gate.lock()), reads: watch::channel(()).1 }
+        };
+        let taken = pending();
+        let reason = error::reset("on purpose");
+        live.gate.fail(reason.clone());
+        assert_eq!(commit(&live.storage, &live.gate, &mut writer, vec![taken]).await, Err(reason));
+        assert_eq!(rig.header("a").await.seq, header.seq, "nothing was written");
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use lethe_proto::ActorId;
 use lethe_runtime::host::{ListOptions, Storage, StorageError};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
@@ -75,6 +75,9 @@ impl ActorStorage {
     pub fn cut(&self) {
         let mut writes = self.writes.lock();
         let Some(batch) = writes.buffer.cut() else { return };
+        if self.gate.broken().is_some() {
+            return;
+        }
         let reads = std::mem::replace(&mut writes.reads, new_reads()).subscribe();
         writes.uncommitted_bytes += batch.bytes();
         let ticket = batch.confirmed.then(|| self.gate.lock());
@@ -101,12 +104,15 @@ impl ActorStorage {
         writes.uncommitted_bytes == 0 && *self.committed.borrow() == writes.buffer.last_written()
     }
 
-    fn check(&self, bytes: usize) -> Result<(), StorageError> {
+    /// Room for a write of so many bytes. A broken gate refuses it under the same lock under which `last_written` counts:
+    /// who finds the gate broken and then reads that number knows of every write there will ever be.
+    fn writable(&self, bytes: usize) -> Result<MutexGuard<'_, Writes>, StorageError> {
+        let writes = self.writes.lock();
         if let Some(reason) = self.gate.broken() {
             return Err(StorageError { name: "Error", message: reason.error.message });
         }
-        if self.writes.lock().uncommitted_bytes + bytes <= UNCOMMITTED_BYTES_MAX {
-            return Ok(());
+        if writes.uncommitted_bytes + bytes <= UNCOMMITTED_BYTES_MAX {
+            return Ok(writes);
         }
         let message = format!(
             "more than {} MiB of writes wait to be committed; await ctx.storage.sync() before writing more",
@@ -189,18 +195,17 @@ impl Storage for StorageHandle {
     }
 
     fn put(&self, records: Vec<(String, Bytes)>, unconfirmed: bool) -> Result<(), StorageError> {
-        self.0.check(records.iter().map(|(name, value)| name.len() + value.len()).sum())?;
-        self.0.writes.lock().buffer.put(records, unconfirmed)
+        let bytes = records.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.0.writable(bytes)?.buffer.put(records, unconfirmed)
     }
 
     fn delete(&self, names: Vec<String>, unconfirmed: bool) -> Result<u64, StorageError> {
-        self.0.check(names.iter().map(String::len).sum())?;
-        self.0.writes.lock().buffer.delete(names, unconfirmed)
+        let bytes = names.iter().map(String::len).sum();
+        self.0.writable(bytes)?.buffer.delete(names, unconfirmed)
     }
 
     fn delete_all(&self, unconfirmed: bool) -> Result<(), StorageError> {
-        self.0.check(0)?;
-        self.0.writes.lock().buffer.delete_all(unconfirmed);
+        self.0.writable(0)?.buffer.delete_all(unconfirmed);
         Ok(())
     }
 
@@ -228,5 +233,59 @@ impl Storage for StorageHandle {
 
     fn rollback(&self) -> Result<(), StorageError> {
         self.0.writes.lock().buffer.rollback()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, sync::mpsc, thread};
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::actor::{
+        Config, error,
+        tests::rig::{Rig, eventually},
+    };
+
+    /// A call that ends meanwhile is told that it did nothing, because nothing was written when the gate broke.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_write_that_waits_while_the_gate_breaks_is_refused() {
+        let rig = Rig::start(Config::default()).await;
+        rig.call("a", "put", json!(["k", 1])).await.unwrap();
+        let live = rig.live_actor("a");
+        let handle = StorageHandle(live.storage.clone());
+        let before = live.storage.last_written();
+        let writes = live.storage.writes.lock();
+        let (tell, thread) = mpsc::channel();
+        let writer = thread::spawn(move || {
+            tell.send(fs::read_link("/proc/thread-self").unwrap()).unwrap();
+            handle.put(vec![("late".to_owned(), Bytes::from_static(b"x"))], false)
+        });
+        let stat = std::path::Path::new("/proc").join(thread.recv().unwrap()).join("stat");
+        // The lock is held by this thread, which must not leave it: so it is waited for here and not in a task.
+        let sleeps = || fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") S "));
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !sleeps() {
+            assert!(std::time::Instant::now() < deadline, "the writer does not wait");
+            thread::yield_now();
+        }
+        live.gate.fail(error::reset("on purpose"));
+        drop(writes);
+        assert!(writer.join().unwrap().is_err());
+        assert_eq!(live.storage.last_written(), before);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_written_before_the_gate_broke_is_not_queued_after_it() {
+        let rig = Rig::start(Config::default()).await;
+        rig.call("a", "put", json!(["k", 1])).await.unwrap();
+        let live = rig.live_actor("a");
+        StorageHandle(live.storage.clone()).put(vec![("k".to_owned(), Bytes::from_static(b"x"))], false).unwrap();
+        live.gate.fail(error::reset("on purpose"));
+        let cut_before = live.gate.mark();
+        live.storage.cut();
+        assert_eq!(live.gate.mark(), cut_before);
+        eventually("the committer to end", || live.storage.queue.is_closed()).await;
     }
 }

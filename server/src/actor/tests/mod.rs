@@ -2,7 +2,7 @@
 
 mod deploys;
 mod release;
-mod rig;
+pub(super) mod rig;
 mod room;
 
 use std::time::{Duration, Instant};

@@ -23,12 +23,12 @@ use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    actor::{ActorRef, Actors, Call, Config, Deps, Homes},
+    actor::{ActorRef, Actors, Call, Config, Deps, Homes, live::Live},
     cluster::{Home, Keys, Stale, keys},
     deploy::{Deployments, Project, Version},
     egress::{self, Fetcher, Policy},
     shard::{self, Applied, Begin, Command, Identity, Shards},
-    store::{DestroyReason, HeaderOrTombstone, vfs::StdVfs},
+    store::{DestroyReason, Header, HeaderOrTombstone, vfs::StdVfs},
     vault::{TableConfig, Vault},
 };
 
@@ -176,6 +176,12 @@ impl Rig {
         self.actors.inner.live().len()
     }
 
+    /// The instance of an actor that is awake.
+    pub(in crate::actor) fn live_actor(&self, name: &str) -> Arc<Live> {
+        let id = self.id(name);
+        self.actors.inner.live().into_iter().find(|(live, ..)| *live == id).expect("it is awake").2
+    }
+
     /// Since when an actor that is awake has had nothing to do.
     pub fn quiet_since(&self, name: &str) -> Option<Instant> {
         let id = self.id(name);
@@ -222,9 +228,14 @@ impl Rig {
 
     /// How often the actor was activated.
     pub async fn activation(&self, name: &str) -> u64 {
+        self.header(name).await.activation
+    }
+
+    /// What is applied of an actor.
+    pub async fn header(&self, name: &str) -> Header {
         let id = self.id(name);
         match self.shards.group(GROUP).unwrap().header(id).await.unwrap() {
-            Some(HeaderOrTombstone::Header(header)) => header.activation,
+            Some(HeaderOrTombstone::Header(header)) => header,
             other => panic!("no header: {other:?}"),
         }
     }

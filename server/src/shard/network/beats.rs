@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use lethe_proto::NodeId;
 use parking_lot::Mutex;
+use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +23,9 @@ const CALLS_MAX: usize = 4;
 /// Heartbeats in one message.
 pub(super) const BEATS_MAX: usize = 4096;
 
+/// Pauses before a replica that did not answer is asked again, milliseconds.
+const ASK_AGAIN_MS: [u64; 3] = [10, 20, 40];
+
 /// What one heartbeat came to.
 pub(super) type Outcome = Result<BeatAnswer, Error>;
 
@@ -32,7 +36,7 @@ pub(super) struct Beats {
     peers: Mutex<HashMap<NodeId, Queue>>,
     /// How long a heartbeat that nobody waits for may wait for others.
     patience: Duration,
-    hurry: Notify,
+    hurry: Arc<Notify>,
 }
 
 /// Heartbeats to one node. Each group has at most one of them waiting.
@@ -61,24 +65,57 @@ impl Queue {
 
 impl Beats {
     pub fn new(transport: Arc<dyn Transport>, tasks: TaskTracker, patience: Duration) -> Arc<Self> {
-        Arc::new(Self { transport, tasks, peers: Mutex::default(), patience, hurry: Notify::new() })
+        Arc::new(Self { transport, tasks, peers: Mutex::default(), patience, hurry: Arc::default() })
     }
 
-    /// Sends a heartbeat, at once or when others come along, and waits for its answer.
-    pub async fn send(self: &Arc<Self>, to: NodeId, beat: Beat, wait: Duration, at_once: bool) -> Outcome {
+    /// Hears everybody who hurries from now on. Whoever has a heartbeat to send listens before he looks whether anybody
+    /// waits for it, so that none who comes meanwhile is missed.
+    pub fn listen(&self) -> OwnedNotified {
+        self.hurry.clone().notified_owned()
+    }
+
+    /// Sends a heartbeat and waits for its answer: at once, or when others come along or somebody hurries. A replica that
+    /// has no answer is asked again a few times: it may be writing its vote.
+    pub async fn send(
+        self: &Arc<Self>,
+        to: NodeId,
+        beat: Beat,
+        wait: Duration,
+        mut hurried: Option<OwnedNotified>,
+    ) -> Outcome {
+        let deadline = Instant::now() + wait;
+        for pause_ms in ASK_AGAIN_MS {
+            let answered = self.ask(to, beat.clone(), deadline, hurried.take()).await?;
+            let pause = Duration::from_millis(pause_ms);
+            if answered.is_some() || Instant::now() + pause >= deadline {
+                return Ok(answered);
+            }
+            tokio::time::sleep(pause).await;
+        }
+        self.ask(to, beat, deadline, None).await
+    }
+
+    async fn ask(
+        self: &Arc<Self>,
+        to: NodeId,
+        beat: Beat,
+        deadline: Instant,
+        hurried: Option<OwnedNotified>,
+    ) -> Outcome {
         let (tell, told) = oneshot::channel();
+        let at_once = hurried.is_none();
         let (call, timer) = {
             let mut peers = self.peers.lock();
             let queue = peers.entry(to).or_default();
-            queue.waiting.push(Waiting { beat, deadline: Instant::now() + wait, tell });
-            let timer = !at_once && !std::mem::replace(&mut queue.is_timed, true);
+            queue.waiting.push(Waiting { beat, deadline, tell });
+            let timer = hurried.filter(|_| !std::mem::replace(&mut queue.is_timed, true));
             (at_once && queue.starts_call(), timer)
         };
         if call {
             self.tasks.spawn(self.clone().call(to));
         }
-        if timer {
-            self.tasks.spawn(self.clone().call_later(to));
+        if let Some(hurried) = timer {
+            self.tasks.spawn(self.clone().call_later(to, hurried));
         }
         told.await.unwrap_or(Err(Error::Deadline))
     }
@@ -88,9 +125,9 @@ impl Beats {
         self.hurry.notify_waiters();
     }
 
-    async fn call_later(self: Arc<Self>, to: NodeId) {
+    async fn call_later(self: Arc<Self>, to: NodeId, hurried: OwnedNotified) {
         // Ends early when somebody hurries.
-        let _ = tokio::time::timeout(self.patience, self.hurry.notified()).await;
+        let _ = tokio::time::timeout(self.patience, hurried).await;
         let call = self.peers.lock().get_mut(&to).is_some_and(|queue| {
             queue.is_timed = false;
             queue.starts_call()
@@ -150,6 +187,7 @@ mod tests {
     use bytes::Bytes;
     use futures::future::{BoxFuture, join_all};
     use futures::stream::BoxStream;
+    use openraft::raft::AppendEntriesResponse;
     use openraft::vote::RaftVote;
 
     use super::*;
@@ -159,15 +197,22 @@ mod tests {
     /// Longer than any test.
     const FOREVER: Duration = Duration::from_secs(3600);
 
-    /// Notes which groups were in each message; says that no replica is there.
+    /// Notes which groups were in each message. Each group has no answer so many times.
     #[derive(Default)]
-    struct Far(Mutex<Vec<Vec<u32>>>);
+    struct Far(Mutex<Vec<Vec<u32>>>, Mutex<HashMap<u32, usize>>);
 
     impl Transport for Far {
         fn call(&self, _: NodeId, _: Head, message: Bytes, _: Instant) -> BoxFuture<'static, Result<Bytes, Error>> {
             let beats: Vec<Beat> = wire::decode(&message).unwrap();
             self.0.lock().push(beats.iter().map(|beat| beat.group).collect());
-            let answers: Vec<BeatAnswer> = beats.iter().map(|_| None).collect();
+            let answer = |beat: &Beat| match self.1.lock().get_mut(&beat.group) {
+                Some(late @ 1..) => {
+                    *late -= 1;
+                    None
+                }
+                Some(0) | None => Some(AppendEntriesResponse::Success),
+            };
+            let answers: Vec<BeatAnswer> = beats.iter().map(answer).collect();
             Box::pin(std::future::ready(Ok(wire::encode(&answers))))
         }
 
@@ -187,11 +232,16 @@ mod tests {
     }
 
     async fn beat(beats: &Arc<Beats>, group: u32, at_once: bool) {
+        let hurried = (!at_once).then(|| beats.listen());
+        assert!(send(beats, group, hurried).await.is_some());
+    }
+
+    async fn send(beats: &Arc<Beats>, group: u32, hurried: Option<OwnedNotified>) -> BeatAnswer {
         let vote = Vote::from_leader_id(Leader { term: 1, node_id: NodeId::from(7) }, true);
         let beat = Beat { group, incarnation: 1, vote, prev: None, committed: None };
-        let sent = beats.send(NodeId::from(8), beat, FOREVER, at_once);
+        let sent = beats.send(NodeId::from(8), beat, FOREVER, hurried);
         let answer = tokio::time::timeout(Duration::from_secs(20), sent).await.expect("it is sent");
-        assert!(answer.unwrap().is_none());
+        answer.unwrap()
     }
 
     #[tokio::test]
@@ -213,13 +263,38 @@ mod tests {
     #[tokio::test]
     async fn whoever_hurries_is_not_kept_waiting_by_what_waits_already() {
         let (far, beats) = far(FOREVER);
-        let hurry = async {
-            while far.0.lock().is_empty() {
-                beats.hurry();
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::join!(beat(&beats, 1, false), hurry);
+        let hurry = async { beats.hurry() };
+        // The heartbeat waits, and the task that would send it later has not run yet.
+        tokio::join!(biased; beat(&beats, 1, false), hurry);
         assert_eq!(*far.0.lock(), [[1]]);
+    }
+
+    #[tokio::test]
+    async fn whoever_hurries_before_a_heartbeat_that_did_not_know_of_him_is_not_kept_waiting_either() {
+        let (far, beats) = far(FOREVER);
+        let hurried = beats.listen();
+        beats.hurry();
+        assert!(send(&beats, 1, Some(hurried)).await.is_some());
+        assert_eq!(*far.0.lock(), [[1]]);
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_has_no_answer_yet_is_asked_again_and_the_others_do_not_wait_for_it() {
+        let (far, beats) = far(FOREVER);
+        far.1.lock().insert(1, 2);
+        let others_first = async {
+            beat(&beats, 2, true).await;
+            assert_eq!(far.0.lock().len(), 1);
+        };
+        tokio::join!(biased; beat(&beats, 1, true), others_first);
+        assert_eq!(*far.0.lock(), [vec![1, 2], vec![1], vec![1]]);
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_is_not_there_is_not_asked_for_ever() {
+        let (far, beats) = far(FOREVER);
+        far.1.lock().insert(1, usize::MAX);
+        assert!(send(&beats, 1, None).await.is_none());
+        assert_eq!(far.0.lock().len(), 1 + ASK_AGAIN_MS.len());
     }
 }

@@ -177,8 +177,9 @@ impl Connection {
             return Err(lost("a heartbeat with entries"));
         }
         let beat = Beat { group: self.group, incarnation: self.incarnation, vote, prev, committed };
-        let at_once = self.reads.any();
-        match self.links.beats.send(self.target, beat, option.soft_ttl(), at_once).await.map_err(rpc_error)? {
+        let hurried = self.links.beats.listen();
+        let hurried = (!self.reads.any()).then_some(hurried);
+        match self.links.beats.send(self.target, beat, option.soft_ttl(), hurried).await.map_err(rpc_error)? {
             // A conflict is with what the message named; one that names nothing conflicts with nothing.
             Some(AppendEntriesResponse::Conflict) if prev.is_none() => Err(lost("a conflict with nothing")),
             Some(answer) => Ok(answer.into_stream_result(prev, prev)),

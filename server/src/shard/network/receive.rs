@@ -20,8 +20,8 @@ use crate::shard::replica::Replica;
 use crate::shard::shards::Hosted;
 use crate::shard::types::Types;
 
-/// How long one group may keep the answers of all others in a message of heartbeats waiting.
-const BEAT_WAIT: Duration = Duration::from_millis(50);
+/// How long one group may keep the answers of all others in a message of heartbeats waiting. It is asked again.
+const BEAT_WAIT: Duration = Duration::from_millis(10);
 
 /// Takes the shard room's messages.
 pub(in crate::shard) struct Receiver {

@@ -35,7 +35,7 @@ struct AppendHead {
 }
 
 /// A heartbeat of one group, among others.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Beat {
     pub group: u32,
     pub incarnation: u64,

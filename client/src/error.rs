@@ -81,7 +81,6 @@ impl Error {
             Failure::Full => Self::new(Code::Overloaded, Outcome::NotDone, "too many calls wait for their turn"),
             Failure::NotSent(status) if status.code() == tonic::Code::Unimplemented => Self::from_status(&status),
             Failure::NotSent(status) => Self::new(Code::Unavailable, Outcome::NotDone, status.message()),
-            Failure::Unopened(status) => Self::from_status(&status),
             // The status says something of the stream, not of the call.
             Failure::Lost(status) => Self::new(Code::Unavailable, Outcome::Unknown, status.message()),
         }
@@ -190,10 +189,8 @@ mod tests {
             (Failure::NotTaken, Code::Unavailable, Outcome::NotDone),
             (Failure::Full, Code::Overloaded, Outcome::NotDone),
             (Failure::NotSent(status()), Code::Unavailable, Outcome::NotDone),
-            (Failure::Unopened(status()), Code::Internal, Outcome::Unknown),
             (Failure::Lost(status()), Code::Unavailable, Outcome::Unknown),
             (Failure::NotSent(unimplemented()), Code::InvalidRequest, Outcome::NotDone),
-            (Failure::Unopened(unimplemented()), Code::InvalidRequest, Outcome::NotDone),
             (Failure::Lost(unimplemented()), Code::Unavailable, Outcome::Unknown),
         ];
         for (failure, code, outcome) in table {

@@ -19,8 +19,9 @@ use tonic::Status;
 
 use super::{BATCH_BYTES_MAX, Failure, QUEUE_MAX, Tell, Told};
 
-/// Calls sent before the server has said how many it takes.
-const CALLS_MAX_UNTOLD: usize = 1;
+/// Calls sent before the server has said how many it takes, which it does as soon as it opens the stream. So no call is
+/// sent on a stream that is then not opened, of which nobody could say whether it was done.
+const CALLS_MAX_UNTOLD: usize = 0;
 /// Numbers of calls that were given up unsent are swept from the queue when there are this many more than others.
 const STALE_MAX: usize = 64;
 
@@ -45,7 +46,6 @@ struct State {
     newest: u64,
     /// Calls that the server takes at the same time.
     calls_max: usize,
-    opened: bool,
     /// When to look for late calls; some call may be late then, and none before.
     alarm: Option<Instant>,
     /// Why no calls are taken any more.
@@ -100,7 +100,6 @@ impl Line {
             dropped: Vec::new(),
             newest: 0,
             calls_max: CALLS_MAX_UNTOLD,
-            opened: false,
             alarm: None,
             over: None,
             ended: false,
@@ -200,11 +199,6 @@ impl Line {
         if empty { Poll::Pending } else { Poll::Ready(Some(message)) }
     }
 
-    /// The server opened the stream.
-    pub fn opened(&self) {
-        self.state.lock().opened = true;
-    }
-
     /// Takes a message of the server.
     pub fn take(&self, message: v1::CallsResponse) {
         let mut told = Vec::with_capacity(message.answers.len());
@@ -283,17 +277,15 @@ impl Line {
         self.takes_calls.store(false, Ordering::Relaxed);
         state.ended = true;
         state.over.get_or_insert_with(|| Failure::NotSent(status.clone()));
-        let opened = state.opened;
         let waiting = std::mem::take(&mut state.waiting);
         (state.unsent, state.queue, state.dropped) = (0, VecDeque::new(), Vec::new());
         let wakers = [state.writer.take(), state.reader.take()];
         drop(state);
         wake(wakers);
         for call in waiting.into_values() {
-            let failure = match (call.what.is_some(), opened) {
-                (true, _) => Failure::NotSent(status.clone()),
-                (false, false) => Failure::Unopened(status.clone()),
-                (false, true) => Failure::Lost(status.clone()),
+            let failure = match call.what {
+                Some(_) => Failure::NotSent(status.clone()),
+                None => Failure::Lost(status.clone()),
             };
             answer(call.tell, Err(failure));
         }

@@ -76,8 +76,6 @@ pub enum Failure {
     Full,
     /// There is no stream for it, for this reason, and it was not sent: it was not done.
     NotSent(Status),
-    /// The server did not open the stream. Its status says whether what was sent to it may have been done.
-    Unopened(Status),
     /// The stream broke after it was sent.
     Lost(Status),
 }

@@ -46,10 +46,7 @@ impl Reader {
         for _ in 0..MESSAGES_MAX {
             match &mut self.stage {
                 Stage::Opening(opening) => match std::task::ready!(opening.poll_unpin(cx)) {
-                    Ok(incoming) => {
-                        self.ends.0.opened();
-                        self.stage = Stage::Open(incoming);
-                    }
+                    Ok(incoming) => self.stage = Stage::Open(incoming),
                     Err(status) => return Poll::Ready(status),
                 },
                 Stage::Open(incoming) => match std::task::ready!(incoming.poll_next_unpin(cx)) {

@@ -186,7 +186,6 @@ pub(super) fn from_failure(failure: Failure) -> Failed {
         Failure::NotTaken => error::unavailable("the actor's node is stopping", Outcome::NotDone),
         Failure::Full => error::overloaded("too many calls to the actor's node wait for their turn"),
         Failure::NotSent(status) => error::unavailable(status.message(), Outcome::NotDone),
-        Failure::Unopened(status) => return from_status(&status),
         Failure::Lost(status) => error::unavailable(status.message(), Outcome::Unknown),
     };
     error.into()
@@ -299,8 +298,6 @@ mod tests {
             (Failure::NotTaken, unavailable, Outcome::NotDone),
             (Failure::Full, CallErrorKind::Overloaded, Outcome::NotDone),
             (Failure::NotSent(status()), unavailable, Outcome::NotDone),
-            (Failure::Unopened(status()), CallErrorKind::Internal, Outcome::Unknown),
-            (Failure::Unopened(unsent()), unavailable, Outcome::NotDone),
             (Failure::Lost(status()), unavailable, Outcome::Unknown),
             // What was sent on a stream that broke may have arrived, whatever the stream's end says.
             (Failure::Lost(unsent()), unavailable, Outcome::Unknown),

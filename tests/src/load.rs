@@ -37,7 +37,8 @@ const CALL_MAX: Duration = Duration::from_secs(10);
 const READ_MAX: Duration = Duration::from_secs(60);
 /// After an error, so that a node that refuses is not asked in a hot loop.
 const AFTER_ERROR: Duration = Duration::from_millis(20);
-const NAMESPACE: &str = "Counter";
+/// The class of the counters. Besides being counted, one can `wait(ms)`, and tell how many calls are `waiting()` in it.
+pub const NAMESPACE: &str = "Counter";
 
 /// The project that is called: `GET /NAME` reads a counter; `GET /clock` tells the time. A counter keeps which calls of
 /// each caller it did, as ranges of their numbers.
@@ -55,6 +56,9 @@ export class Counter extends DurableObject {
   }
   async value() { return (await this.count()).n; }
   async fill(values, bytes) { for (let i = 0; i < values; i++) this.ctx.storage.put('v' + i, 'x'.repeat(bytes)); }
+  waiters = 0;
+  async wait(ms) { this.waiters += 1; await new Promise((done) => setTimeout(done, ms)); return --this.waiters; }
+  waiting() { return this.waiters; }
 }
 export default {
   async fetch(request, env) {
@@ -190,7 +194,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().expect("no holder of this lock panics")
 }
 
-fn name(counter: usize) -> String {
+/// The name of a counter.
+pub fn name(counter: usize) -> String {
     format!("counter-{counter}")
 }
 

@@ -89,7 +89,7 @@ impl Default for Config {
             drain: Duration::from_secs(30),
             call_timeout: Duration::from_secs(120),
             leader_timeout: Duration::from_millis(500),
-            release_wait: Duration::from_secs(5),
+            release_wait: Duration::from_secs(30),
             read_bytes_max: 64 << 20,
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! serve on, while a call takes long ──> take no more, for a moment ──> no call is left: end all
-//!                  ▲                                │
-//!                  └────── one turned out to take long: serve on
+//!         │        ▲                                │                             ▲
+//!         │        └────── one turned out to take long: serve on                  │
+//!         └── for too long ──> take no more, for longer moments ──────────────────┘
 //! ```
 //!
 //! Calls that come while nothing more is taken wait here for what becomes of it: they go on as soon as the group is served
@@ -17,22 +18,26 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use lethe_proto::NodeId;
+use lethe_proto::{ActorId, NodeId};
 use lethe_runtime::host::Outcome;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{Actors, error, live::Live, place::Failed};
 use crate::cluster::HandOver;
 
 /// Calls under way for longer are waited for before the group is without service.
 const LONG: Duration = Duration::from_millis(50);
-/// How often to look for calls that take long.
+/// How often to look whether calls that take long have ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How long the remaining calls have to end, while the group is without service.
 const MOMENT: Duration = Duration::from_millis(150);
-/// And this long when no moment was good: where every call takes long, a longer silence is better than calls cut off.
-const LAST_MOMENT: Duration = Duration::from_secs(1);
+/// Where no moment was good by then, the group's calls are made to end in the last part of the whole time: no others come
+/// for a longer moment, and then for one twice as long. A longer silence is better than calls cut off. In between the group
+/// is served, because those inside may wait for calls to actors that are handed over themselves.
+const LAST_PART: u32 = 3;
+/// The first of those longer moments, as a part of the whole time.
+const LONGER_MOMENT: u32 = 30;
 
 /// Groups whose actors are not to start here.
 pub(super) struct Releases {
@@ -111,34 +116,77 @@ impl Drop for Released {
 
 impl Actors {
     /// Ends all actors of a group: calls under way may finish within `Config::release_wait`, and what they wrote is
-    /// committed. No call enters an actor of the group here until what this returns is dropped.
-    pub async fn release(&self, group: u32) -> Released {
-        let until = Instant::now() + self.inner.config.release_wait;
+    /// committed. No call enters an actor of the group here until what this returns is dropped. Before the last part of
+    /// that time it is without service only while it holds one of the `turns`.
+    pub async fn release(&self, group: u32, turns: Arc<Semaphore>) -> (Released, Option<OwnedSemaphorePermit>) {
+        let wait = self.inner.config.release_wait;
+        let last = Instant::now() + wait;
+        while self.has_moment(group, last - wait / LAST_PART).await {
+            // Fails only if there are no turns any more, and then nobody else has one.
+            let turn = turns.clone().acquire_owned().await.ok();
+            if self.inner.live_of(group).iter().any(|(_, _, live)| is_long(live)) {
+                continue;
+            }
+            if let Some(released) = self.release_within(group, MOMENT).await {
+                return (released, turn);
+            }
+        }
+        let mut longer = wait / LONGER_MOMENT;
+        while Instant::now() < last {
+            if let Some(released) = self.release_within(group, longer).await {
+                return (released, turns.acquire_owned().await.ok());
+            }
+            longer *= 2;
+            tokio::time::sleep(LONG).await;
+        }
+        let turn = turns.acquire_owned().await.ok();
+        let released = self.inner.releases.begin(group);
+        self.end(self.inner.live_of(group));
+        (released, turn)
+    }
+
+    /// Ends a group's actors if no call is left in them after a moment in which none came.
+    async fn release_within(&self, group: u32, moment: Duration) -> Option<Released> {
+        let released = self.inner.releases.begin(group);
+        let ending = self.inner.live_of(group);
+        futures::future::join_all(ending.iter().map(|(_, _, live)| live.drain(moment))).await;
+        let quiet = ending.iter().all(|(_, _, live)| live.oldest_call().is_none());
+        quiet.then(|| {
+            self.end(ending);
+            released
+        })
+    }
+
+    /// Waits until no call in the group takes long. False if that is not so before `until`.
+    async fn has_moment(&self, group: u32, until: Instant) -> bool {
         loop {
-            while Instant::now() < until && self.inner.live_of(group).iter().any(|(_, _, live)| is_long(live)) {
+            let mut long = self.inner.live_of(group);
+            long.retain(|(_, _, live)| is_long(live));
+            if long.is_empty() {
+                return Instant::now() < until;
+            }
+            // Only these are looked at again: a node has many actors, and many groups to hand over.
+            while long.iter().any(|(_, _, live)| is_long(live)) {
+                if Instant::now() >= until {
+                    return false;
+                }
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
-            let released = self.inner.releases.begin(group);
-            let ending = self.inner.live_of(group);
-            let last = Instant::now() >= until;
-            let moment = if last { LAST_MOMENT } else { MOMENT };
-            futures::future::join_all(ending.iter().map(|(_, _, live)| live.drain(moment))).await;
-            let quiet = ending.iter().all(|(_, _, live)| live.oldest_call().is_none());
-            if quiet || last {
-                for (id, serial, live) in ending {
-                    live.end(error::unavailable("the actor's group is handed over to another node", Outcome::Unknown));
-                    self.inner.forget(id, serial);
-                }
-                return released;
-            }
+        }
+    }
+
+    fn end(&self, ending: Vec<(ActorId, u64, Arc<Live>)>) {
+        for (id, serial, live) in ending {
+            live.end(error::unavailable("the actor's group is handed over to another node", Outcome::Unknown));
+            self.inner.forget(id, serial);
         }
     }
 }
 
 impl HandOver for Actors {
-    fn release(&self, group: u32) -> BoxFuture<'static, Box<dyn Send>> {
+    fn release(&self, group: u32, turns: Arc<Semaphore>) -> BoxFuture<'static, Box<dyn Send>> {
         let actors = self.clone();
-        Box::pin(async move { Box::new(actors.release(group).await) as Box<dyn Send> })
+        Box::pin(async move { Box::new(actors.release(group, turns).await) as Box<dyn Send> })
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use lethe_proto::NodeId;
+use tokio::sync::Semaphore;
 
 use super::keys::Keys;
 use crate::peer::{self, Topic, Transport};
@@ -41,7 +42,7 @@ pub struct Config {
     pub repairs_max: usize,
     /// Leaders that are handed over at a time.
     pub transfers_max: usize,
-    /// Changes of groups under way at a time, on one node.
+    /// Changes of groups under way at a time, on one node, besides hand-overs.
     pub steps_max: usize,
     /// Entries that a new replica may lack when it is made a voter.
     pub lag_max: u64,
@@ -163,8 +164,9 @@ impl Addresses for () {
 
 /// Moves the actors of a group out of the way before another node leads it.
 pub trait HandOver: Send + Sync + 'static {
-    /// Lets calls under way end, and takes no new ones as long as what it returns lives.
-    fn release(&self, group: u32) -> BoxFuture<'static, Box<dyn Send>>;
+    /// Lets calls under way end, and takes no new ones as long as what it returns lives, which has one of the turns.
+    /// Many groups wait for the end of calls at once; few are without service.
+    fn release(&self, group: u32, turns: Arc<Semaphore>) -> BoxFuture<'static, Box<dyn Send>>;
 }
 
 /// Milliseconds of the configuration.

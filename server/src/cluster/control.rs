@@ -133,8 +133,8 @@ impl Inner {
         for step in steps(&view) {
             let subject = Subject::Group(step.group());
             let transfer = matches!(step, Step::Transfer { .. });
-            let full =
-                work.busy.len() >= self.config.steps_max || (transfer && work.transfers >= self.config.transfers_max);
+            // Hand-overs wait for calls first, all of them at the same time.
+            let full = !transfer && work.busy.len() - work.transfers >= self.config.steps_max;
             if !full && work.free(subject, now) {
                 work.begin(subject, transfer, self.clone().take(step));
             }
@@ -222,8 +222,8 @@ impl Inner {
         shard.can_lead(to).map_err(ChangeError::Refused)?;
         let began = Instant::now();
         let released = match self.hand_over.get().and_then(std::sync::Weak::upgrade) {
-            Some(hand_over) => Some(hand_over.release(shard.id()).await),
-            None => None,
+            Some(hand_over) => hand_over.release(shard.id(), self.turns.clone()).await,
+            None => Box::new(self.turns.clone().acquire_owned().await.ok()),
         };
         let release = began.elapsed();
         let transferred = match self.would_lead(to) {

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use lethe_proto::{ActorId, NodeId};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -52,6 +52,8 @@ pub(super) struct Inner {
     /// Why this node cannot be a member, once it is known.
     pub fate: watch::Sender<Option<String>>,
     pub hand_over: OnceLock<Weak<dyn HandOver>>,
+    /// Groups that may be without service at a time, because they are handed over.
+    pub turns: Arc<Semaphore>,
     pub stopping: AtomicBool,
     /// Others should be told at once how this node is.
     pub news: Notify,
@@ -75,6 +77,7 @@ impl Cluster {
     pub fn start(config: Config, deps: Deps) -> Self {
         let Deps { shards, transport, addresses, keys, announce, begin } = deps;
         let config = Arc::new(config);
+        let turns = Arc::new(Semaphore::new(config.transfers_max));
         let inner = Arc::new(Inner {
             me: shards.node(),
             started: Instant::now(),
@@ -92,6 +95,7 @@ impl Cluster {
             confirmed: Mutex::default(),
             fate: watch::Sender::new(None),
             hand_over: OnceLock::new(),
+            turns,
             stopping: AtomicBool::new(false),
             news: Notify::new(),
             stop: CancellationToken::new(),

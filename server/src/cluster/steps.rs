@@ -141,8 +141,9 @@ fn lead(view: &View<'_>, group: u32) -> Option<Step> {
         return None;
     }
     let led = Group { view, group, members: &here.members, leads, placement: &record.value };
-    // A hand-over changes no members, so it needs no confirmation, which a stale node could not get.
-    if view.stale
+    // A hand-over changes no members, so it needs no confirmation, which a stale node could not get, and for which a
+    // node that stops need not wait.
+    if (view.stale || view.stopping)
         && let Some(step) = led.hand_over()
     {
         return Some(step);

@@ -39,7 +39,7 @@ use crate::{
     worker::Workers,
 };
 
-/// How long a stopping node waits for others to take over what it leads.
+/// How long a stopping node waits for others to take over what it leads, once calls have had their time to end.
 const STEP_DOWN_MAX: Duration = Duration::from_secs(10);
 /// How long a starting node waits until every group has a leader, before it says that it is ready all the same.
 const LEADERS_MAX: Duration = Duration::from_secs(10);
@@ -68,6 +68,8 @@ struct Inside {
     /// Everything else holds these two weakly.
     router: Arc<Router>,
     hand_over: Arc<dyn HandOver>,
+    /// How long calls may take before their group is handed over.
+    hand_over_max: Duration,
 }
 
 /// The way to other nodes; without a peer port there are none.
@@ -103,6 +105,7 @@ impl Node {
     pub async fn start(config: Config, identity: Identity, project: Option<&Project>) -> Result<Self> {
         let me = Me { cluster: identity.cluster, node: identity.node };
         let (calls_max, call_timeout) = (config.grpc.calls_max, config.actors.call_timeout);
+        let hand_over_max = config.actors.release_wait;
         let Ports { http, grpc, peer, addresses, announce, begin } =
             Ports::bind(config.http, config.grpc, config.member, me).await?;
         let engine = Engine::start(config.engine);
@@ -151,7 +154,8 @@ impl Node {
             show_failures: config.show_failures,
         };
         let http = http.serve(Arc::new(workers));
-        let inside = Inside { engine, deployments, actors, keys, shards, cluster, releases, router, hand_over };
+        let inside =
+            Inside { engine, deployments, actors, keys, shards, cluster, releases, router, hand_over, hand_over_max };
         let node = Self { addresses, peer, http, grpc, inside };
         node.inside.ready().await?;
         Ok(node)
@@ -182,8 +186,9 @@ impl Node {
     /// are drained, the peer port closes, and then the log.
     pub async fn stop(self) -> Result<()> {
         let Self { peer, http, grpc, inside, .. } = self;
-        let Inside { engine, deployments, actors, keys, shards, cluster, releases, router, hand_over } = inside;
-        cluster.step_down(Instant::now() + STEP_DOWN_MAX).await;
+        let Inside { engine, deployments, actors, keys, shards, cluster, releases, router, hand_over, hand_over_max } =
+            inside;
+        cluster.step_down(Instant::now() + hand_over_max + STEP_DOWN_MAX).await;
         tokio::join!(http.drain(), grpc.drain());
         engine.idle().await;
         actors.stop().await;

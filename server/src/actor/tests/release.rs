@@ -1,15 +1,14 @@
 //! Groups that are handed over.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use lethe_runtime::host::{CallErrorKind, Outcome};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
-use super::rig::{Rig, eventually};
+use super::rig::{GROUP, Rig, eventually};
 use crate::actor::Config;
 
-/// The group of every actor of the rig.
-const GROUP: u32 = 1;
 /// Longer than any call of these tests takes.
 const LONG: Duration = Duration::from_secs(60);
 
@@ -18,7 +17,7 @@ async fn a_released_group_refuses_calls_until_it_is_taken_back() {
     let leader_timeout = Duration::from_millis(1);
     let rig = Rig::start(Config { release_wait: LONG, leader_timeout, ..Config::default() }).await;
     rig.call("a", "put", json!(["k", 7])).await.unwrap();
-    let released = rig.actors.release(GROUP).await;
+    let released = rig.release().await;
     assert!(!rig.actors.is_live(rig.id("a")));
     for name in ["a", "never seen before"] {
         let refused = rig.call(name, "get", json!(["k"])).await.unwrap_err();
@@ -34,7 +33,7 @@ async fn a_released_group_refuses_calls_until_it_is_taken_back() {
 async fn what_comes_while_a_group_is_handed_over_goes_on_as_soon_as_that_is_given_up() {
     let rig = Rig::start(Config { release_wait: LONG, leader_timeout: LONG, ..Config::default() }).await;
     rig.call("a", "put", json!(["k", 7])).await.unwrap();
-    let released = rig.actors.release(GROUP).await;
+    let released = rig.release().await;
     let (lived, new) = (rig.spawn("a", "get", json!(["k"])), rig.spawn("b", "get", json!(["k"])));
     for name in ["a", "b"] {
         eventually("its start waits", || rig.actors.is_live(rig.id(name))).await;
@@ -48,9 +47,23 @@ async fn a_call_under_way_finishes_before_its_group_is_released() {
     let rig = Rig::start(Config { release_wait: LONG, ..Config::default() }).await;
     let call = rig.spawn("a", "wait", json!([300]));
     rig.until_marked("waiting", 1).await;
-    let released = rig.actors.release(GROUP).await;
+    let released = rig.release().await;
     assert_eq!(call.await.unwrap(), Ok(json!("one")));
     drop(released);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_whose_calls_take_long_is_served_on_although_another_has_the_turn() {
+    let rig = Rig::start(Config { release_wait: LONG, ..Config::default() }).await;
+    rig.call("b", "put", json!(["k", 7])).await.unwrap();
+    let turns = Arc::new(Semaphore::new(1));
+    let turn = turns.clone().acquire_owned().await.unwrap();
+    let mut release = Box::pin(rig.actors.release(GROUP, turns));
+    assert!(futures::poll!(&mut release).is_pending(), "there is no turn");
+    assert_eq!(rig.call("b", "get", json!(["k"])).await.unwrap(), json!(7));
+    drop(turn);
+    let _released = release.await;
+    assert!(!rig.actors.is_live(rig.id("b")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,7 +75,7 @@ async fn a_call_that_never_ends_is_cut_off_and_its_caller_knows_what_to_believe(
     // This one has done nothing that anybody could see.
     let silent = rig.spawn("b", "linger", json!([]));
     eventually("the actor to be there", || rig.actors.is_live(rig.id("b"))).await;
-    let _released = rig.actors.release(GROUP).await;
+    let _released = rig.release().await;
     let told = told.await.unwrap().unwrap_err();
     assert_eq!((told.kind, told.outcome), (CallErrorKind::Unavailable, Outcome::Unknown));
     let silent = silent.await.unwrap().unwrap_err();

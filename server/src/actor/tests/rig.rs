@@ -20,7 +20,10 @@ use lethe_runtime::{
 };
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
 
 use crate::{
     actor::{ActorRef, Actors, Call, Config, Deps, Homes, live::Live},
@@ -35,7 +38,7 @@ use crate::{
 const ACTOR: &str = include_str!("actor.js");
 const NAMESPACE: &str = "test/Actor";
 /// The group that all actors belong to.
-const GROUP: u32 = 1;
+pub const GROUP: u32 = 1;
 
 pub struct Rig {
     pub actors: Actors,
@@ -169,6 +172,11 @@ impl Rig {
 
     pub async fn destroy(&self, name: &str) -> Result<(), CallError> {
         Ok(self.actors.destroy(self.actor(name), DestroyReason::Caller).await?)
+    }
+
+    /// Releases the group of all actors, with nobody else having a turn.
+    pub async fn release(&self) -> impl Sized + use<> {
+        self.actors.release(GROUP, Arc::new(Semaphore::new(1))).await
     }
 
     /// How many actors are awake.

@@ -302,6 +302,9 @@ const ACTORS: &[Key] = &[
     number("actors", "drain_ms", (0, HOUR_MS), "How long calls may run on when their code was replaced.", |s| {
         Slot::Ms(&mut s.actors.drain)
     }),
+    number("actors", "hand_over_ms", (0, HOUR_MS), "How long calls may run on before their group moves away.", |s| {
+        Slot::Ms(&mut s.actors.release_wait)
+    }),
     number("actors", "call_timeout_ms", (1, HOUR_MS), "Longest wait of a Worker or actor for another one.", |s| {
         Slot::Ms(&mut s.actors.call_timeout)
     }),

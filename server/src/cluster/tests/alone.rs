@@ -9,6 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use lethe_proto::{ActorId, NodeId};
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 
 use crate::cluster::{Announce, Begin, Cluster, Config, Deps, Error, HandOver, SYSTEM, State, WriteError};
 use crate::shard::{self, Alone, ChangeError, Expect, RegistryOp, Shards};
@@ -167,7 +168,7 @@ async fn the_last_active_node_neither_drains_nor_leaves() {
 struct Actors(AtomicUsize);
 
 impl HandOver for Actors {
-    fn release(&self, _: u32) -> BoxFuture<'static, Box<dyn Send>> {
+    fn release(&self, _: u32, _: Arc<Semaphore>) -> BoxFuture<'static, Box<dyn Send>> {
         self.0.fetch_add(1, Ordering::Relaxed);
         async { Box::new(()) as Box<dyn Send> }.boxed()
     }

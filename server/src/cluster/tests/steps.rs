@@ -195,6 +195,15 @@ fn a_node_that_stops_hands_its_group_even_to_a_stale_one() {
 }
 
 #[test]
+fn a_node_that_stops_confirms_nothing_before_it_hands_its_group_over() {
+    let mut sight = Sight::new(1);
+    sight.leads().confirmed = None;
+    assert_eq!(sight.step(), Some(Step::Confirm { group: GROUP }));
+    sight.stopping = true;
+    assert_eq!(sight.step(), transfer(3));
+}
+
+#[test]
 fn those_that_take_what_a_node_leads_share_it() {
     let mut sight = Sight::of(8, 1);
     sight.stopping = true;

@@ -102,7 +102,7 @@ fn a_cluster_of_two_is_made_as_files_that_only_the_owner_reads() {
 
     let identity = fs::read_to_string(world.dir("b").join("data/node")).unwrap();
     let (cluster, node) = (first["cluster"].as_str().unwrap(), joined["node"].as_str().unwrap());
-    assert!(identity.contains(&format!("cluster {cluster}\nnode {node}\ngroups 16\nstate new\n")), "{identity}");
+    assert!(identity.contains(&format!("cluster {cluster}\nnode {node}\ngroups 16\nlife none\n")), "{identity}");
     let birth: Value = serde_json::from_slice(&fs::read(world.dir("b").join("data/birth.json")).unwrap()).unwrap();
     assert_eq!(birth["by"]["join"]["addresses"], serde_json::json!(["10.0.0.1:7071"]));
     assert_eq!(birth["name"], "n2");

@@ -47,6 +47,38 @@ async fn a_removed_node_stays_out_even_with_its_old_disk() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_lost_its_disk_is_refused_under_its_old_id_and_replaced_by_a_new_one() -> Result<()> {
+    let mut bed = Bed::make(setup("")).await?;
+    let (lost, name) = (2, "n3");
+    bed.cluster.node(lost).kill().await?;
+    fs::remove_dir_all(bed.cluster.node(lost).data()).context("its disk")?;
+    bed.cluster.node(lost).join()?;
+    bed.cluster.node(lost).launch()?;
+    let status = bed.cluster.node(lost).process()?.ended(END_MAX).await?;
+    let log = bed.cluster.node(lost).log();
+    ensure!(
+        !status.success() && log.contains("is in use by another data directory; remove it and add a new one"),
+        "it ended with {status} and said:\n{log}"
+    );
+    bed.cluster.node(lost).end().await?;
+    bed.all_answer().await?;
+
+    let new = bed.cluster.add()?;
+    bed.cluster.node(new).start().await?;
+    bed.cluster.client(0).await?.remove_node(name).await?;
+    wait_up_to(CHANGED_MAX, "the new node to have the replicas of the lost one", async || {
+        let status = bed.cluster.status(0).await.ok()?;
+        let node = |name: &str| status.nodes.iter().find(|node| node.name == name);
+        // Eight groups and the system group.
+        (node(name)?.state() == NodeState::Removed && node("n4")?.replicas == 9).then_some(())
+    })
+    .await;
+    bed.cluster.healthy(HEALTHY_MAX).await?;
+    bed.finish().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_grows_to_six_nodes_that_share_its_replicas() -> Result<()> {
     let mut bed = Bed::make(setup("")).await?;
     for _ in 3..6 {

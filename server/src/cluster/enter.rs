@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use lethe_proto::NodeId;
 
-use super::config::{Announce, Begin, ms};
+use super::config::{Begin, ms};
 use super::error::{Error, WriteError};
 use super::govern::Change;
 use super::handle::Inner;
@@ -66,7 +66,7 @@ async fn found(inner: &Inner, replication: u32) -> Result<bool, Error> {
     };
     change.put(record::CLUSTER.to_owned(), None, &charter);
     change.put(record::SLOT_MAP.to_owned(), None, &Runs::even(charter.groups));
-    change.put(record::node_name(me), None, &member(&inner.announce));
+    change.put(record::node_name(me), None, &inner.join().member());
     for group in SYSTEM..=charter.groups {
         let incarnation = if group == SYSTEM { SYSTEM_INCARNATION } else { FOUNDING };
         let alone = Placement::new(vec![Replica { node: me, incarnation }], me);
@@ -94,8 +94,7 @@ async fn join(inner: &Inner, addresses: &[String]) -> Result<bool, Error> {
                 if inner.shards.group(SYSTEM).is_none() {
                     inner.shards.create(SYSTEM, SYSTEM_INCARNATION, shard::Begin::Join).await?;
                 }
-                let known = inner.now().and_then(|map| Some(says(map.members.get(&inner.me)?, &inner.announce)));
-                return Ok(known == Some(true));
+                return Ok(inner.is_known());
             }
             Err(Error::Unwelcome(reason)) => return Err(Error::Unwelcome(reason)),
             Err(error) => last = error,
@@ -106,7 +105,7 @@ async fn join(inner: &Inner, addresses: &[String]) -> Result<bool, Error> {
 
 /// Asks the node at an address. Says who the members are and where.
 async fn ask(inner: &Inner, address: &str) -> Result<Vec<(NodeId, String)>, Error> {
-    let message = encode(&Join { node: inner.me, announce: inner.announce.clone() });
+    let message = encode(&inner.join());
     let deadline = Instant::now() + ms(inner.config.write_ms);
     let not_now = |reason: String| Error::NotNow(format!("{address}: {reason}"));
     let answer = match inner.addresses.ask(address, Topic::Join, message, deadline).await {
@@ -117,6 +116,7 @@ async fn ask(inner: &Inner, address: &str) -> Result<Vec<(NodeId, String)>, Erro
     match decode(&answer).map_err(|refusal| not_now(refusal.to_string()))? {
         Joined::Welcome(members) => Ok(members),
         Joined::Removed => Err(Error::Unwelcome(format!("{address} says that it was removed"))),
+        Joined::Taken => Err(Error::Unwelcome(taken(inner.me))),
         Joined::Full => Err(not_now("the cluster has as many nodes as it may have".to_owned())),
         Joined::NotNow(reason) => Err(not_now(reason)),
     }
@@ -124,38 +124,34 @@ async fn ask(inner: &Inner, address: &str) -> Result<Vec<(NodeId, String)>, Erro
 
 /// Writes where this node listens, if the registry says otherwise.
 async fn announce(inner: &Inner, map: &Map) -> Result<bool, Error> {
-    match enlist(&inner.registry, map, inner.me, &inner.announce, inner.config.members_max).await? {
-        Joined::Welcome(_) => Ok(inner
-            .now()
-            .is_some_and(|map| map.members.get(&inner.me).is_some_and(|member| says(member, &inner.announce)))),
+    match enlist(&inner.registry, map, &inner.join(), inner.config.members_max).await? {
+        Joined::Welcome(_) => Ok(inner.is_known()),
         Joined::Removed => Err(Error::Unwelcome("the registry says that it was removed".to_owned())),
+        Joined::Taken => Err(Error::Unwelcome(taken(inner.me))),
         Joined::Full => Err(Error::NotNow("the cluster has as many nodes as it may have".to_owned())),
         Joined::NotNow(reason) => Err(Error::NotNow(reason)),
     }
 }
 
-/// Makes a node a member, or writes where it listens now.
-pub(super) async fn enlist(
-    registry: &Registry,
-    map: &Map,
-    node: NodeId,
-    announce: &Announce,
-    members_max: usize,
-) -> Result<Joined, Error> {
-    let mut change = Change::default();
+/// Makes a node a member, or writes where it listens now. A member that comes with another data directory has forgotten
+/// what it promised: it is refused before it has a replica that could vote. A map that is too old to know the member
+/// makes the write fail.
+pub(super) async fn enlist(registry: &Registry, map: &Map, join: &Join, members_max: usize) -> Result<Joined, Error> {
+    let (node, mut change) = (join.node, Change::default());
     match map.members.get(&node) {
         Some(known) if known.value.state == State::Removed => return Ok(Joined::Removed),
-        Some(known) if says(known, announce) => {}
+        Some(known) if known.value.life != join.life => return Ok(Joined::Taken),
+        Some(known) if join.is_known(known) => {}
         Some(known) => {
-            let value = Member { state: known.value.state, rest: known.value.rest.clone(), ..member(announce) };
+            let value = Member { state: known.value.state, rest: known.value.rest.clone(), ..join.member() };
             change.put(record::node_name(node), Some(known.revision), &value);
         }
         None if map.present().count() >= members_max => return Ok(Joined::Full),
-        None => change.put(record::node_name(node), None, &member(announce)),
+        None => change.put(record::node_name(node), None, &join.member()),
     }
     if !change.ops.is_empty() {
         match registry.write(change.expect, change.ops).await {
-            Ok(revision) => tracing::info!(%node, revision, address = announce.peer, "a node is a member"),
+            Ok(revision) => tracing::info!(%node, revision, address = join.announce.peer, "a node is a member"),
             // Somebody did the same, or this node's map is old: asking again tells.
             Err(error @ WriteError::Conflict(_)) => return Ok(Joined::NotNow(error.to_string())),
             Err(error) => return Err(error.into()),
@@ -165,13 +161,32 @@ pub(super) async fn enlist(
     Ok(Joined::Welcome(others.map(|other| (other, map.members[&other].value.peer.clone())).collect()))
 }
 
-fn member(announce: &Announce) -> Member {
-    let Announce { name, peer, grpc, http } = announce.clone();
-    Member::active(name, peer, grpc, http)
+/// What a node is told whose place another data directory has.
+pub(super) fn taken(node: NodeId) -> String {
+    format!("node {node} is in use by another data directory; remove it and add a new one")
 }
 
-/// Whether the registry says what the node says.
-fn says(known: &Record<Member>, announce: &Announce) -> bool {
-    let Member { name, peer, grpc, http, .. } = &known.value;
-    [name, peer, grpc, http] == [&announce.name, &announce.peer, &announce.grpc, &announce.http]
+impl Join {
+    /// The record of the node.
+    fn member(&self) -> Member {
+        Member::active(self.announce.clone(), self.life)
+    }
+
+    /// Whether the registry says what the node says.
+    fn is_known(&self, known: &Record<Member>) -> bool {
+        let Member { state, rest, .. } = &known.value;
+        known.value == Member { state: *state, rest: rest.clone(), ..self.member() }
+    }
+}
+
+impl Inner {
+    /// What this node asks for.
+    fn join(&self) -> Join {
+        Join { node: self.me, announce: self.announce.clone(), life: self.shards.life() }
+    }
+
+    /// Whether this node's map says where it listens.
+    fn is_known(&self) -> bool {
+        self.now().is_some_and(|map| map.members.get(&self.me).is_some_and(|known| self.join().is_known(known)))
+    }
 }

@@ -17,8 +17,8 @@ pub enum Error {
     /// A change of the registry was not made.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// Nobody asked would have this node.
-    #[error("this node was removed from the cluster for good, or is not who it says it is: {0}")]
+    /// The others will not have this node, now or ever.
+    #[error("this node cannot be a member of the cluster: {0}")]
     Unwelcome(String),
     /// The data directory does not fit the cluster.
     #[error("{0}")]

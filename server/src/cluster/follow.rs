@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::config::ms;
+use super::enter::taken;
 use super::handle::Inner;
 use super::lease::Follower;
 use super::map::{Map, SYSTEM};
@@ -58,6 +59,9 @@ fn publish(inner: &Inner, map: Map) {
     }
     if map.state(inner.me) == Some(State::Removed) {
         inner.unwelcome("the registry says that it was removed".to_owned());
+    }
+    if map.members.get(&inner.me).is_some_and(|known| known.value.life != inner.shards.life()) {
+        inner.unwelcome(taken(inner.me));
     }
     inner.contacts.lock().follow(&map, inner.me, Instant::now());
     inner.map.send_replace(Some(Arc::new(map)));

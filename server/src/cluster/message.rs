@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::config::Announce;
 use super::record::Replica;
 use crate::peer::Refusal;
-use crate::shard::{Expect, RegistryOp};
+use crate::shard::{Expect, Life, RegistryOp};
 
 const VERSION: u8 = 1;
 
@@ -75,6 +75,8 @@ pub(super) struct Join {
     /// Who; another node than the sender if that one passes it on.
     pub node: NodeId,
     pub announce: Announce,
+    /// Its data directory.
+    pub life: Life,
 }
 
 /// The answer to `Join`.
@@ -88,6 +90,8 @@ pub(super) enum Joined {
     Full,
     /// Ask again: there is no leader, or it could not do it.
     NotNow(String),
+    /// Another data directory is this node. Final: what it promised is not known to the one that asks.
+    Taken,
 }
 
 /// A question to the leader of the system group.

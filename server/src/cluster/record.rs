@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! cluster        {"id":"0191...","groups":64,"replication":3,"created_at_ms":1700000000000}
-//! node/<uuid>    {"name":"n1","peer":"10.0.0.1:7071","grpc":"10.0.0.1:7070","http":"10.0.0.1:8787","state":"active"}
+//! node/<uuid>    {"name":"n1","peer":"10.0.0.1:7071","grpc":"10.0.0.1:7070","http":"10.0.0.1:8787","life":"0191...",
+//!                 "state":"active"}
 //! group/<n>      {"replicas":[{"node":"0191...","incarnation":1}],"leader":"0191..."}
 //! slots          {"runs":[[1,64],[2,64]]}
 //! ```
@@ -15,7 +16,8 @@ use lethe_proto::{ClusterId, NodeId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map as Json, Value};
 
-use crate::shard::SLOTS;
+use super::config::Announce;
+use crate::shard::{Life, SLOTS};
 
 /// Name of the cluster's own record.
 pub(super) const CLUSTER: &str = "cluster";
@@ -67,6 +69,8 @@ pub struct Member {
     pub grpc: String,
     /// `host:port` of its HTTP face.
     pub http: String,
+    /// Its data directory. Another one never takes its place: it would not know what the node promised.
+    pub life: Life,
     /// Whether it takes part.
     pub state: State,
     /// Fields of later versions.
@@ -126,8 +130,9 @@ pub(super) fn group_name(group: u32) -> String {
 
 impl Member {
     /// A member that takes part in everything.
-    pub fn active(name: String, peer: String, grpc: String, http: String) -> Self {
-        Self { name, peer, grpc, http, state: State::Active, rest: Json::new() }
+    pub fn active(announce: Announce, life: Life) -> Self {
+        let Announce { name, peer, grpc, http } = announce;
+        Self { name, peer, grpc, http, life, state: State::Active, rest: Json::new() }
     }
 }
 
@@ -177,7 +182,8 @@ mod tests {
             created_at_ms: 5,
             rest: Json::new(),
         };
-        let member = Member::active("n1".into(), "a:1".into(), "b:2".into(), "c:3".into());
+        let announce = Announce { name: "n1".into(), peer: "a:1".into(), grpc: "b:2".into(), http: "c:3".into() };
+        let member = Member::active(announce, Life(uuid::Uuid::from_u128(7)));
         let replicas = vec![Replica { node: 2.into(), incarnation: 1 }, Replica { node: 3.into(), incarnation: 9 }];
         let group = Placement::new(replicas, 3.into());
         let golden = [
@@ -185,7 +191,13 @@ mod tests {
                 text(&charter),
                 r#"{"id":"00000000-0000-0000-0000-000000000001","groups":64,"replication":3,"created_at_ms":5}"#,
             ),
-            (text(&member), r#"{"name":"n1","peer":"a:1","grpc":"b:2","http":"c:3","state":"active"}"#),
+            (
+                text(&member),
+                concat!(
+                    r#"{"name":"n1","peer":"a:1","grpc":"b:2","http":"c:3","#,
+                    r#""life":"00000000-0000-0000-0000-000000000007","state":"active"}"#
+                ),
+            ),
             (
                 text(&group),
                 concat!(
@@ -213,7 +225,10 @@ mod tests {
 
     #[test]
     fn fields_of_a_later_version_survive_a_change_by_this_one() {
-        let later = r#"{"name":"n1","peer":"a:1","grpc":"b:2","http":"c:3","state":"active","rack":{"row":7}}"#;
+        let later = concat!(
+            r#"{"name":"n1","peer":"a:1","grpc":"b:2","http":"c:3","#,
+            r#""life":"00000000-0000-0000-0000-000000000007","state":"active","rack":{"row":7}}"#
+        );
         let mut member: Member = decode(later.as_bytes()).unwrap();
         member.state = State::Draining;
         assert_eq!(text(&member), later.replace("active", "draining"));

@@ -158,10 +158,14 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::cluster::Member;
+    use crate::{
+        cluster::{Announce, Member},
+        shard::Life,
+    };
 
     fn node(id: u128, name: &str, state: State) -> NodeStatus {
-        let member = Member { state, ..Member::active(name.into(), String::new(), String::new(), String::new()) };
+        let announce = Announce { name: name.into(), ..Announce::default() };
+        let member = Member { state, ..Member::active(announce, Life(Uuid::nil())) };
         NodeStatus {
             node: NodeId(Uuid::from_u128(id)),
             member,

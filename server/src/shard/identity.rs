@@ -1,28 +1,45 @@
 //! The identity of a data directory: which node of which cluster it is, and how many data groups the cluster has.
 //!
 //! ```text
-//! lethe-node 2
+//! lethe-node 3
 //! cluster 0191e1c2-...
 //! node 0191e1c2-...
 //! groups 64
-//! state ready
+//! life 0191e1c2-...
 //! crc 1a2b3c4d
 //! ```
 //!
-//! The file says `new` until the log was opened for the first time. From then on a directory without a log has lost
-//! it, and the node refuses to start instead of voting with amnesia.
+//! The life is `none` until the log was opened for the first time, and is made then. From then on a directory without a
+//! log has lost it, and the node refuses to start instead of voting with amnesia. A directory that was made or copied
+//! anew for the same node gets another life, by which the cluster knows that it is not the one that voted.
 
 use std::io;
 use std::path::Path;
 
 use lethe_proto::{ClusterId, NodeId};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Error;
 use crate::store::vfs::Vfs;
 
 const FILE: &str = "node";
+const HEAD: &str = "lethe-node 3\n";
+/// Stands for the life of a directory whose log was never opened.
+const UNBORN: &str = "none";
 const BYTES_MAX: u64 = 4096;
+
+/// The life of a node: the one data directory that keeps what the node promised. Random, so that no two are alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Life(pub Uuid);
+
+impl Life {
+    /// Of a directory whose log is opened for the first time.
+    pub(super) fn begin() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
 
 /// Who a data directory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,14 +50,14 @@ pub struct Identity {
     pub node: NodeId,
     /// Data groups of the cluster: 1 to this number. Group 0 is the system group.
     pub groups: u32,
-    /// The log was opened once.
-    pub(super) ready: bool,
+    /// Made when the log is opened for the first time.
+    pub(super) life: Option<Life>,
 }
 
 impl Identity {
     /// Of a directory that is to be made.
     pub fn new(cluster: ClusterId, node: NodeId, groups: u32) -> Self {
-        Self { cluster, node, groups, ready: false }
+        Self { cluster, node, groups, life: None }
     }
 
     /// Of the first node of a new cluster.
@@ -82,9 +99,9 @@ impl Identity {
     }
 
     fn text(&self) -> String {
-        let state = if self.ready { "ready" } else { "new" };
         let Self { cluster, node, groups, .. } = self;
-        sealed(format!("lethe-node 2\ncluster {cluster}\nnode {node}\ngroups {groups}\nstate {state}\n"))
+        let life = self.life.map_or_else(|| UNBORN.to_owned(), |life| life.0.to_string());
+        sealed(format!("{HEAD}cluster {cluster}\nnode {node}\ngroups {groups}\nlife {life}\n"))
     }
 }
 
@@ -112,18 +129,16 @@ pub(super) fn sealed(body: String) -> String {
 
 fn parse(bytes: &[u8]) -> Option<Identity> {
     let text = std::str::from_utf8(bytes).ok()?;
-    let rest = text.strip_prefix("lethe-node 2\ncluster ")?;
+    let rest = text.strip_prefix(HEAD)?.strip_prefix("cluster ")?;
     let (cluster, rest) = rest.split_once("\nnode ")?;
     let (node, rest) = rest.split_once("\ngroups ")?;
-    let (groups, rest) = rest.split_once("\nstate ")?;
-    let (state, _) = rest.split_once('\n')?;
-    let ready = match state {
-        "ready" => true,
-        "new" => false,
-        _ => return None,
+    let (groups, rest) = rest.split_once("\nlife ")?;
+    let life = match rest.split_once('\n')? {
+        (UNBORN, _) => None,
+        (life, _) => Some(Life(life.parse().ok()?)),
     };
     let (cluster, node) = (ClusterId(cluster.parse().ok()?), NodeId(node.parse().ok()?));
-    let identity = Identity { cluster, node, groups: groups.parse().ok()?, ready };
+    let identity = Identity { cluster, node, groups: groups.parse().ok()?, life };
     (identity.text() == text).then_some(identity)
 }
 
@@ -138,7 +153,7 @@ mod tests {
         assert_eq!(Identity::read(&StdVfs, dir.path()).unwrap(), None);
         let identity = Identity::first(64);
         identity.write(&StdVfs, dir.path()).unwrap();
-        let identity = Identity { ready: true, ..identity };
+        let identity = Identity { life: Some(Life::begin()), ..identity };
         identity.write(&StdVfs, dir.path()).unwrap();
         assert_eq!(Identity::read(&StdVfs, dir.path()).unwrap(), Some(identity));
 

@@ -32,7 +32,7 @@ pub use effects::{Created, EffectError, Effects};
 pub use epoch::Epoch;
 pub use error::{ChangeError, Error, NotDone, ProposeError, ReadError};
 pub use handle::{Metrics, Shard};
-pub use identity::Identity;
+pub use identity::{Identity, Life};
 pub use lethe_proto::{ClusterId, NodeId};
 pub use members::Members;
 pub use network::{Alone, TOPICS};

@@ -8,7 +8,7 @@ use lethe_proto::NodeId;
 use super::Error;
 use super::codec;
 use super::config::Config;
-use super::identity::{Identity, replace};
+use super::identity::{Identity, Life, replace};
 use super::roster::Roster;
 use crate::store::vfs::Vfs;
 use crate::store::wal::{Wal, WalConfig};
@@ -20,6 +20,8 @@ const WAL_DIR: &str = "wal";
 /// What stands in a data directory before any group is opened.
 pub(super) struct Opened {
     pub identity: Identity,
+    /// That of the identity.
+    pub life: Life,
     pub roster: Roster,
     pub wal: Wal,
     /// The last stop was clean. The mark is gone.
@@ -48,17 +50,18 @@ pub(super) fn open(config: &Config, vfs: Arc<dyn Vfs>, dir: &Path) -> Result<Ope
         let (has, wants) = (identity.groups, config.groups);
         return Err(Error::Refused(format!("the data directory has {has} groups, the configuration says {wants}")));
     }
-    if identity.ready && !(has_log && has_segments(&*vfs, &wal_dir)?) {
+    if identity.life.is_some() && !(has_log && has_segments(&*vfs, &wal_dir)?) {
         return Err(Error::Refused("the log is gone; this node must be replaced by a new one".to_owned()));
     }
     let roster = Roster::open(vfs.clone(), dir)?;
     let (wal, summary) = Wal::open(vfs.clone(), wal_dir, wal_config(config, identity.node))?;
     tracing::info!(node = %identity.node, cluster = %identity.cluster, "opened the write-ahead log: {summary}");
-    if !identity.ready {
-        Identity { ready: true, ..identity }.write(&*vfs, dir)?;
+    let life = identity.life.unwrap_or_else(Life::begin);
+    if identity.life.is_none() {
+        Identity { life: Some(life), ..identity }.write(&*vfs, dir)?;
     }
     let clean = take_clean_mark(&*vfs, dir, identity.node)?;
-    Ok(Opened { identity, roster, wal, clean })
+    Ok(Opened { identity, life, roster, wal, clean })
 }
 
 /// Says that the state store is whole. Blocks.

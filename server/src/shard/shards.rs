@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::config::{Config, Deps, OnFatal};
 use super::handle::Shard;
-use super::identity::Identity;
+use super::identity::{Identity, Life};
 use super::limits::Limits;
 use super::log::Log;
 use super::network::{Links, Receiver};
@@ -57,6 +57,7 @@ pub struct Shards {
 /// What the room's tasks share.
 pub(super) struct Hosted {
     identity: Identity,
+    life: Life,
     pub vfs: Arc<dyn Vfs>,
     data_dir: PathBuf,
     pub wal: Wal,
@@ -83,7 +84,7 @@ impl Shards {
         let Deps { vfs, data_dir, state_dir, effects, transport } = deps;
         let (opening, dir, log_vfs) = (config.clone(), data_dir.clone(), vfs.clone());
         let opened = blocking(move || open(&opening, log_vfs, &dir)).await?;
-        let Opened { identity, roster, wal, clean } = opened;
+        let Opened { identity, life, roster, wal, clean } = opened;
         // State of another node is never even looked at.
         let store = Arc::new(Store::open(&state_dir.join(identity.node.to_string()), clean, config.state.clone()));
         let (shots_vfs, shots_dir) = (vfs.clone(), data_dir.join(SNAPSHOTS_DIR));
@@ -100,6 +101,7 @@ impl Shards {
         };
         let hosted = Arc::new(Hosted {
             identity,
+            life,
             vfs,
             data_dir,
             wal,
@@ -123,6 +125,11 @@ impl Shards {
     /// This node.
     pub fn node(&self) -> NodeId {
         self.hosted.identity.node
+    }
+
+    /// The life of this node: another one if it was given another data directory.
+    pub fn life(&self) -> Life {
+        self.hosted.life
     }
 
     /// The cluster this node belongs to.

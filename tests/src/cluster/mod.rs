@@ -134,9 +134,9 @@ impl Cluster {
         let node = Node::new(&self.binary, &dir, name, address, Equipment { place, disk, clock });
         node.configure(&join, &self.setup.settings)?;
         if let Some(first) = self.nodes.first() {
-            let file = dir.join("join-file");
-            first.lethe(&["cluster", "add", "--config", &text(&first.config()), &node.name, "--out", &text(&file)])?;
-            node.lethe(&["cluster", "join", "--config", &text(&node.config()), &text(&file)])?;
+            let file = text(&node.join_file());
+            first.lethe(&["cluster", "add", "--config", &text(&first.config()), &node.name, "--out", &file])?;
+            node.join()?;
         } else {
             let (groups, replication) = (self.setup.groups.to_string(), self.setup.replication.to_string());
             let numbers = ["--groups", &groups, "--replication", &replication];

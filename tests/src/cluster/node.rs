@@ -67,6 +67,18 @@ impl Node {
         self.dir.join("lethe.toml")
     }
 
+    /// Where the file is that made its data directory.
+    pub(super) fn join_file(&self) -> PathBuf {
+        self.dir.join("join-file")
+    }
+
+    /// Makes its data directory from that file; once more, if it was lost.
+    pub fn join(&self) -> Result<()> {
+        let path = |path: PathBuf| path.to_str().map(str::to_owned).context("temporary folders have plain names");
+        self.lethe(&["cluster", "join", "--config", &path(self.config())?, &path(self.join_file())?])?;
+        Ok(())
+    }
+
     /// Its data directory, as seen from here.
     pub fn data(&self) -> PathBuf {
         let disk = self.equipment.disk.as_ref().map_or_else(|| self.dir.join(MOUNT), Disk::outside);

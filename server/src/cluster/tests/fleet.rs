@@ -54,13 +54,30 @@ impl Fleet {
     /// Another node; its number.
     pub async fn add(&mut self) -> usize {
         let number = self.nodes.len();
-        // What is tested here is not the disk.
-        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let id = NodeId::from(1 + number as u64);
-        Identity::new(ClusterId(uuid::Uuid::from_u128(77)), id, self.groups).found(&StdVfs, dir.path()).unwrap();
-        self.nodes.push(Node { id, dir, up: None });
+        self.nodes.push(Node { id, dir: self.directory(id), up: None });
         self.start(number).await;
         number
+    }
+
+    /// A directory as `lethe cluster join` makes it.
+    fn directory(&self, id: NodeId) -> TempDir {
+        // What is tested here is not the disk.
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        Identity::new(ClusterId(uuid::Uuid::from_u128(77)), id, self.groups).found(&StdVfs, dir.path()).unwrap();
+        dir
+    }
+
+    /// Gives a node that is down the directory that its join file makes, instead of its own. Gives that one.
+    pub fn wipe(&mut self, number: usize) -> TempDir {
+        let fresh = self.directory(self.nodes[number].id);
+        self.put_back(number, fresh)
+    }
+
+    /// Gives a node that is down this directory; gives the one it had.
+    pub fn put_back(&mut self, number: usize, dir: TempDir) -> TempDir {
+        assert!(self.nodes[number].up.is_none(), "node {number} is up");
+        std::mem::replace(&mut self.nodes[number].dir, dir)
     }
 
     pub async fn start(&mut self, number: usize) {

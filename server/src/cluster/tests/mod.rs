@@ -3,6 +3,7 @@
 mod alone;
 mod fleet;
 mod life;
+mod lost_disk;
 mod model;
 mod plan;
 mod steps;

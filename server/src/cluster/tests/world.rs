@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use lethe_proto::{ClusterId, NodeId};
 use serde::Serialize;
 
+use crate::cluster::Announce;
 use crate::cluster::map::{Map, Row, SYSTEM};
 use crate::cluster::plan::{Known, SYSTEM_INCARNATION, plan, same};
 use crate::cluster::record::{self, Charter, Member, Placement, Replica, Runs, State};
+use crate::shard::Life;
 
 /// A cluster as its founder makes it: the node 1 alone.
 pub fn founded(groups: u32, replication: u32) -> Map {
@@ -29,7 +31,8 @@ fn row<T: Serialize>(name: &str, record: &T) -> Row {
 }
 
 pub fn member() -> Member {
-    Member::active("n".into(), "127.0.0.1:1".into(), "127.0.0.1:2".into(), "127.0.0.1:3".into())
+    let [peer, grpc, http] = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"].map(str::to_owned);
+    Member::active(Announce { name: "n".to_owned(), peer, grpc, http }, Life(uuid::Uuid::nil()))
 }
 
 /// Sets a node's state, adding it if it is new.

@@ -187,20 +187,29 @@ impl Group<'_> {
     }
 
     fn change(&self) -> Option<Step> {
-        self.drop_old_life().or_else(|| self.add_learner()).or_else(|| self.vote()).or_else(|| self.drop_learner())
+        let others = || self.add_learner().or_else(|| self.vote()).or_else(|| self.drop_learner());
+        self.drop_old_learner().or_else(others).or_else(|| self.drop_old_voter())
     }
 
-    /// Lets a member leave that should be one again, but with another life.
-    fn drop_old_life(&self) -> Option<Step> {
+    /// Lets a learner leave that should be a member again, but with another life.
+    fn drop_old_learner(&self) -> Option<Step> {
         let old = |replica: &&Replica| {
-            self.members.incarnation(replica.node).is_some_and(|incarnation| incarnation != replica.incarnation)
+            self.members.learners.get(&replica.node).is_some_and(|incarnation| *incarnation != replica.incarnation)
         };
         let node = self.placement.replicas.iter().find(old)?.node;
-        if self.members.learners.contains_key(&node) {
-            return Some(Step::RemoveLearner { group: self.group, node });
+        Some(Step::RemoveLearner { group: self.group, node })
+    }
+
+    /// The same for a voter. It votes until all others are those that should: the group has one less until it is back.
+    fn drop_old_voter(&self) -> Option<Step> {
+        let placed: BTreeSet<NodeId> = self.placement.replicas.iter().map(|replica| replica.node).collect();
+        if !self.members.voters.keys().eq(placed.iter()) {
+            return None;
         }
-        let voters: BTreeSet<NodeId> = self.members.voters.keys().filter(|voter| **voter != node).copied().collect();
-        (!voters.is_empty()).then_some(Step::ChangeVoters { group: self.group, voters, keep: false })
+        let old = |replica: &&Replica| self.members.voters.get(&replica.node) != Some(&replica.incarnation);
+        let node = self.placement.replicas.iter().find(old)?.node;
+        let voters: BTreeSet<NodeId> = placed.into_iter().filter(|voter| *voter != node).collect();
+        self.has_majority(&voters).then_some(Step::ChangeVoters { group: self.group, voters, keep: false })
     }
 
     /// Everybody who should be a member: those placed, and for the system group all nodes.
@@ -233,17 +242,18 @@ impl Group<'_> {
             return None;
         }
         let now: BTreeSet<NodeId> = self.members.voters.keys().copied().collect();
+        let change = |voters| self.has_majority(&voters).then(|| self.change_voters(voters));
         if ready.len() < coming.len() {
             let more: BTreeSet<NodeId> = now.union(&ready).copied().collect();
-            return (more != now).then(|| self.change_voters(more));
+            return (more != now).then_some(more).and_then(change);
         }
         if placed.contains(&self.view.me) {
-            return Some(self.change_voters(placed));
+            return change(placed);
         }
         // This node goes itself: others vote with it first, then one of them leads and lets it go.
         let staying: BTreeSet<NodeId> = placed.iter().copied().chain([self.view.me]).collect();
         if now != staying {
-            return Some(self.change_voters(staying));
+            return change(staying);
         }
         let first = [self.placement.leader].into_iter().chain(placed);
         let to = first.into_iter().find(|node| self.can_lead(*node) && self.view.reachable.contains(node))?;
@@ -290,6 +300,13 @@ impl Group<'_> {
         };
         let to = Some(wish).filter(able).or_else(any)?;
         Some(Step::Transfer { group: self.group, to })
+    }
+
+    /// Whether most of these answer, this node among them. Otherwise a change to them never ends, and the group, which has to
+    /// agree with old and new voters until it does, stands still for good.
+    fn has_majority(&self, voters: &BTreeSet<NodeId>) -> bool {
+        let answers = |node: &&NodeId| **node == self.view.me || self.view.reachable.contains(*node);
+        2 * voters.iter().filter(answers).count() > voters.len()
     }
 
     /// Whether a node votes, has nearly everything, does not stop, and takes requests. Whoever stops itself does not ask

@@ -19,6 +19,8 @@ struct Sight {
     here: BTreeMap<u32, Here>,
     reports: BTreeMap<NodeId, Report>,
     fresh: BTreeSet<NodeId>,
+    /// Nodes that do not answer.
+    silent: BTreeSet<NodeId>,
     stale: bool,
     stopping: bool,
 }
@@ -55,6 +57,7 @@ impl Sight {
             here,
             reports: others.iter().map(|node| (*node, report.clone())).collect(),
             fresh: others,
+            silent: BTreeSet::new(),
             stale: false,
             stopping: false,
         }
@@ -75,7 +78,7 @@ impl Sight {
     }
 
     fn steps(&self) -> Vec<Step> {
-        let others = self.reports.keys().copied().collect();
+        let others = self.reports.keys().filter(|node| !self.silent.contains(node)).copied().collect();
         let view = View {
             me: NodeId::from(1),
             map: &self.map,
@@ -214,4 +217,71 @@ fn those_that_take_what_a_node_leads_share_it() {
     assert_eq!((taken_by(&sight, 2), taken_by(&sight, 3)), (4, 4));
     sight.reports.remove(&NodeId::from(3));
     assert_eq!((taken_by(&sight, 2), taken_by(&sight, 3)), (8, 0));
+}
+
+/// Places the group on these lives, and lets this node know of replicas there as a leader knows of learners.
+fn place(sight: &mut Sight, placed: &[(u64, u64)], learners: &[(u64, u64)]) {
+    let placed = placed.iter().map(|(node, incarnation)| Replica { node: (*node).into(), incarnation: *incarnation });
+    let record = sight.map.groups.get_mut(&GROUP).unwrap();
+    record.value = Placement::new(placed.collect(), NodeId::from(1));
+    for (node, incarnation) in learners {
+        let node = NodeId::from(*node);
+        set(&mut sight.map, node.0.as_u128() as u64, State::Active);
+        let mut report = sight.reports.values().next().unwrap().clone();
+        report.groups[GROUP as usize].incarnation = *incarnation;
+        sight.reports.insert(node, report);
+        sight.here.get_mut(&GROUP).unwrap().members.learners.insert(node, *incarnation);
+    }
+    let learners = replicas(&sight.here[&GROUP].members.learners);
+    sight.leads().confirmed.as_mut().unwrap().learners = learners;
+}
+
+fn voters(voters: &[u64], keep: bool) -> Option<Step> {
+    Some(Step::ChangeVoters { group: GROUP, voters: nodes(voters).into_iter().collect(), keep })
+}
+
+#[test]
+fn a_voter_of_an_earlier_life_stays_until_all_others_are_there_and_answer() {
+    // The node 3 is dead and was replaced by 4 while 2 was on its way out and came back.
+    let mut sight = Sight::new(1);
+    place(&mut sight, &[(1, 1), (2, 7), (4, 5)], &[]);
+    assert_eq!(sight.step(), None, "1 and 3 would never agree");
+    place(&mut sight, &[(1, 1), (2, 7), (4, 5)], &[(4, 5)]);
+    assert_eq!(sight.step(), None, "4 has nothing yet");
+    sight.leads().progress.insert(NodeId::from(4), Some(9));
+    assert_eq!(sight.step(), voters(&[1, 2, 4], false));
+    let members = &mut sight.here.get_mut(&GROUP).unwrap().members;
+    members.voters = BTreeMap::from([(1, 1), (2, 1), (4, 5)].map(|(node, life)| (NodeId::from(node), life)));
+    members.learners.clear();
+    assert_eq!(sight.step(), voters(&[1, 4], false));
+    sight.silent.insert(NodeId::from(4));
+    assert_eq!(sight.step(), Some(Step::Confirm { group: GROUP }), "it waits for 4");
+}
+
+#[test]
+fn no_voter_leaves_a_group_whose_other_voters_do_not_answer() {
+    let mut sight = Sight::new(1);
+    place(&mut sight, &[(1, 1), (3, 1)], &[]);
+    assert_eq!(sight.step(), voters(&[1, 3], false));
+    sight.silent.insert(NodeId::from(3));
+    assert_eq!(sight.step(), None);
+}
+
+#[test]
+fn a_learner_votes_only_when_it_has_all_entries_and_all_keys() {
+    let mut sight = Sight::new(1);
+    place(&mut sight, &[(1, 1), (2, 1), (4, 5)], &[(4, 5)]);
+    let lacks = |sight: &mut Sight, keys| {
+        sight.reports.get_mut(&NodeId::from(4)).unwrap().groups[GROUP as usize].missing_keys = keys;
+    };
+    sight.leads().progress.insert(NodeId::from(4), Some(8));
+    assert_eq!(sight.step(), None, "an entry is missing");
+    sight.leads().progress.insert(NodeId::from(4), Some(9));
+    lacks(&mut sight, 1);
+    assert_eq!(sight.step(), None, "a key is missing");
+    lacks(&mut sight, 0);
+    assert_eq!(sight.step(), voters(&[1, 2, 4], false));
+    // Another life of the replica than the one that is a member says nothing about that one.
+    sight.reports.get_mut(&NodeId::from(4)).unwrap().groups[GROUP as usize].incarnation = 6;
+    assert_eq!(sight.step(), None);
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     time::{Duration, Instant},
 };
 
@@ -53,6 +54,25 @@ async fn three_nodes_form_a_cluster_that_each_of_them_shows_and_serves() {
     }
     assert_eq!(seen.len(), 1, "one cluster: {seen:?}");
     cluster.digests_agree(HEALTHY_MAX).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_founder_that_is_killed_while_it_makes_its_groups_makes_the_rest_at_the_next_start() {
+    let mut cluster = Cluster::prepare(Setup { nodes: 1, ..Setup::patient() }).unwrap();
+    let roster = cluster.node(0).data().join("replicas");
+    // The roster has a line for each replica, between its head and its checksum.
+    for replicas in [1, 2, 3, 6, 9] {
+        cluster.node(0).launch().unwrap();
+        let deadline = Instant::now() + WAIT;
+        while fs::read_to_string(&roster).map_or(0, |text| text.lines().count()) < replicas + 2 {
+            assert!(Instant::now() < deadline, "it never made {replicas} replicas\n{}", cluster.node(0).log());
+            tokio::task::yield_now().await;
+        }
+        cluster.node(0).kill().await.unwrap();
+    }
+    cluster.node(0).start().await.unwrap();
+    cluster.healthy(HEALTHY_MAX).await.unwrap();
+    assert_eq!(cluster.status(0).await.unwrap().groups.len(), 9);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -50,12 +50,15 @@ pub(super) async fn run(inner: Arc<Inner>) {
 
 /// Makes the cluster if it is not made yet. Says whether the registry knows where this node listens.
 async fn found(inner: &Inner, replication: u32) -> Result<bool, Error> {
-    if inner.shards.group(SYSTEM).is_none() {
-        inner.shards.create(SYSTEM, SYSTEM_INCARNATION, shard::Begin::Lead).await?;
-    }
-    if let Some(map) = inner.registry.map().await? {
+    let known = match inner.shards.group(SYSTEM) {
+        Some(_) => inner.registry.map().await?,
+        None => None,
+    };
+    if let Some(map) = known {
         return announce(inner, &map).await;
     }
+    // Also where the replica is there: a crash may have left one that nobody leads.
+    inner.shards.create(SYSTEM, SYSTEM_INCARNATION, shard::Begin::Lead).await?;
     let (me, mut change) = (inner.me, Change::default());
     let charter = Charter {
         id: inner.shards.cluster(),

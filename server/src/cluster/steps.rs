@@ -122,6 +122,10 @@ fn local(view: &View<'_>, group: u32) -> Option<Step> {
             let begin = if incarnation == FOUNDING { Begin::Lead } else { Begin::Join };
             Some(Step::Create { group, incarnation, begin })
         }
+        // A crash left a replica before its group began. Nobody else has it, so nothing was ever committed.
+        (Some(here), _) if here.incarnation == FOUNDING && here.members.voters.is_empty() => {
+            Some(Step::Create { group, incarnation: FOUNDING, begin: Begin::Lead })
+        }
         (Some(here), placed) if placed != Some(here.incarnation) => {
             let gone = Replica { node: view.me, incarnation: here.incarnation };
             let known = |confirmed: &Confirmed| confirmed.revision >= record.revision && !confirmed.has(gone);

@@ -188,3 +188,20 @@ async fn no_actor_is_disturbed_for_a_node_that_cannot_lead() {
     assert_eq!(actors.0.load(Ordering::Relaxed), 0);
     stop(cluster, shards).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_founder_that_was_killed_before_its_groups_began_begins_them_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let killed = shards(&dir).await;
+    for group in [SYSTEM, 1] {
+        killed.create(group, 1, shard::Begin::Join).await.unwrap();
+    }
+    Arc::into_inner(killed).unwrap().shutdown().await.unwrap();
+
+    let shards = shards(&dir).await;
+    let cluster = start(&shards);
+    tokio::time::timeout(Duration::from_secs(60), cluster.ready()).await.expect("it is ready").unwrap();
+    healthy(&cluster).await;
+    assert_eq!(shards.all().len(), 1 + GROUPS as usize);
+    stop(cluster, shards).await;
+}

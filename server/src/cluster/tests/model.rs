@@ -103,7 +103,8 @@ impl Model {
                 let progress = members.map(|member| (*member.0, has(member).then_some(9))).collect();
                 Leads { last: Some(9), progress, confirmed: belief.confirmed.clone() }
             });
-            let members = self.beliefs.get(&(node, group)).map(|belief| belief.members.clone()).unwrap_or_default();
+            let believed = self.beliefs.get(&(node, group)).map(|belief| &belief.members);
+            let members = believed.unwrap_or(&self.groups[&group].members).clone();
             (group, Here { incarnation, members, leads })
         };
         own.map(see).collect()

@@ -9,7 +9,7 @@ use crate::cluster::map::{Map, SYSTEM};
 use crate::cluster::message::{Confirmed, GroupReport, Report};
 use crate::cluster::record::{Placement, Replica, State};
 use crate::cluster::steps::{Here, Leads, Step, View, replicas, steps};
-use crate::shard::Members;
+use crate::shard::{Begin, Members};
 
 const GROUP: u32 = 1;
 
@@ -284,4 +284,20 @@ fn a_learner_votes_only_when_it_has_all_entries_and_all_keys() {
     // Another life of the replica than the one that is a member says nothing about that one.
     sight.reports.get_mut(&NodeId::from(4)).unwrap().groups[GROUP as usize].incarnation = 6;
     assert_eq!(sight.step(), None);
+}
+
+#[test]
+fn a_founder_begins_a_group_that_a_crash_left_without_members_and_no_other_node_does() {
+    let mut sight = Sight::new(1);
+    let place_here = |sight: &mut Sight, incarnation| {
+        sight.here.insert(GROUP, Here { incarnation, ..Here::default() });
+        sight.step()
+    };
+    let elsewhere = Placement::new(vec![Replica { node: 2.into(), incarnation: 4 }], 2.into());
+    let begin = Some(Step::Create { group: GROUP, incarnation: 1, begin: Begin::Lead });
+    assert_eq!(place_here(&mut sight, 1), begin);
+    // It is to be elsewhere by now: it has to begin all the same.
+    sight.map.groups.get_mut(&GROUP).unwrap().value = elsewhere;
+    assert_eq!(place_here(&mut sight, 1), begin);
+    assert_eq!(place_here(&mut sight, 4), None, "its leader has not added it yet");
 }

@@ -24,7 +24,7 @@ pub(super) struct Report {
     pub revision: u64,
     /// It has confirmed that revision within its lease.
     pub fresh: bool,
-    /// It is about to stop: it should not be asked to lead.
+    /// It is about to stop, or its log cannot grow: it should not be asked to lead.
     pub stopping: bool,
     /// The epoch of the key pair that data keys for it are sealed to.
     pub key_epoch: u32,

@@ -98,10 +98,16 @@ impl Inner {
             uptime_ms: self.started.elapsed().as_millis() as u64,
             revision: self.lease.acts_on(newest),
             fresh: self.lease.check(Instant::now()).is_ok(),
-            stopping: self.stopping.load(Ordering::Relaxed),
+            stopping: self.resigns(),
             key_epoch: self.keys.epoch(),
             groups: self.shards.all().iter().map(|shard| self.group_report(shard)).collect(),
         }
+    }
+
+    /// Whether this node gives all leadership away: it stops, or its log cannot grow. A leader that cannot append any more
+    /// stands still, and calls that reach its node would wait for it.
+    pub fn resigns(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed) || self.shards.is_log_full()
     }
 
     fn group_report(&self, shard: &Shard) -> GroupReport {

@@ -84,7 +84,7 @@ pub(super) struct View<'a> {
     pub lag_max: u64,
     /// This node has not been fresh for so long that it gives all leadership to nodes that are.
     pub stale: bool,
-    /// This node is about to stop: it gives all leadership away.
+    /// This node is about to stop, or its log cannot grow: it gives all leadership away.
     pub stopping: bool,
 }
 

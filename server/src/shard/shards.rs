@@ -132,6 +132,12 @@ impl Shards {
         self.hosted.life
     }
 
+    /// Whether the log cannot grow now: the disk is full, or the log is as large as it may be. What there is of it is still
+    /// written to the end.
+    pub fn is_log_full(&self) -> bool {
+        self.hosted.wal.stats().full.is_some()
+    }
+
     /// The cluster this node belongs to.
     pub fn cluster(&self) -> ClusterId {
         self.hosted.identity.cluster

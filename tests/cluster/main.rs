@@ -14,3 +14,4 @@ mod partitions;
 mod pauses;
 mod restarts;
 mod snapshots;
+mod standstill;

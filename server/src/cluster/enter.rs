@@ -87,7 +87,7 @@ async fn join(inner: &Inner, addresses: &[String]) -> Result<bool, Error> {
     {
         return Ok(true);
     }
-    let mut last = Error::NotNow("there is no address of another node to join at".to_owned());
+    let mut reasons = Vec::new();
     for address in addresses.iter().filter(|address| **address != inner.announce.peer) {
         match ask(inner, address).await {
             Ok(members) => {
@@ -100,10 +100,13 @@ async fn join(inner: &Inner, addresses: &[String]) -> Result<bool, Error> {
                 return Ok(inner.is_known());
             }
             Err(Error::Unwelcome(reason)) => return Err(Error::Unwelcome(reason)),
-            Err(error) => last = error,
+            Err(error) => reasons.push(error.to_string()),
         }
     }
-    Err(last)
+    if reasons.is_empty() {
+        reasons.push("there is no address of another node to join at".to_owned());
+    }
+    Err(Error::NotNow(reasons.join("; ")))
 }
 
 /// Asks the node at an address. Says who the members are and where.

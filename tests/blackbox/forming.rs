@@ -76,6 +76,28 @@ async fn a_founder_that_is_killed_while_it_makes_its_groups_makes_the_rest_at_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_clusters_that_are_told_of_each_other_refuse_and_both_say_so() {
+    let mut ours = Cluster::prepare(Setup { nodes: 1, ..Setup::patient() }).unwrap();
+    let mut theirs = Cluster::prepare(Setup { nodes: 2, ..Setup::patient() }).unwrap();
+    let (here, wrong) = (ours.node(0).peer(), theirs.node(0).peer());
+    let path = theirs.node(1).config();
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(&wrong), "{text}");
+    fs::write(&path, text.replace(&wrong, &here)).unwrap();
+    ours.node(0).start().await.unwrap();
+    theirs.node(1).launch().unwrap();
+    let said = |node: &Node, words: &[&str]| {
+        let log = node.log();
+        log.lines().any(|line| line.contains(" WARN ") && words.iter().all(|word| line.contains(word))).then_some(())
+    };
+    let refused = ["refused at the peer port", "UnknownCA"];
+    wait_up_to(WAIT, "the node to say whom it refuses", async || said(&ours.nodes()[0], &refused)).await;
+    let outside = ["this node cannot enter the cluster yet", &here, "certificate"];
+    wait_up_to(WAIT, "the other node to say why it cannot enter", async || said(&theirs.nodes()[1], &outside)).await;
+    assert!(ours.status(0).await.unwrap().nodes.len() == 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_is_drained_comes_back_and_is_removed_for_good() {
     let mut cluster = Cluster::form(Setup::patient()).await.unwrap();
     let (first, api) = (cluster.nodes()[0].name.clone(), cluster.nodes()[1].grpc());

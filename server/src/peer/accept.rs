@@ -2,6 +2,8 @@
 
 use std::{
     convert::Infallible,
+    io::ErrorKind,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -63,7 +65,7 @@ pub(super) async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shar
         shared.clone().serving.spawn(async move {
             let cut = shared.cut.clone();
             tokio::select! {
-                ended = connection(tcp, tls, shared, place) => {
+                ended = connection(tcp, from, tls, shared, place) => {
                     if let Err(why) = ended {
                         tracing::debug!(%from, why, "a connection to the peer port ended");
                     }
@@ -76,6 +78,7 @@ pub(super) async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shar
 
 async fn connection(
     tcp: TcpStream,
+    from: SocketAddr,
     tls: Option<TlsAcceptor>,
     shared: Arc<Shared>,
     _place: OwnedSemaphorePermit,
@@ -86,7 +89,14 @@ async fn connection(
         None => (Either::Left(tcp), None),
         Some(acceptor) => {
             let accepted = tokio::time::timeout(first_word_within, acceptor.accept(tcp)).await;
-            let tls = accepted.map_err(|_| "no TLS handshake in time")?.map_err(|error| error.to_string())?;
+            let accepted = accepted.map_err(|_| "no TLS handshake in time")?;
+            let tls = accepted.map_err(|error| {
+                // It spoke TLS, and either side does not believe the other. Who only looks for open ports does not.
+                if error.kind() == ErrorKind::InvalidData {
+                    shared.complaint.about(from, &error);
+                }
+                error.to_string()
+            })?;
             let leaf = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
             let (cluster, node) = leaf.and_then(tls::identity).ok_or("its certificate names no node")?;
             (Either::Right(tls), Some(Caller { cluster, node }))
@@ -164,10 +174,8 @@ impl Entry {
     }
 
     fn further(&self) -> Result<Further, Refusal> {
-        let banned = self.caller.filter(|caller| self.shared.banned.read().contains(&caller.node));
-        if let Some(caller) = banned {
-            let text = format!("node {} was removed from the cluster", caller.node);
-            return Err(Refusal::Sender(text));
+        if let Some(caller) = self.caller {
+            self.shared.check(caller.node)?;
         }
         self.shared.further.read().clone().ok_or_else(|| Refusal::Unavailable("the node is starting".into()))
     }

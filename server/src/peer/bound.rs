@@ -45,6 +45,7 @@ pub async fn bind(config: Config, me: Me) -> Result<Bound, SetupError> {
         dialer,
         nodes: Default::default(),
         banned: Default::default(),
+        complaint: Default::default(),
         handlers: Default::default(),
         further: Default::default(),
         places,

@@ -10,6 +10,7 @@
 mod accept;
 mod bound;
 pub mod ca;
+mod complaint;
 mod config;
 mod dial;
 mod error;

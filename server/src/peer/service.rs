@@ -64,6 +64,16 @@ struct Admitted {
 impl Service {
     fn admit(&self, caller: Option<Caller>, head: Option<v1::Head>) -> Result<Admitted, Refusal> {
         let envelope = wire::read_head(head)?;
+        let from = envelope.from;
+        self.check(caller, envelope).inspect_err(|refusal| match refusal {
+            Refusal::OtherCluster { .. } | Refusal::OtherNode { .. } | Refusal::Sender(_) => {
+                self.shared.complaint.about(format_args!("node {from}"), refusal);
+            }
+            Refusal::NoReplica { .. } | Refusal::Malformed(_) | Refusal::Unavailable(_) => {}
+        })
+    }
+
+    fn check(&self, caller: Option<Caller>, envelope: wire::Envelope) -> Result<Admitted, Refusal> {
         let me = self.shared.me;
         let other =
             |theirs: ClusterId| Refusal::OtherCluster { theirs: theirs.to_string(), ours: me.cluster.to_string() };
@@ -82,9 +92,7 @@ impl Service {
             }
             Some(_) | None => {}
         }
-        if self.shared.banned.read().contains(&envelope.from) {
-            return Err(Refusal::Sender(format!("node {} was removed from the cluster", envelope.from)));
-        }
+        self.shared.check(envelope.from)?;
         let handler = self.shared.handlers.read().get(&envelope.head.topic).cloned();
         let starting = || Refusal::Unavailable("the node is starting".into());
         let timeout = envelope.timeout.min(Duration::from_millis(self.shared.limits.call_timeout_max_ms));
@@ -125,15 +133,16 @@ impl Peer for Service {
             Some(Part::Message(_) | Part::End(_)) | None => None,
         };
         let admitted = self.admit(caller, head).map_err(|refusal| wire::status(&refusal))?;
-        let opened = admitted.handler.stream(admitted.from, admitted.head, messages(parts));
+        let from = admitted.from;
+        let opened = admitted.handler.stream(from, admitted.head, messages(parts, from, self.shared.clone()));
         let answers = opened.await.map_err(|refusal| wire::status(&refusal))?;
-        Ok(Response::new(self.answers(answers)))
+        Ok(Response::new(self.answers(from, answers)))
     }
 }
 
 impl Service {
-    /// The answers, until this node stops.
-    fn answers(&self, answers: Answers<Refusal>) -> <Self as Peer>::StreamStream {
+    /// The answers, until this node stops or the other one was removed.
+    fn answers(&self, to: NodeId, answers: Answers<Refusal>) -> <Self as Peer>::StreamStream {
         let stop = self.shared.stop.clone();
         let last = {
             let stop = stop.clone();
@@ -143,7 +152,8 @@ impl Service {
             })
         };
         let answers = answers.take_until(stop.cancelled_owned()).chain(last);
-        let answers = answers.map(|answer| match answer {
+        let shared = self.shared.clone();
+        let answers = answers.map(move |answer| match shared.check(to).and(answer) {
             Ok(answer) => Ok(v1::StreamResponse { answer }),
             Err(refusal) => Err(wire::status(&refusal)),
         });
@@ -151,16 +161,25 @@ impl Service {
     }
 }
 
-/// The messages of a stream; the last is an error if it broke off.
-fn messages(parts: Streaming<v1::StreamRequest>) -> BoxStream<'static, Result<Bytes, Error>> {
-    let messages = stream::unfold(Some(parts), |parts| async move {
+/// The messages of a stream; the last is an error if it broke off. The sender may be removed while the stream is open:
+/// nothing of it is taken then.
+fn messages(
+    parts: Streaming<v1::StreamRequest>,
+    from: NodeId,
+    shared: Arc<Shared>,
+) -> BoxStream<'static, Result<Bytes, Error>> {
+    let messages = stream::unfold((Some(parts), shared), move |(parts, shared)| async move {
         let mut parts = parts?;
-        match parts.message().await.map(|message| message.and_then(|message| message.part)) {
-            Ok(Some(Part::Message(message))) => Some((Ok(message), Some(parts))),
+        let part = parts.message().await.map(|message| message.and_then(|message| message.part));
+        if let Err(refusal) = shared.check(from) {
+            return Some((Err(Error::Refused(refusal)), (None, shared)));
+        }
+        match part {
+            Ok(Some(Part::Message(message))) => Some((Ok(message), (Some(parts), shared))),
             Ok(Some(Part::End(_))) => None,
-            Ok(Some(Part::Head(_))) => Some((Err(Error::Lost("the stream has two heads".into())), None)),
-            Ok(None) => Some((Err(Error::Lost("the stream broke off".into())), None)),
-            Err(status) => Some((Err(wire::error(&status)), None)),
+            Ok(Some(Part::Head(_))) => Some((Err(Error::Lost("the stream has two heads".into())), (None, shared))),
+            Ok(None) => Some((Err(Error::Lost("the stream broke off".into())), (None, shared))),
+            Err(status) => Some((Err(wire::error(&status)), (None, shared))),
         }
     });
     messages.boxed()

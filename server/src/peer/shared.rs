@@ -14,7 +14,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::body::Body;
 
 use super::{
-    Handler, Topic,
+    Handler, Refusal, Topic,
+    complaint::Complaint,
     config::{Limits, Me},
     dial::Dialer,
     peers::Nodes,
@@ -31,6 +32,7 @@ pub(super) struct Shared {
     pub nodes: RwLock<Nodes>,
     /// Nodes that were removed from the cluster.
     pub banned: RwLock<HashSet<NodeId>>,
+    pub complaint: Complaint,
     pub handlers: RwLock<HashMap<Topic, Arc<dyn Handler>>>,
     pub further: RwLock<Option<Further>>,
     /// Calls and streams of other nodes under way.
@@ -41,4 +43,14 @@ pub(super) struct Shared {
     pub stop: CancellationToken,
     /// Everything ends.
     pub cut: CancellationToken,
+}
+
+impl Shared {
+    /// Nothing that a removed node says counts.
+    pub fn check(&self, node: NodeId) -> Result<(), Refusal> {
+        match self.banned.read().contains(&node) {
+            true => Err(Refusal::Sender(format!("node {node} was removed from the cluster"))),
+            false => Ok(()),
+        }
+    }
 }

@@ -1,16 +1,24 @@
 //! Messages and connections that are not what they claim to be.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
+use futures::{StreamExt, stream};
 use lethe_proto::{
     ClusterId, NodeId,
     peer::v1::{self, peer_client::PeerClient},
 };
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::rig::*;
-use crate::peer::{Error, Refusal, Topic, config::Me, link::Ready, wire};
+use crate::peer::{Error, Refusal, Topic, Transport, config::Me, link::Ready, wire};
 
 /// Sends an envelope as it is over a connection of `one`'s.
 async fn forge(one: &Served, two: &Served, envelope: v1::Head) -> Error {
@@ -57,6 +65,34 @@ async fn a_banned_node_is_refused_and_not_called_any_more() {
     let expected = Refusal::Sender(format!("node {} was removed from the cluster", one.node));
     assert_eq!(one.say(two.node, "").await, Err(Error::Refused(expected)));
     assert!(matches!(two.say(one.node, "").await, Err(Error::Unreachable(_))));
+}
+
+#[tokio::test]
+async fn a_node_that_is_banned_while_its_stream_is_open_is_not_heard_any_more() {
+    let heard = Arc::new(AtomicU64::new(0));
+    let counted = heard.clone();
+    let (one, two) = two(streams(move |messages: Incoming| {
+        let counted = counted.clone();
+        messages
+            .map(move |message| {
+                counted.fetch_add(u64::from(message.is_ok()), Ordering::SeqCst);
+                message.map_err(|error| Refusal::Unavailable(error.to_string()))
+            })
+            .boxed()
+    }))
+    .await;
+    let (say, said) = mpsc::unbounded_channel();
+    let said = stream::unfold(said, |mut said| async move { Some((said.recv().await?, said)) });
+    let opened = one.peers.stream(two.node, head(Topic::AppendStream), said.boxed());
+    let mut answers = soon("the stream", opened).await.unwrap();
+    say.send(Bytes::from_static(b"before")).unwrap();
+    assert_eq!(soon("an answer", answers.next()).await, Some(Ok(Bytes::from_static(b"before"))));
+
+    two.peers.ban(one.node);
+    say.send(Bytes::from_static(b"after")).unwrap();
+    let refusal = Refusal::Sender(format!("node {} was removed from the cluster", one.node));
+    assert_eq!(soon("a refusal", answers.next()).await, Some(Err(Error::Refused(refusal))));
+    assert_eq!(heard.load(Ordering::SeqCst), 1, "what it said after it was removed was heard");
 }
 
 /// Says something to node 2 of `theirs` with what `ours` has; nothing may arrive.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lethe_client::{Actor, Client, Id};
-use lethe_tests::{HEALTHY_MAX, NAMESPACE, counter_name};
+use lethe_tests::{HEALTHY_MAX, NAMESPACE, Posts, counter_name};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -22,6 +22,7 @@ const LONG_CALL_MS: u64 = 8_000;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_loses_nothing_cuts_off_no_call_and_silences_nobody_for_long() -> Result<()> {
     let mut bed = Bed::make(setup("")).await?;
+    let posts = Posts::start(&bed.cluster);
     for number in 0..3 {
         bed.cluster.node(number).stop().await?;
         bed.all_answer().await?;
@@ -29,6 +30,8 @@ async fn a_rolling_restart_loses_nothing_cuts_off_no_call_and_silences_nobody_fo
         bed.cluster.healthy(HEALTHY_MAX).await?;
         bed.all_answer().await?;
     }
+    let posts = posts.stop().await?;
+    println!("{posts} requests over HTTP/1.1 were answered");
     let ledger = bed.finish().await?;
     println!("longest silence of a counter: {:?} in the middle, {:?} at most", ledger.gap_median(), ledger.gap_max());
     // Who was told that nothing was done may ask again: that is all a planned restart may ask of anybody.

@@ -25,7 +25,7 @@ pub use cluster::{Cluster, HEALTHY_MAX, Node, PATIENCE, Setup, leaders};
 pub use disk::{Disk, try_cut, try_slow};
 pub use http::{Reply, get, open, send};
 pub use load::{
-    Attempt, Ledger, Load, NAMESPACE, Silence, counters, deploy_counters, name as counter_name, write_much,
+    Attempt, Ledger, Load, NAMESPACE, Posts, Silence, counters, deploy_counters, name as counter_name, write_much,
 };
 pub use loopback::Loopback;
 pub use network::{HOSTS_MAX, Network, try_network};

@@ -21,12 +21,16 @@ use serde_json::json;
 use tokio::{sync::RwLock, task::JoinSet};
 
 pub use self::bulk::write_much;
-pub use self::silence::{Attempt, Silence};
 use self::{done::Calls, silence::Watch};
+pub use self::{
+    posts::Posts,
+    silence::{Attempt, Silence},
+};
 use crate::{Cluster, HEALTHY_MAX, Node, Project, Reply, get};
 
 mod bulk;
 mod done;
+mod posts;
 mod silence;
 
 /// Callers of one counter.
@@ -40,7 +44,7 @@ const AFTER_ERROR: Duration = Duration::from_millis(20);
 /// The class of the counters. Besides being counted, one can `wait(ms)`, and tell how many calls are `waiting()` in it.
 pub const NAMESPACE: &str = "Counter";
 
-/// The project that is called: `GET /NAME` reads a counter; `GET /clock` tells the time. A counter keeps which calls of
+/// The project that is called: `GET /NAME` reads a counter, `POST /NAME` writes beside it; `GET /clock` tells the time. A counter keeps which calls of
 /// each caller it did, as ranges of their numbers.
 const INDEX_JS: &str = "
 import { DurableObject } from 'cloudflare:workers';
@@ -64,6 +68,7 @@ export default {
   async fetch(request, env) {
     if (request.url.endsWith('/clock')) return new Response(String(Date.now()));
     const stub = env.COUNTER.getByName(new URL(request.url).pathname.slice(1));
+    if (request.method === 'POST') await stub.fill(1, 1);
     return new Response(String(await stub.value()));
   },
 };";

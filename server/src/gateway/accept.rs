@@ -89,36 +89,68 @@ impl Bound {
     }
 }
 
+/// Takes connections until the gateway is drained; at the end those that wait in the kernel's queue, which would be reset.
 async fn accept(listener: TcpListener, shared: Arc<Shared>, connections: Arc<Semaphore>, tasks: TaskTracker) {
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+    let door = Door { shared, connections, refusals, tasks };
     // So that a lasting failure is one line in the log, not twenty a second.
     let mut failing = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = shared.drain.cancelled() => return,
+            () = door.shared.drain.cancelled() => break,
         };
-        let (tcp, peer) = match accepted {
-            Ok(accepted) => {
+        match accepted {
+            Ok((tcp, peer)) => {
                 failing = false;
-                accepted
+                door.enter(tcp, peer);
             }
-            Err(error) if of_one_connection(&error) => continue,
+            Err(error) if of_one_connection(&error) => {}
             Err(error) => {
                 if !failing {
                     tracing::warn!(%error, "cannot take connections, trying until it works again");
                 }
                 failing = true;
                 tokio::select! {
-                    () = tokio::time::sleep(ACCEPT_RETRY) => continue,
-                    () = shared.drain.cancelled() => return,
+                    () = tokio::time::sleep(ACCEPT_RETRY) => {}
+                    () = door.shared.drain.cancelled() => break,
                 }
             }
-        };
-        match connections.clone().try_acquire_owned() {
+        }
+    }
+    // The kernel is asked itself: tokio knows only of connections that it was told of.
+    let Ok(listener) = listener.into_std() else { return };
+    for _ in 0..BACKLOG {
+        match last(&listener) {
+            Ok((tcp, peer)) => door.enter(tcp, peer),
+            Err(error) if of_one_connection(&error) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// A connection that waits in the kernel's queue.
+fn last(listener: &std::net::TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (tcp, peer) = listener.accept()?;
+    tcp.set_nonblocking(true)?;
+    Ok((TcpStream::from_std(tcp)?, peer))
+}
+
+/// Where connections come in.
+struct Door {
+    shared: Arc<Shared>,
+    connections: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+impl Door {
+    /// Serves a connection, or says that there are too many.
+    fn enter(&self, tcp: TcpStream, peer: SocketAddr) {
+        match self.connections.clone().try_acquire_owned() {
             Ok(permit) => {
-                let (shared, cut) = (shared.clone(), shared.cut.clone());
-                tasks.spawn(async move {
+                let (shared, cut) = (self.shared.clone(), self.shared.cut.clone());
+                self.tasks.spawn(async move {
                     tokio::select! {
                         () = connection::run(tcp, peer, shared) => {}
                         () = cut.cancelled() => {}
@@ -128,9 +160,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, connections: Arc<Sem
             }
             Err(_) => {
                 tracing::debug!(%peer, "too many connections");
-                let Ok(permit) = refusals.clone().try_acquire_owned() else { continue };
-                let plain = shared.tls.is_none();
-                tasks.spawn(async move {
+                let Ok(permit) = self.refusals.clone().try_acquire_owned() else { return };
+                let plain = self.shared.tls.is_none();
+                self.tasks.spawn(async move {
                     if plain {
                         // Nobody waits for this to succeed.
                         drop(tokio::time::timeout(LINGER, refuse(tcp)).await);
@@ -182,7 +214,8 @@ impl Handle {
         self.connections_max.saturating_sub(self.connections.available_permits())
     }
 
-    /// Stops taking connections, lets requests under way finish within `drain_timeout_ms`, then cuts the rest off.
+    /// Stops taking connections, lets requests under way finish within `drain_timeout_ms`, then cuts the rest off. An idle
+    /// connection may bring one more request, for `drain_idle_ms`.
     /// When it returns, the port is free and no task of the gateway is left.
     pub async fn drain(self) -> Drained {
         self.drain.cancel();

@@ -19,6 +19,8 @@ pub(super) struct Activity {
     /// A response was given while the client was still sending its request.
     unread: AtomicBool,
     tired: Notify,
+    /// Requests come over HTTP/2.
+    multiplexed: AtomicBool,
     /// The wire's task, while it waits for the last open request to close.
     wire: AtomicWaker,
 }
@@ -69,6 +71,16 @@ impl Activity {
     /// Returns when the connection should be closed politely.
     pub(super) async fn tired(&self) {
         self.tired.notified().await;
+    }
+
+    /// Notes that the connection speaks HTTP/2.
+    pub(super) fn note_multiplexed(&self) {
+        self.multiplexed.store(true, Ordering::Release);
+    }
+
+    /// Whether the connection is known to speak HTTP/2.
+    pub(super) fn is_multiplexed(&self) -> bool {
+        self.multiplexed.load(Ordering::Acquire)
     }
 
     /// Notes that a request's body was not read to its end.

@@ -58,6 +58,9 @@ pub struct Limits {
     pub body_stall_timeout_ms: u64,
     /// How long a drain waits for requests under way before it cuts them off.
     pub drain_timeout_ms: u64,
+    /// How long a drain keeps HTTP/1 connections open that are idle, or have not said what they are: a request that is on
+    /// its way is still answered, and its answer says that it is the last.
+    pub drain_idle_ms: u64,
     /// HTTP/2 streams open at once on one connection.
     pub h2_streams_max: u32,
     /// HTTP/2 streams the client may reset before they were accepted ("rapid reset"); more ends the connection.
@@ -85,6 +88,7 @@ impl Default for Limits {
             idle_timeout_ms: 75_000,
             body_stall_timeout_ms: 60_000,
             drain_timeout_ms: 30_000,
+            drain_idle_ms: 500,
             h2_streams_max: 128,
             h2_resets_max: 20,
             h2_stream_window_bytes: 256 << 10,
@@ -147,6 +151,10 @@ impl Limits {
 
     pub(super) fn body_stall_timeout(&self) -> Duration {
         Duration::from_millis(self.body_stall_timeout_ms)
+    }
+
+    pub(super) fn drain_idle(&self) -> Duration {
+        Duration::from_millis(self.drain_idle_ms)
     }
 
     pub(super) fn drain_timeout(&self) -> Duration {

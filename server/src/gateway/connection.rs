@@ -119,12 +119,13 @@ where
         peer,
         local: shared.local,
         tls: shared.tls.is_some(),
+        drain: shared.drain.clone(),
     };
     let wire = Wire::new(stream, activity.clone(), &shared.limits);
     let mut connection = pin!(shared.http.serve_connection(TokioIo::new(wire), entry));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = farewell(&shared.drain, &activity) => {
+        () = farewell(shared, &activity) => {
             connection.as_mut().graceful_shutdown();
             connection.as_mut().await
         }
@@ -134,10 +135,18 @@ where
     }
 }
 
-/// Returns when the connection should take no new request.
-async fn farewell(drain: &CancellationToken, activity: &Activity) {
+/// Returns when the connection should take no new request. In a drain that is at once where requests that are on their
+/// way can be told apart from those that are answered, as in HTTP/2. In HTTP/1 they cannot: there the next answer ends the
+/// connection, and only one that stays idle is closed.
+async fn farewell(shared: &Shared, activity: &Activity) {
+    let drained = async {
+        shared.drain.cancelled().await;
+        if !activity.is_multiplexed() {
+            tokio::time::sleep(shared.limits.drain_idle()).await;
+        }
+    };
     tokio::select! {
-        () = drain.cancelled() => {}
+        () = drained => {}
         () = activity.tired() => {}
     }
 }

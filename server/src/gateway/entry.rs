@@ -8,12 +8,13 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, Version, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use lethe_runtime::body::Body;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::access::Record;
@@ -35,6 +36,8 @@ pub(super) struct Entry {
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) tls: bool,
+    /// No request is taken after those that are on their way.
+    pub(super) drain: CancellationToken,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Entry {
@@ -45,6 +48,9 @@ impl hyper::service::Service<Request<Incoming>> for Entry {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         // The request counts as open from here, not from the future's first poll: the wire reads the count.
         let open = self.activity.open();
+        if request.version() == Version::HTTP_2 {
+            self.activity.note_multiplexed();
+        }
         let entry = self.clone();
         Box::pin(async move { Ok(entry.answer(request, open).await) })
     }
@@ -79,6 +85,10 @@ impl Entry {
         let (mut response, promised) = encode::response(response, &method);
         if let Ok(id) = HeaderValue::try_from(peer.request_id.to_string()) {
             response.headers_mut().insert(decode::REQUEST_ID, id);
+        }
+        if self.drain.is_cancelled() && !self.activity.is_multiplexed() {
+            // The client then sends nothing more on this connection that nobody would answer.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         record.status = Some(response.status());
         let held = Held { record, open, _permit: permit };
@@ -119,7 +129,7 @@ impl Entry {
 /// The host as the client says it, for the log of requests that are refused before it is checked.
 fn claimed_host(parts: &Parts) -> String {
     let target = parts.uri.authority().map(|authority| authority.as_str());
-    let header = || parts.headers.get(http::header::HOST).and_then(|value| value.to_str().ok());
-    let host = target.or_else(header).unwrap_or_default();
+    let named = || parts.headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    let host = target.or_else(named).unwrap_or_default();
     host.chars().take(decode::HOST_BYTES_MAX).collect()
 }

@@ -107,6 +107,9 @@ const HTTP: &[Key] = &[
     number("http", "connections_max", (1, MANY), "Open connections; one more is answered 503.", |s| {
         Slot::Usize(&mut s.http.limits.connections_max)
     }),
+    number("http", "drain_idle_ms", (0, HOUR_MS), "How long a stop waits for requests on idle connections.", |s| {
+        Slot::U64(&mut s.http.limits.drain_idle_ms)
+    }),
     number("http", "requests_max", (1, MANY), "Requests under way; one more is answered 503.", |s| {
         Slot::Usize(&mut s.http.limits.requests_max)
     }),

@@ -49,13 +49,45 @@ async fn a_drain_finishes_the_request_under_way_and_frees_the_port() {
     soon("the request", began.notified()).await;
 
     let drain = tokio::spawn(rig.handle.drain());
-    assert_eq!(idle.rest().await, "", "an idle connection is closed at once");
+    assert_eq!(idle.rest().await, "", "an idle connection is closed after a moment");
     go.notify_one();
     let answer = busy.answer().await;
     assert_eq!((answer.status, answer.body.as_str()), (200, "finished"));
     assert_eq!(busy.rest().await, "");
     assert_eq!(soon("drain", drain).await.unwrap().cut, 0);
     assert!(TcpStream::connect(addr).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn a_request_on_its_way_to_a_gateway_that_drains_is_answered_and_its_answer_is_the_last() {
+    let limits = Limits { drain_idle_ms: 60_000, ..Limits::default() };
+    let rig = start(limits, Handler(|_, _| async { Response::new(body::full("answered")) })).await;
+    let addr = rig.addr;
+    let (mut used, mut unused) = (Raw::connect(addr).await, Raw::connect(addr).await);
+    let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert!(!used.ask(get).await.head.contains("connection: close"));
+    let drain = tokio::spawn(rig.handle.drain());
+    soon("the port is closed", async { while TcpStream::connect(addr).await.is_ok() {} }).await;
+    for connection in [&mut used, &mut unused] {
+        let answer = connection.ask(get).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "answered"));
+        assert!(answer.head.contains("connection: close"), "{}", answer.head);
+        assert_eq!(connection.rest().await, "");
+    }
+    assert_eq!(soon("drain", drain).await.unwrap().cut, 0);
+}
+
+#[tokio::test]
+async fn a_connection_that_waits_in_the_queue_of_a_gateway_that_drains_is_served() {
+    let limits = Limits { drain_idle_ms: 60_000, ..Limits::default() };
+    let rig = start(limits, Handler(|_, _| async { Response::new(body::full("answered")) })).await;
+    // Nobody runs between these three, so it waits in the queue.
+    let waiting = std::net::TcpStream::connect(rig.addr).unwrap();
+    let drain = tokio::spawn(rig.handle.drain());
+    let mut waiting = Raw::over(waiting);
+    let answer = waiting.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "answered"));
+    assert_eq!(soon("drain", drain).await.unwrap().cut, 0);
 }
 
 #[tokio::test]

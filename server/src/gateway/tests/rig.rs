@@ -103,6 +103,12 @@ impl Raw {
         Self { tcp: soon("connect", TcpStream::connect(addr)).await.unwrap(), unread: Vec::new() }
     }
 
+    /// Speaks over a connection that was made already.
+    pub fn over(tcp: std::net::TcpStream) -> Self {
+        tcp.set_nonblocking(true).unwrap();
+        Self { tcp: TcpStream::from_std(tcp).unwrap(), unread: Vec::new() }
+    }
+
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         soon("send", self.tcp.write_all(bytes.as_ref())).await.unwrap();
     }

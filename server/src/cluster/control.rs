@@ -127,7 +127,7 @@ impl Inner {
             well: &seen.well,
             fresh: &seen.fresh,
             lag_max: self.config.lag_max,
-            stale: self.lease.stale_for(ms(self.config.resign_ms), now),
+            stale: self.lease.stale_for(ms(self.config.resign_ms)),
             stopping: self.resigns(),
         };
         for step in steps(&view) {

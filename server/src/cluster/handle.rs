@@ -168,7 +168,7 @@ impl Cluster {
     /// Whether this node may start anything new: it acts on all that was acknowledged before it is asked. What it acts on
     /// is looked at afterwards, or again.
     pub fn is_fresh(&self) -> Result<(), Stale> {
-        self.inner.lease.check(Instant::now())
+        self.inner.lease.check()
     }
 
     /// Where an actor is.

@@ -97,7 +97,7 @@ impl Inner {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_ms: self.started.elapsed().as_millis() as u64,
             revision: self.lease.acts_on(newest),
-            fresh: self.lease.check(Instant::now()).is_ok(),
+            fresh: self.lease.check().is_ok(),
             stopping: self.resigns(),
             key_epoch: self.keys.epoch(),
             groups: self.shards.all().iter().map(|shard| self.group_report(shard)).collect(),

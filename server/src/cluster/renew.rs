@@ -8,6 +8,7 @@ use tokio::time::MissedTickBehavior;
 use super::config::ms;
 use super::error::WriteError;
 use super::handle::Inner;
+use crate::clock::Moment;
 
 /// Confirms the registry until the room is stopped.
 pub(super) async fn run(inner: Arc<Inner>) {
@@ -16,8 +17,8 @@ pub(super) async fn run(inner: Arc<Inner>) {
     let mut fresh = false;
     loop {
         tick.tick().await;
-        let began = Instant::now();
-        let deadline = began + ms(inner.config.message_ms);
+        let began = Moment::now();
+        let deadline = Instant::now() + ms(inner.config.message_ms);
         let reason = match inner.registry.confirm(deadline).await {
             Err(WriteError::NotDone(reason) | WriteError::Refused(reason)) => reason,
             Err(WriteError::Conflict(reason) | WriteError::Unknown(reason)) => reason,
@@ -33,7 +34,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
                 Err(_) => "a part of this node does not follow the registry".to_owned(),
             },
         };
-        if inner.lease.check(Instant::now()).is_err() && std::mem::replace(&mut fresh, false) {
+        if inner.lease.check().is_err() && std::mem::replace(&mut fresh, false) {
             tracing::warn!(reason, "the registry is not confirmed: this node takes no new requests");
         }
     }

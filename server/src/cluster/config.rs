@@ -46,7 +46,7 @@ pub struct Config {
     pub steps_max: usize,
     /// Entries that a new replica may lack when it is made a voter.
     pub lag_max: u64,
-    /// Nodes of a cluster.
+    /// Nodes of a cluster: seven, and two that take the place of others.
     pub members_max: usize,
 }
 

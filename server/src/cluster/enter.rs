@@ -123,7 +123,7 @@ async fn ask(inner: &Inner, address: &str) -> Result<Vec<(NodeId, String)>, Erro
         Joined::Welcome(members) => Ok(members),
         Joined::Removed => Err(Error::Unwelcome(format!("{address} says that it was removed"))),
         Joined::Taken => Err(Error::Unwelcome(taken(inner.me))),
-        Joined::Full => Err(not_now("the cluster has as many nodes as it may have".to_owned())),
+        Joined::Full => Err(Error::Unwelcome(full(inner.config.members_max))),
         Joined::NotNow(reason) => Err(not_now(reason)),
     }
 }
@@ -134,7 +134,7 @@ async fn announce(inner: &Inner, map: &Map) -> Result<bool, Error> {
         Joined::Welcome(_) => Ok(inner.is_known()),
         Joined::Removed => Err(Error::Unwelcome("the registry says that it was removed".to_owned())),
         Joined::Taken => Err(Error::Unwelcome(taken(inner.me))),
-        Joined::Full => Err(Error::NotNow("the cluster has as many nodes as it may have".to_owned())),
+        Joined::Full => Err(Error::Unwelcome(full(inner.config.members_max))),
         Joined::NotNow(reason) => Err(Error::NotNow(reason)),
     }
 }
@@ -170,6 +170,10 @@ pub(super) async fn enlist(registry: &Registry, map: &Map, join: &Join, members_
 /// What a node is told whose place another data directory has.
 pub(super) fn taken(node: NodeId) -> String {
     format!("node {node} is in use by another data directory; remove it and add a new one")
+}
+
+fn full(members_max: usize) -> String {
+    format!("it has {members_max} nodes, as many as it may have; remove one, then start this one again")
 }
 
 impl Join {

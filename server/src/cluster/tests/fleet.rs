@@ -42,7 +42,12 @@ pub struct Fleet {
 impl Fleet {
     /// A founder and so many others that join it.
     pub async fn new(nodes: usize, groups: u32) -> Self {
-        let config = Config { pulse_ms: 100, control_ms: 40, confirm_ms: 150, recovered_ms: 100, ..Config::default() };
+        Self::with(nodes, groups, Config::default()).await
+    }
+
+    /// The same with limits of its own.
+    pub async fn with(nodes: usize, groups: u32, limits: Config) -> Self {
+        let config = Config { pulse_ms: 100, control_ms: 40, confirm_ms: 150, recovered_ms: 100, ..limits };
         let _turn = TURN.acquire().await.unwrap();
         let mut fleet = Self { _turn, net: Net::default(), config, groups, nodes: Vec::new() };
         for _ in 0..nodes {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::fleet::{Fleet, PATIENCE, node};
 use crate::cluster::govern::Change;
 use crate::cluster::record::{self, Member};
-use crate::cluster::{Error, SYSTEM, State, WriteError};
+use crate::cluster::{Config, Error, SYSTEM, State, WriteError};
 use crate::peer::Topic;
 use crate::shard::tests::net::Way;
 use crate::shard::{Expect, RegistryOp};
@@ -236,5 +236,26 @@ async fn an_operator_moves_the_leadership_of_a_group() {
     let led = || (fleet.leader(1, &[0, 1, 2]) != Some(to)).then(|| "another one leads".to_owned());
     fleet.until("moved", led).await;
     fleet.settled(&[0, 1, 2]).await;
+    fleet.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_one_too_many_is_told_so_and_may_come_when_another_one_was_removed() {
+    let mut fleet = Fleet::with(3, GROUPS, Config { members_max: 3, ..Config::default() }).await;
+    fleet.settled(&[0, 1, 2]).await;
+    fleet.add().await;
+    let fate = tokio::time::timeout(PATIENCE, fleet.cluster(3).fate()).await.expect("it is told");
+    assert!(matches!(&fate, Error::Unwelcome(reason) if reason.contains("has 3 nodes, as many as")), "{fate}");
+    fleet.stop(3).await;
+
+    let leaves = fleet.nodes[2].id;
+    fleet.cluster(0).remove(leaves).await.unwrap();
+    let removed = || {
+        let state = node(&fleet.cluster(0).status()?, leaves).member.state;
+        (state != State::Removed).then(|| format!("{state:?}"))
+    };
+    fleet.until("removed", removed).await;
+    fleet.start(3).await;
+    fleet.settled(&[0, 1, 3]).await;
     fleet.stop_all().await;
 }

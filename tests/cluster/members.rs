@@ -97,3 +97,19 @@ async fn a_cluster_grows_to_six_nodes_that_share_its_replicas() -> Result<()> {
     bed.finish().await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_five_replicas_any_two_nodes_may_fail_at_once() -> Result<()> {
+    let mut bed = Bed::make(Setup { nodes: 5, replication: 5, ..setup("") }).await?;
+    let first = bed.leads_most().await?;
+    let dead = [first, (first + 1) % 5];
+    for number in dead {
+        bed.cluster.node(number).kill().await?;
+    }
+    bed.all_answer().await?;
+    for number in dead {
+        bed.cluster.node(number).start().await?;
+    }
+    bed.finish().await?;
+    Ok(())
+}

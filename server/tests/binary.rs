@@ -71,7 +71,7 @@ fn version_goes_to_stdout() {
 
 #[test]
 fn wrong_usage_exits_with_2_and_says_why_on_stderr() {
-    let table: [(&[&str], &str); 17] = [
+    let table: [(&[&str], &str); 20] = [
         (&[], "Usage: lethe"),
         (&["serve-everything"], "unrecognized subcommand 'serve-everything'"),
         (&["dev", "--prot", "1"], "a similar argument exists: '--port'"),
@@ -85,8 +85,11 @@ fn wrong_usage_exits_with_2_and_says_why_on_stderr() {
         (&["actor", "call", "--unique", "--id", "00", "Room", "say"], "cannot be used with"),
         (&["actor", "show", "Room"], "<NAME|--id <HEX>>"),
         (&["actor", "list", "Room", "--timeout", "0"], "0 is not in 1..=900"),
-        (&["cluster", "init", "--groups", "513"], "513 is not in 1..=512"),
-        (&["cluster", "init", "--replication", "0"], "0 is not in 1..=7"),
+        (&["cluster", "init", "--groups", "513"], "513 is not in 16..=512"),
+        (&["cluster", "init", "--groups", "15"], "15 is not in 16..=512"),
+        (&["cluster", "init", "--replication", "0"], "a group has 1, 3, 5 or 7 replicas"),
+        (&["cluster", "init", "--replication", "4"], "a group has 1, 3, 5 or 7 replicas"),
+        (&["cluster", "init", "--replication", "9"], "a group has 1, 3, 5 or 7 replicas"),
         (&["cluster", "add", "n2"], "--out <FILE>"),
         (&["cluster", "drain"], "<NODE>"),
     ];

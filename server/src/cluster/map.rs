@@ -63,7 +63,11 @@ impl Map {
             let Ok(name) = std::str::from_utf8(&name) else { continue };
             let unreadable = |reason| Unreadable::Record { name: name.to_owned(), reason };
             if name == record::CLUSTER {
-                charter = Some(record::decode::<Charter>(&value).map_err(unreadable)?);
+                let known: Charter = record::decode(&value).map_err(unreadable)?;
+                if !(1..=record::GROUPS_MAX).contains(&known.groups) {
+                    return Err(unreadable(format!("a cluster has no {} data groups", known.groups)));
+                }
+                charter = Some(known);
             } else if name == record::SLOT_MAP {
                 slots = Some(record::decode::<Runs>(&value).map_err(unreadable)?);
             } else if let Some(id) = name.strip_prefix(record::NODE) {
@@ -119,5 +123,21 @@ impl Map {
     pub fn replicas_wanted(&self) -> usize {
         let staying = self.nodes(State::Active).count() + self.nodes(State::Draining).count();
         staying.min(self.charter.replication as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_with_too_few_or_too_many_groups_is_unreadable() {
+        for groups in [0, 513, u32::MAX] {
+            let id = lethe_proto::ClusterId::default();
+            let charter = Charter { id, groups, replication: 3, created_at_ms: 0, rest: Default::default() };
+            let row = (record::CLUSTER.into(), 2, record::encode(&charter));
+            let reason = format!("a cluster has no {groups} data groups");
+            assert_eq!(Map::read(2, [row]), Err(Unreadable::Record { name: "cluster".to_owned(), reason }));
+        }
     }
 }

@@ -40,7 +40,7 @@ pub use keys::Keys;
 pub use lease::Follower;
 pub use map::{Map, Record, SYSTEM, Unreadable};
 pub(crate) use pause::Pause;
-pub use record::{Charter, Member, Placement, Replica, State};
+pub use record::{Charter, GROUPS_MAX, Member, Placement, Replica, State};
 pub use registry::{Entry, Registry};
 pub use status::{GroupStatus, NodeStatus, ReplicaStatus, Status};
 

@@ -28,6 +28,9 @@ pub(super) const NODE: &str = "node/";
 /// Before the group's number.
 pub(super) const GROUP: &str = "group/";
 
+/// Most data groups of a cluster.
+pub const GROUPS_MAX: u32 = 512;
+
 /// What the cluster is, fixed when it was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charter {

@@ -30,7 +30,7 @@ pub(super) fn init(args: &InitArgs) -> Result<()> {
     let settings = args.file.settings()?;
     let dir = &settings.data_dir;
     refuse_used(dir)?;
-    let identity = Identity::first(args.groups);
+    let identity = Identity::first(args.groups());
     let (cluster, node) = (identity.cluster, identity.node);
     make_dir(dir)?;
     if !settings.tls_insecure {

@@ -9,6 +9,7 @@ use lethe_proto::{ClusterId, NodeId};
 use serde::{Deserialize, Serialize};
 
 use super::durable::write_new;
+use crate::cluster::GROUPS_MAX;
 
 /// Largest join file, bytes.
 const BYTES_MAX: u64 = 1 << 20;
@@ -67,7 +68,10 @@ impl JoinFile {
         let version = version.with_context(|| format!("{shown} is no join file (see `lethe cluster add`)"))?;
         let version = version.lethe_join_file;
         ensure!(version == VERSION, "{shown} is a join file of version {version}; this is a Lethe of {VERSION}");
-        serde_json::from_str(&text).with_context(|| format!("{shown} is damaged"))
+        let file: Self = serde_json::from_str(&text).with_context(|| format!("{shown} is damaged"))?;
+        let groups = file.groups;
+        ensure!((1..=GROUPS_MAX).contains(&groups), "{shown} is damaged: a cluster has no {groups} data groups");
+        Ok(file)
     }
 }
 
@@ -108,7 +112,10 @@ mod tests {
         later["lethe_join_file"] = 2.into();
         let mut odd = serde_json::to_value(file()).unwrap();
         odd["extra"] = true.into();
+        let of = |groups| serde_json::to_string(&JoinFile { groups, ..file() }).unwrap();
         let table = [
+            (of(0), "is damaged: a cluster has no 0 data groups"),
+            (of(513), "is damaged: a cluster has no 513 data groups"),
             ("name = \"n1\"".to_owned(), "is no join file (see `lethe cluster add`)"),
             ("{}".to_owned(), "is no join file (see `lethe cluster add`)"),
             (later.to_string(), "is a join file of version 2; this is a Lethe of 1"),

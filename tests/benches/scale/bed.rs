@@ -56,7 +56,7 @@ impl Bed {
         let setup = Setup {
             nodes: args.nodes.into(),
             groups: args.groups,
-            replication: args.nodes.min(3),
+            replication: 3,
             settings: settings.to_owned(),
             binary: args.lethe.clone(),
             dir: args.dir.clone(),

@@ -28,6 +28,9 @@ use tempfile::TempDir;
 
 use crate::{Clock, Disk, Loopback, Network, Place, lethe};
 
+/// Fewest data groups that users are offered.
+const GROUPS_MIN: u16 = 16;
+
 /// How a cluster is made.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -139,7 +142,8 @@ impl Cluster {
             node.join()?;
         } else {
             let (groups, replication) = (self.setup.groups.to_string(), self.setup.replication.to_string());
-            let numbers = ["--groups", &groups, "--replication", &replication];
+            let few = if self.setup.groups < GROUPS_MIN { "--few-groups" } else { "--groups" };
+            let numbers = [few, &groups, "--replication", &replication];
             node.lethe(&[&["cluster", "init", "--config", &text(&node.config())], &numbers[..]].concat())?;
         }
         self.nodes.push(node);

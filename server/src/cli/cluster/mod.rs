@@ -9,11 +9,14 @@ use std::{future::Future, io::Write, path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 
 use super::{Task, file::FileArgs};
+use crate::cluster::GROUPS_MAX;
 use change::{NodeArgs, TransferArgs, WaitArgs};
 use status::StatusArgs;
 
-/// Fewest and most data groups of a cluster.
-const GROUPS: std::ops::RangeInclusive<i64> = 1..=512;
+/// Fewest data groups of a cluster. With fewer, members and leaders could not share them evenly.
+const GROUPS_MIN: u32 = 16;
+/// A copy of an actor more than an odd number costs more and survives no more.
+const REPLICATIONS: [u32; 4] = [1, 3, 5, 7];
 
 /// Examples of `lethe cluster`.
 pub(super) const EXAMPLES: &str = "\
@@ -91,14 +94,31 @@ pub struct InitArgs {
     #[command(flatten)]
     pub file: FileArgs,
     /// Raft groups that actors are spread over.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(GROUPS))]
-    pub groups: u32,
-    /// Nodes that hold a copy of each actor, once there are so many.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=7))]
+    #[arg(long, default_value_t = 64,
+          value_parser = clap::value_parser!(u32).range(i64::from(GROUPS_MIN)..=i64::from(GROUPS_MAX)))]
+    groups: u32,
+    /// Fewer groups than is sensible, for tests on small machines.
+    #[arg(long, hide = true, conflicts_with = "groups",
+          value_parser = clap::value_parser!(u32).range(1..i64::from(GROUPS_MIN)))]
+    few_groups: Option<u32>,
+    /// Nodes that hold a copy of each actor, once there are so many: 1, 3, 5 or 7.
+    #[arg(long, default_value_t = 3, value_parser = replication)]
     pub replication: u32,
     /// Print {"cluster", "node"} instead of text.
     #[arg(long)]
     pub json: bool,
+}
+
+impl InitArgs {
+    /// Data groups of the cluster.
+    pub fn groups(&self) -> u32 {
+        self.few_groups.unwrap_or(self.groups)
+    }
+}
+
+fn replication(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| REPLICATIONS.contains(number));
+    number.ok_or_else(|| "a group has 1, 3, 5 or 7 replicas".to_owned())
 }
 
 /// Arguments of `lethe cluster add`.

@@ -211,6 +211,29 @@ fn the_effective_configuration_can_be_printed_and_is_a_configuration() {
 }
 
 #[test]
+fn the_effective_configuration_has_what_the_data_directory_knows() {
+    let world = World::new();
+    world.machine("a", "10.0.0.1:7071", "");
+    world.machine("b", "10.0.0.2:7071", "[http]\nlisten = \"127.0.0.1:0\"\n");
+    world.done("a", "init", &[]);
+    world.done("a", "add", &["n2", "--out", "n2.join"]);
+    world.done("b", "join", &["n2.join"]);
+    let (code, printed, _) = world.run("b", "serve", &["--print-config"]);
+    assert_eq!(code, 0);
+    let keys: toml::Table = printed.parse().unwrap();
+    let text = |value: &str| toml::Value::from(value);
+    assert_eq!((&keys["name"], &keys["join"]), (&text("n2"), &toml::Value::from(vec!["10.0.0.1:7071"])));
+    assert_eq!(keys["tls"]["dir"], text(world.dir("b").join("data/tls").to_str().unwrap()));
+    assert_eq!(
+        (&keys["peer"]["advertise"], &keys["grpc"]["advertise"]),
+        (&text("10.0.0.2:7071"), &text("127.0.0.1:7070"))
+    );
+    assert_eq!(keys["http"].get("advertise"), None, "the system chooses its port");
+    fs::write(world.dir("b").join("lethe.toml"), &printed).unwrap();
+    assert_eq!(world.run("b", "serve", &["--print-config"]), (0, printed, String::new()));
+}
+
+#[test]
 fn a_node_is_not_served_before_it_is_made_nor_with_another_ones_certificate() {
     let world = World::new();
     world.machine(

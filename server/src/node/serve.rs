@@ -1,6 +1,6 @@
 //! `lethe serve`: one node of a cluster, until SIGTERM or Ctrl-C.
 
-use std::io::Write;
+use std::{io::Write, net::SocketAddr};
 
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -24,11 +24,14 @@ use crate::{
 /// Runs `lethe serve`; returns when it was stopped and everything in flight is done.
 pub(super) async fn serve(args: ServeArgs) -> Result<()> {
     let settings = args.file.settings()?;
+    let identity = Identity::read(&StdVfs, &settings.data_dir)?;
+    let birth = identity.map(|_| Birth::read(&settings.data_dir)).transpose()?;
+    let settings = effective(settings, birth.as_ref());
     if args.print_config {
         std::io::stdout().write_all(settings.print().as_bytes()).context("writing the configuration to stdout")?;
         return Ok(());
     }
-    let Some(identity) = Identity::read(&StdVfs, &settings.data_dir)? else {
+    let (Some(identity), Some(birth)) = (identity, birth) else {
         bail!(
             "{} is no node of a cluster: make it with `lethe cluster init` or `lethe cluster join`",
             settings.data_dir.display()
@@ -36,7 +39,7 @@ pub(super) async fn serve(args: ServeArgs) -> Result<()> {
     };
     super::files::raise_limit();
     warn_of_open_doors(&settings);
-    let config = config(&settings, Birth::read(&settings.data_dir)?);
+    let config = config(&settings, birth);
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let starting = Node::start(config, identity, None);
     let node = tokio::select! {
@@ -65,16 +68,33 @@ async fn stopped(interrupt: &mut Signal, terminate: &mut Signal) {
     }
 }
 
+/// The settings with what the file leaves to the data directory, if there is one, and to where the node listens.
+fn effective(mut settings: Settings, birth: Option<&Birth>) -> Settings {
+    if let Some(birth) = birth {
+        settings.name = settings.name.or_else(|| birth.name.clone()).or_else(|| Some(host_name()));
+        if let By::Join { addresses } = &birth.by {
+            let further = addresses.iter().filter(|address| !settings.join.contains(address));
+            settings.join.extend(further.cloned().collect::<Vec<_>>());
+        }
+    }
+    if !settings.tls_insecure {
+        settings.tls_dir = Some(settings.tls_dir());
+    }
+    // Where the system chooses the port it is known only once the node listens.
+    let at = |listen: SocketAddr| (listen.port() != 0).then(|| listen.to_string());
+    settings.http_advertise = settings.http_advertise.or_else(|| at(settings.http.listen));
+    settings.grpc_advertise = settings.grpc_advertise.or_else(|| at(settings.grpc.listen));
+    settings.peer_advertise = settings.peer_advertise.or_else(|| at(settings.peer_listen));
+    settings
+}
+
 /// What a node of a cluster is given, from its configuration and from how it came to be.
 fn config(settings: &Settings, birth: Birth) -> Config {
     let (http, grpc) = (settings.http.listen, settings.grpc.listen);
     let tls = (!settings.tls_insecure).then(|| TlsFiles::in_dir(&settings.tls_dir()));
     let begin = match birth.by {
         By::Init { replication } => Begin::Found { replication },
-        By::Join { addresses } => {
-            let further = addresses.into_iter().filter(|address| !settings.join.contains(address));
-            Begin::Join { addresses: settings.join.iter().cloned().chain(further).collect() }
-        }
+        By::Join { .. } => Begin::Join { addresses: settings.join.clone() },
     };
     let mut config = Config::new(http, grpc, settings.data_dir.clone());
     config.http = settings.http.clone();
@@ -87,7 +107,7 @@ fn config(settings: &Settings, birth: Birth) -> Config {
     config.engine = settings.engine.clone();
     config.egress = settings.egress.clone();
     config.member = Some(Member {
-        name: settings.name.clone().or(birth.name).unwrap_or_else(host_name),
+        name: settings.name.clone().unwrap_or_else(host_name),
         peer: peer::Config { listen: settings.peer_listen, tls, limits: settings.peer.clone() },
         begin,
         http_advertise: settings.http_advertise.clone(),

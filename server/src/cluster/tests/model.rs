@@ -44,6 +44,9 @@ struct Model {
     groups: BTreeMap<u32, Truth>,
     /// Replicas that exist: (node, group) -> incarnation.
     replicas: BTreeMap<(NodeId, u32), u64>,
+    /// Those that lack entries, and those that lack data keys.
+    behind: BTreeSet<(NodeId, u32)>,
+    keyless: BTreeSet<(NodeId, u32)>,
     /// The newest incarnation that was removed.
     removed: BTreeMap<(NodeId, u32), u64>,
     maps: BTreeMap<NodeId, Map>,
@@ -65,6 +68,8 @@ impl Model {
             rng: StdRng::seed_from_u64(seed),
             groups: (SYSTEM..=GROUPS).map(|group| (group, truth())).collect(),
             replicas: (SYSTEM..=GROUPS).map(|group| ((founder, group), 1)).collect(),
+            behind: BTreeSet::new(),
+            keyless: BTreeSet::new(),
             removed: BTreeMap::new(),
             maps: BTreeMap::from([(founder, map.clone())]),
             beliefs: BTreeMap::new(),
@@ -100,7 +105,8 @@ impl Model {
             let leads = self.beliefs.get(&(node, group)).map(|belief| {
                 let has = |(member, life): (&NodeId, &u64)| self.replicas.get(&(*member, group)) == Some(life);
                 let members = belief.members.voters.iter().chain(&belief.members.learners);
-                let progress = members.map(|member| (*member.0, has(member).then_some(9))).collect();
+                let matched = |node: NodeId| if self.behind.contains(&(node, group)) { 8 } else { 9 };
+                let progress = members.map(|member| (*member.0, has(member).then(|| matched(*member.0)))).collect();
                 Leads { last: Some(9), progress, confirmed: belief.confirmed.clone() }
             });
             let believed = self.beliefs.get(&(node, group)).map(|belief| &belief.members);
@@ -118,8 +124,8 @@ impl Model {
                 confirmed: leads.confirmed,
                 progress: Vec::new(),
             });
-            let incarnation = here.incarnation;
-            GroupReport { group, incarnation, applied: Some(9), digest: [0; 16], missing_keys: 0, lead }
+            let (incarnation, missing_keys) = (here.incarnation, u32::from(self.keyless.contains(&(node, group))));
+            GroupReport { group, incarnation, applied: Some(9), digest: [0; 16], missing_keys, lead }
         });
         Report { groups: groups.collect(), fresh: !self.stale.contains(&node), ..Report::default() }
     }
@@ -199,7 +205,7 @@ impl Model {
             Step::Create { incarnation, .. } => {
                 let newer = self.removed.get(&(node, group)).is_none_or(|old| old < incarnation);
                 if newer && !self.replicas.contains_key(&(node, group)) {
-                    self.replicas.insert((node, group), *incarnation);
+                    self.create(node, group, *incarnation);
                 }
                 return;
             }
@@ -237,7 +243,13 @@ impl Model {
                 }
             }
             Step::RemoveLearner { node, .. } => drop(truth.members.learners.remove(&node)),
-            Step::ChangeVoters { voters, keep, .. } => change(&mut truth.members, &voters, keep, broken),
+            Step::ChangeVoters { voters, keep, .. } => {
+                for new in voters.iter().filter(|voter| !truth.members.voters.contains_key(voter)) {
+                    let lacks = [&self.behind, &self.keyless].map(|lacking| lacking.contains(&(*new, group)));
+                    assert_eq!(lacks, [false, false], "group {group}: {new} votes and lacks entries or keys");
+                }
+                change(&mut truth.members, &voters, keep, broken);
+            }
             Step::Transfer { to, .. } => {
                 assert!(truth.members.voters.contains_key(&to));
                 (truth.leader, truth.term) = (to, truth.term + 1);
@@ -249,6 +261,18 @@ impl Model {
         }
         if !self.faults || self.rng.random_bool(0.5) {
             self.learn_leadership(node, group);
+        }
+    }
+
+    /// A new replica has nothing yet, or was quick.
+    fn create(&mut self, node: NodeId, group: u32, incarnation: u64) {
+        self.replicas.insert((node, group), incarnation);
+        for lacking in [&mut self.behind, &mut self.keyless] {
+            if self.faults && self.rng.random_bool(0.7) {
+                lacking.insert((node, group));
+            } else {
+                lacking.remove(&(node, group));
+            }
         }
     }
 
@@ -279,7 +303,7 @@ impl Model {
         let pick = |rng: &mut StdRng| *nodes.choose(rng).unwrap();
         let (node, other) = (pick(&mut self.rng), pick(&mut self.rng));
         let group = self.rng.random_range(SYSTEM..=GROUPS);
-        match self.rng.random_range(0..13) {
+        match self.rng.random_range(0..17) {
             0..4 => drop(self.act(node)),
             4..7 => self.hear(node, other),
             7 => drop(self.maps.insert(node, self.map.clone())),
@@ -288,7 +312,9 @@ impl Model {
             10 => self.beliefs.retain(|(at, _), _| *at != node),
             11 if !self.stale.remove(&node) => drop(self.stale.insert(node)),
             11 => {}
-            _ => self.operate(node),
+            12 => self.operate(node),
+            13..15 => self.behind.retain(|(at, _)| *at != node),
+            _ => self.keyless.retain(|(at, _)| *at != node),
         }
         self.replicas.entry((node, SYSTEM)).or_insert(SYSTEM_INCARNATION);
     }
@@ -311,6 +337,8 @@ impl Model {
     fn rest(&mut self) {
         self.faults = false;
         self.stale.clear();
+        self.behind.clear();
+        self.keyless.clear();
         for _ in 0..600 {
             let mut acted = false;
             for node in self.nodes() {

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use lethe_runtime::{
     body::Body,
     host::{ActorAddress, ActorCall, ActorReply, CallError, Host, IdSource, LogLine, Outcome, Storage},
@@ -13,6 +13,7 @@ use lethe_runtime::{
 
 use super::{
     ActorRef, error,
+    gated::gated,
     logs::Logs,
     output_gate::OutputGate,
     outside::Outside,
@@ -82,6 +83,21 @@ impl ActorHost {
         }
     }
 
+    /// What the actor sends: its head leaves when `release` says so, what is written to its body later by the same rule.
+    fn outgoing(&self, request: http::Request<Body>) -> http::Request<Body> {
+        let (gate, proof) = (self.gate.clone(), self.proof.clone());
+        let prove = move || {
+            let (gate, proof) = (gate.clone(), proof.clone());
+            async move {
+                gate.wait_all().await?;
+                proof.confirm().await?;
+                gate.broken().map_or(Ok(()), Err)
+            }
+            .boxed()
+        };
+        request.map(|body| gated(body, prove, ()))
+    }
+
     fn storage_shared(&self) -> &Arc<ActorStorage> {
         &self.storage.0
     }
@@ -102,6 +118,10 @@ impl Host for ActorHost {
 
     fn call_actor(&self, to: ActorAddress, call: ActorCall) -> BoxFuture<'static, Result<ActorReply, CallError>> {
         let (release, outside) = (self.release(), self.outside.clone());
+        let call = match call {
+            ActorCall::Fetch(request) => ActorCall::Fetch(self.outgoing(request)),
+            call @ (ActorCall::Method { .. } | ActorCall::Destroy) => call,
+        };
         Box::pin(async move {
             release.await?;
             outside.call_actor(to, call).await
@@ -109,7 +129,7 @@ impl Host for ActorHost {
     }
 
     fn fetch(&self, request: http::Request<Body>) -> BoxFuture<'static, Result<http::Response<Body>, String>> {
-        let (release, outside) = (self.release(), self.outside.clone());
+        let (release, outside, request) = (self.release(), self.outside.clone(), self.outgoing(request));
         Box::pin(async move {
             release.await.map_err(|error| error.to_string())?;
             outside.fetch(request).await

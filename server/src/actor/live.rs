@@ -9,9 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http_body_util::BodyExt;
+use futures::FutureExt;
 use lethe_runtime::{
-    body::Body,
     engine::Instance,
     host::{ActorCall, ActorReply, CallError, CallErrorKind, Outcome},
 };
@@ -21,6 +20,7 @@ use uuid::Uuid;
 
 use super::{
     error,
+    gated::gated,
     host::{Proof, Unproven},
     output_gate::OutputGate,
     storage::ActorStorage,
@@ -204,14 +204,7 @@ impl Entered {
                 Some(proven) => proven,
                 None => live.proof.confirm().await,
             };
-            proven.map_err(|unproven| {
-                let deposed = matches!(unproven, Unproven::Deposed(_));
-                let reason = CallError::from(unproven);
-                if deposed {
-                    live.end(reason.clone());
-                }
-                reason
-            })
+            live.judge(proven)
         };
         let released = match released.await {
             // An instance that was ended meanwhile (destroyed, deposed) says nothing more.
@@ -232,7 +225,10 @@ impl Entered {
             return Err(reason);
         }
         match result? {
-            ActorReply::Response(response) => Ok(ActorReply::Response(response.map(|body| gated(body, self)))),
+            ActorReply::Response(response) => {
+                let prove = move || live.clone().prove().boxed();
+                Ok(ActorReply::Response(response.map(|body| gated(body, prove, self))))
+            }
             reply => Ok(reply),
         }
     }
@@ -257,6 +253,31 @@ impl Live {
         }
     }
 
+    /// Waits until what was said so far may leave: it is committed, and this node still led after it was said. An actor
+    /// that is destroyed has its last word: what it said before, and is committed, may leave a moment after.
+    async fn prove(self: Arc<Self>) -> Result<(), CallError> {
+        let said = self.gate.mark();
+        let stands = |result: Result<(), CallError>| match result {
+            Err(reason) if reason.kind == CallErrorKind::Destroyed && self.gate.released() >= said => Ok(()),
+            result => result,
+        };
+        stands(self.gate.wait(said).await)?;
+        self.judge(self.proof.confirm().await)?;
+        stands(self.gate.broken().map_or(Ok(()), Err))
+    }
+
+    /// Ends the instance if its leadership is over.
+    fn judge(&self, proven: Result<(), Unproven>) -> Result<(), CallError> {
+        proven.map_err(|unproven| {
+            let deposed = matches!(unproven, Unproven::Deposed(_));
+            let reason = CallError::from(unproven);
+            if deposed {
+                self.end(reason.clone());
+            }
+            reason
+        })
+    }
+
     async fn dispatch(&self, call: ActorCall) -> Result<ActorReply, CallError> {
         let result = match call {
             ActorCall::Method { method, args } => self.instance.call(&method, args).await.map(ActorReply::Value),
@@ -273,18 +294,4 @@ impl Live {
             _ => Err(error),
         }
     }
-}
-
-/// A response body whose every chunk waits for the writes made before it. It keeps its instance from being evicted.
-fn gated(body: Body, entered: Entered) -> Body {
-    let frames = futures::stream::unfold((body, entered), |(mut body, entered)| async move {
-        let frame = body.frame().await?;
-        let live = &entered.live;
-        let frame = match live.gate.wait(live.gate.mark()).await {
-            Ok(()) => frame,
-            Err(reason) => Err(Box::new(reason) as _),
-        };
-        Some((frame, (body, entered)))
-    });
-    http_body_util::StreamBody::new(frames).boxed_unsync()
 }

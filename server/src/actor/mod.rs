@@ -6,6 +6,7 @@ mod buffer;
 mod call;
 mod committer;
 pub(crate) mod error;
+mod gated;
 mod home;
 mod host;
 mod live;

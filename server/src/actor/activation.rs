@@ -5,7 +5,7 @@
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use lethe_proto::{ActorId, NodeId};
@@ -102,10 +102,13 @@ pub(super) async fn start(with: &Activation<'_>, me: ActorRef) -> Result<Arc<Liv
     // Nothing is created for a namespace that does not exist.
     pin(with, &me)?;
     let shard = home(&*with.deps.homes, me.id)?;
+    let began = Instant::now();
     with.releases.over(shard.id(), shard.leader()).await?;
     let epoch = lead(with.deps, &shard, with.config.leader_timeout).await?;
+    let lead = began.elapsed();
     let (header, sealer) = activate(with, &shard, epoch, &me).await?;
-    let proof = Proof { shard: shard.clone(), epoch };
+    let activate = began.elapsed() - lead;
+    let (group, proof) = (shard.id(), Proof { shard: shard.clone(), epoch });
     let name = me.name.clone().or_else(|| opened_name(&header, &sealer));
     let names = names(&shard, &header, &sealer).await?;
     // As late as can be: whatever was deployed while the above took its time.
@@ -131,6 +134,8 @@ pub(super) async fn start(with: &Activation<'_>, me: ActorRef) -> Result<Arc<Liv
     let start = ActorStart { class_name, id: me.id.to_string(), name };
     tracing::debug!(actor = %me.id, incarnation = %header.incarnation, activation = header.activation, %epoch, "actor starts");
     let started = with.deps.engine.instantiate(version.program(), start, Arc::new(host)).await;
+    let instantiate = began.elapsed() - activate - lead;
+    tracing::debug!(actor = %me.id, group, ?lead, ?activate, ?instantiate, done = started.is_ok(), "a start ended");
     let instance = started.map_err(|failure| {
         gate.fail(error::reset("the actor's constructor failed"));
         error::from_invocation(failure)

@@ -120,6 +120,7 @@ impl Actors {
     /// that time it is without service only while it holds one of the `turns`.
     pub async fn release(&self, group: u32, turns: Arc<Semaphore>) -> (Released, Option<OwnedSemaphorePermit>) {
         let wait = self.inner.config.release_wait;
+        tracing::debug!(group, "a group is to be released");
         let last = Instant::now() + wait;
         while self.has_moment(group, last - wait / LAST_PART).await {
             // Fails only if there are no turns any more, and then nobody else has one.
@@ -141,16 +142,20 @@ impl Actors {
         }
         let turn = turns.acquire_owned().await.ok();
         let released = self.inner.releases.begin(group);
+        tracing::debug!(group, ?wait, "calls are cut off, to release a group");
         self.end(self.inner.live_of(group));
         (released, turn)
     }
 
     /// Ends a group's actors if no call is left in them after a moment in which none came.
     async fn release_within(&self, group: u32, moment: Duration) -> Option<Released> {
+        let began = Instant::now();
         let released = self.inner.releases.begin(group);
         let ending = self.inner.live_of(group);
         futures::future::join_all(ending.iter().map(|(_, _, live)| live.drain(moment))).await;
         let quiet = ending.iter().all(|(_, _, live)| live.oldest_call().is_none());
+        let (actors, took) = (ending.len(), began.elapsed());
+        tracing::debug!(group, actors, ?took, given_up = !quiet, "took no calls, to release a group");
         quiet.then(|| {
             self.end(ending);
             released

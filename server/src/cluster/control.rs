@@ -231,7 +231,7 @@ impl Inner {
             false => Err(ChangeError::Refused(format!("node {to} stops"))),
         };
         let transfer = began.elapsed() - release;
-        tracing::debug!(group = shard.id(), %to, ?release, ?transfer, done = transferred.is_ok(), "handed a group over");
+        tracing::debug!(group = shard.id(), %to, ?release, ?transfer, done = transferred.is_ok(), "a hand-over ended");
         drop(released);
         transferred
     }

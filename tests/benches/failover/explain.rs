@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use lethe_tests::{Node, Silence, now_ms};
 
+/// What nodes log so that a silence can be explained.
+pub const FILTER: &str = "info,lethe_server::cluster::control=debug,lethe_server::actor::release=debug,\
+    lethe_server::actor::activation=debug,lethe_server::store::wal=debug,lethe_server::shard::network=debug";
 /// Log lines shown of a node.
 const LINES_MAX: usize = 200;
 /// What is logged before and after a silence belongs to it.

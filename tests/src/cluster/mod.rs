@@ -48,6 +48,8 @@ pub struct Setup {
     pub clocks: bool,
     /// Further sections of each node's `lethe.toml`.
     pub settings: String,
+    /// Which lines the nodes log; by default what `LETHE_LOG` says.
+    pub log: Option<String>,
     /// The `lethe` binary; by default the one that cargo built beside the tests.
     pub binary: Option<PathBuf>,
     /// Where the cluster's folder is made; by default where temporary files are.
@@ -75,6 +77,7 @@ impl Default for Setup {
             disks: false,
             clocks: false,
             settings: String::new(),
+            log: None,
             binary: None,
             dir: None,
         }
@@ -134,7 +137,8 @@ impl Cluster {
         };
         let join = self.nodes.iter().map(Node::peer).collect::<Vec<_>>();
         let clock = if self.setup.clocks { Some(Clock::create(dir.join("clock"))?) } else { None };
-        let node = Node::new(&self.binary, &dir, name, address, Equipment { place, disk, clock });
+        let log = self.setup.log.clone();
+        let node = Node::new(&self.binary, &dir, name, address, Equipment { place, disk, clock, log });
         node.configure(&join, &self.setup.settings)?;
         if let Some(first) = self.nodes.first() {
             let file = text(&node.join_file());

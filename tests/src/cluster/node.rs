@@ -42,6 +42,7 @@ pub(super) struct Equipment {
     pub place: Place,
     pub disk: Option<Disk>,
     pub clock: Option<Clock>,
+    pub log: Option<String>,
 }
 
 impl Node {
@@ -146,6 +147,9 @@ impl Node {
         let mut command = self.equipment.place.command(&self.binary);
         command.args(["serve", "--json", "--config"]).arg(self.config()).env("TMPDIR", &self.dir);
         command.env("RUST_BACKTRACE", "0");
+        if let Some(log) = &self.equipment.log {
+            command.env("LETHE_LOG", log);
+        }
         if let Some(clock) = &self.equipment.clock {
             clock.give(&mut command);
         }

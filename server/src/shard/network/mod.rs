@@ -183,7 +183,10 @@ impl Connection {
             // A conflict is with what the message named; one that names nothing conflicts with nothing.
             Some(AppendEntriesResponse::Conflict) if prev.is_none() => Err(lost("a conflict with nothing")),
             Some(answer) => Ok(answer.into_stream_result(prev, prev)),
-            None => Err(unreachable("the replica is not there, or did not answer in time")),
+            None => {
+                tracing::debug!(group = self.group, node = %self.target, "a heartbeat was not answered");
+                Err(unreachable("the replica is not there, or did not answer in time"))
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! synced, in a later segment too, so whatever is readable after a power cut is a prefix of what was written.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::MutexGuard;
@@ -21,6 +22,8 @@ use super::{
 /// Priority of the writer's thread; 0 is normal, lower is sooner.
 #[cfg(target_os = "linux")]
 const WRITER_NICENESS: i32 = -10;
+/// A sync that takes longer is logged.
+const SLOW_SYNC: Duration = Duration::from_millis(50);
 
 /// Part of a frame.
 enum Piece {
@@ -212,7 +215,11 @@ impl Writer {
         let skipped = crate::lies::is_told(crate::lies::Lie::SkipSync) && !self.batch.is_multiple_of(8);
         #[cfg(feature = "liar")]
         let sync = || if skipped { Ok(()) } else { sync() };
+        let began = Instant::now();
         sync().map_err(Error::io("sync", &self.segment.path))?;
+        if began.elapsed() > SLOW_SYNC {
+            tracing::debug!(took = ?began.elapsed(), bytes = self.buffer.len(), "a sync of the log took long");
+        }
         self.offset += self.buffer.len() as u64;
         self.batch += 1;
         self.written += 1;

@@ -1,13 +1,20 @@
 //! Files of a node that rot or vanish while it is down: rebuilt, cut, or refused with a clear error, and never served.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
-use lethe_tests::damage;
+use lethe_client::NodeState;
+use lethe_tests::{damage, wait_up_to};
 
 use crate::bed::{Bed, setup};
 
 const END_MAX: Duration = Duration::from_secs(60);
+/// Replicas move one after the other, and wait for each other.
+const REPLACED_MAX: Duration = Duration::from_secs(120);
 
 /// A byte of this log is wrong: the node, which is down, does not start, says why, and is not missed.
 async fn refuses_rot(bed: &mut Bed, hurt: usize, log: &Path, at: u64) -> Result<()> {
@@ -76,6 +83,39 @@ async fn lost_or_rotten_state_is_rebuilt_a_torn_end_of_a_log_is_cut_and_rot_in_i
     bed.come_back("a torn end of the log", &[hurt]).await?;
     let said = bed.cluster.node(hurt).log().split_off(heard);
     ensure!(said.contains("a torn end was cut"), "it did not say that it cut the end:\n{said}");
+    bed.finish().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_log_is_rotten_is_replaced_by_a_new_one() -> Result<()> {
+    let mut bed = Bed::make(setup("")).await?;
+    // The first one's machine has the key that makes join files; who operates the cluster keeps that elsewhere.
+    let leads = bed.leads().await?;
+    let hurt = if leads[1] > leads[2] { 1 } else { 2 };
+    let name = bed.cluster.node(hurt).name.clone();
+    bed.cluster.node(hurt).kill().await?;
+    let logs = damage::log_files(&bed.cluster.node(hurt).data())?;
+    let log = logs.first().context("a log")?;
+    let middle = damage::content_before(log, damage::content_bytes(log)? / 2)?.context("content")?;
+    refuses_rot(&mut bed, hurt, log, middle).await?;
+    // As it is on a disk that nobody mends.
+    damage::flip(log, middle)?;
+
+    let new = bed.cluster.add()?;
+    bed.cluster.node(new).start().await?;
+    let replaced = Instant::now();
+    bed.cluster.client(0).await?.remove_node(&name).await?;
+    wait_up_to(REPLACED_MAX, "the new node to have all replicas of the old one", async || {
+        let status = bed.cluster.status(0).await.ok()?;
+        let is = |name: &str, state| status.nodes.iter().any(|node| node.name == name && node.state() == state);
+        let new = &bed.cluster.nodes()[new].name;
+        let well = status.groups.iter().all(|group| group.leader.is_some() && group.problem.is_empty());
+        let whole = status.nodes.iter().any(|node| node.name == *new && node.replicas == status.data_groups + 1);
+        (is(&name, NodeState::Removed) && whole && well).then_some(())
+    })
+    .await;
+    println!("replaced after {} ms", replaced.elapsed().as_millis());
     bed.finish().await?;
     Ok(())
 }

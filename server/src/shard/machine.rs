@@ -7,7 +7,7 @@
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -50,6 +50,8 @@ pub(super) struct Machine {
     unsaved: Arc<AtomicU64>,
     /// The newest snapshot.
     current: Arc<Mutex<Option<Found>>>,
+    /// Another node got a snapshot of ours, and found it damaged.
+    doubted: Arc<AtomicBool>,
     /// A snapshot openraft has not taken yet.
     prepared: Arc<Mutex<Option<Found>>>,
     /// Whether the replica was removed. Whoever uses the state holds it.
@@ -67,6 +69,8 @@ pub(super) struct Builder {
 pub(super) struct SnapshotFile {
     pub vfs: Arc<dyn Vfs>,
     pub found: Found,
+    /// Set when it came to another node damaged.
+    pub doubted: Arc<AtomicBool>,
 }
 
 type Responder = Option<ApplyResponder<Types>>;
@@ -89,6 +93,7 @@ impl Machine {
             stall,
             unsaved: Arc::default(),
             current: Arc::new(Mutex::new(current)),
+            doubted: Arc::default(),
             prepared: Arc::default(),
             closed: Arc::default(),
         }
@@ -121,6 +126,23 @@ impl Machine {
     /// Index of the newest snapshot.
     pub fn snapshot_index(&self) -> Option<u64> {
         index(&self.current.lock())
+    }
+
+    /// Whether the newest snapshot is damaged. It is read only after another node said so, once each time. Blocks.
+    pub fn is_rotten(&self) -> bool {
+        if !self.doubted.swap(false, Ordering::Relaxed) {
+            return false;
+        }
+        let current = self.current.lock().clone();
+        let read = |found: Found| snapshot::Reader::open(self.snapshots.vfs(), &found.path)?.verify();
+        match current.map(read) {
+            Some(Err(error)) => {
+                tracing::error!(group = self.group.id(), %error, "the newest snapshot is refused; another one is made");
+                true
+            }
+            // It was damaged on its way.
+            Some(Ok(_)) | None => false,
+        }
     }
 
     /// Index of the older of the snapshots that are kept; none if there are not two. Blocks.
@@ -263,7 +285,8 @@ impl Machine {
 
     fn snapshot(&self, found: Found) -> io::Result<SnapshotOf> {
         let meta = snapshot_meta(&found.head)?;
-        Ok(Snapshot { meta, snapshot: SnapshotFile { vfs: self.snapshots.shared_vfs(), found } })
+        let (vfs, doubted) = (self.snapshots.shared_vfs(), self.doubted.clone());
+        Ok(Snapshot { meta, snapshot: SnapshotFile { vfs, found, doubted } })
     }
 }
 

@@ -91,7 +91,10 @@ async fn older_snapshot(replica: &Arc<Replica>) -> Result<Option<u64>, String> {
 
 async fn look_after(replica: &Arc<Replica>, config: &Config) -> Result<(), String> {
     let reclaiming = replica.clone();
-    spawn_blocking(move || reclaim(&reclaiming)).await.map_err(|error| error.to_string())??;
+    let reclaimed = spawn_blocking(move || reclaim(&reclaiming).map(|()| reclaiming.machine.is_rotten())).await;
+    if reclaimed.map_err(|error| error.to_string())?? {
+        build(replica).await?;
+    }
     let applied = replica.group.mark().index();
     let before = replica.machine.snapshot_index();
     let due = before.map_or(0, |index| index + 1) + config.snapshot_entries;

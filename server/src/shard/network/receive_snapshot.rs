@@ -136,7 +136,8 @@ async fn take_in(
 
 /// Hands the snapshot to openraft and waits until it is installed, or found to be older than what is here.
 async fn install(hosted: &Hosted, replica: &Replica, checked: Checked, head: SnapshotHead) -> Result<Vote, Refusal> {
-    let file = SnapshotFile { vfs: hosted.vfs.clone(), found: checked.found().clone() };
+    let (vfs, found) = (hosted.vfs.clone(), checked.found().clone());
+    let file = SnapshotFile { vfs, found, doubted: Arc::default() };
     let snapshot = SnapshotOf { meta: head.meta, snapshot: file };
     let index = snapshot.meta.last_log_id.map_or(0, |last| last.index);
     let installed = replica.raft.install_full_snapshot(head.vote, snapshot).await;

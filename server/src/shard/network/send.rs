@@ -3,6 +3,7 @@
 //! Only what the other node says it has taken in is progress. A transfer without any gives its turn to another group's.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 
 use super::wire::{self, SnapshotAnswer, SnapshotHead};
 use super::{Links, lost, rpc_error};
-use crate::peer::Head;
+use crate::peer::{Error, Head, Refusal};
 use crate::shard::machine::{SnapshotFile, SnapshotOf};
 use crate::shard::types::{Types, Vote};
 use crate::store::vfs::File;
@@ -36,6 +37,13 @@ pub(super) async fn snapshot(
 ) -> Result<SnapshotResponse<Types>, RPCError<Types>> {
     let Ok(_turn) = links.sends.acquire().await else { return Err(lost("the node stops")) };
     let SnapshotOf { meta, snapshot: file } = snapshot;
+    let doubted = file.doubted.clone();
+    let refused = |error| {
+        if matches!(error, Error::Refused(Refusal::Malformed(_))) {
+            doubted.store(true, Ordering::Relaxed);
+        }
+        rpc_error(error)
+    };
     let (file, bytes) = open(file).await?;
     tracing::info!(group = head.group, %to, bytes, "sending a snapshot");
     let first = wire::encode(&SnapshotHead { vote, meta, bytes });
@@ -47,7 +55,7 @@ pub(super) async fn snapshot(
             return Err(lost("a snapshot made no progress"));
         };
         let answer = answer.ok_or_else(|| lost("the stream of a snapshot ended without an answer"))?;
-        match wire::decode(&answer.map_err(rpc_error)?).map_err(|refusal| lost(&refusal.to_string()))? {
+        match wire::decode(&answer.map_err(refused)?).map_err(|refusal| lost(&refusal.to_string()))? {
             SnapshotAnswer::Working { taken } if taken > had => {
                 had = taken;
                 let installing = Duration::from_secs(if taken < bytes { 0 } else { bytes / INSTALL_BYTES });

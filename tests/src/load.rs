@@ -18,7 +18,10 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use lethe_client::{Client, Id, Outcome};
 use serde_json::json;
-use tokio::{sync::RwLock, task::JoinSet};
+use tokio::{
+    sync::{OwnedRwLockWriteGuard, RwLock},
+    task::JoinSet,
+};
 
 pub use self::bulk::write_much;
 use self::{done::Calls, silence::Watch};
@@ -103,7 +106,7 @@ struct Shared {
     unknown: AtomicU64,
     stopped: AtomicBool,
     /// Held for reading during a call.
-    turns: RwLock<()>,
+    turns: Arc<RwLock<()>>,
 }
 
 /// Callers at work.
@@ -172,14 +175,17 @@ impl Load {
         self.ledger()
     }
 
-    /// Lets the calls under way end, and no other begin until this is over: everything acknowledged is read from every
-    /// running node, and the replicas are equal. Fails if any answer was wrong.
+    /// Lets the calls under way end, and no other begin until this is dropped.
+    pub async fn rest(&self) -> Rest {
+        Rest { shared: Arc::clone(&self.shared), _turn: Arc::clone(&self.shared.turns).write_owned().await }
+    }
+
+    /// While the load rests: everything acknowledged is read from every running node, and the replicas are equal. Fails
+    /// if any answer was wrong.
     pub async fn check(&self, cluster: &Cluster) -> Result<()> {
-        let _still = self.shared.turns.write().await;
+        let _rest = self.rest().await;
         self.ledger()?.check(cluster).await?;
-        cluster.digests_agree(HEALTHY_MAX).await?;
-        self.shared.counts.iter().for_each(|count| lock(count).silences.rested());
-        Ok(())
+        cluster.digests_agree(HEALTHY_MAX).await
     }
 
     /// What was acknowledged so far.
@@ -192,6 +198,18 @@ impl Load {
             unknown: self.shared.unknown.load(Ordering::Relaxed),
             acked: self.acked(),
         })
+    }
+}
+
+/// Nobody calls meanwhile, and that is no silence.
+pub struct Rest {
+    shared: Arc<Shared>,
+    _turn: OwnedRwLockWriteGuard<()>,
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        self.shared.counts.iter().for_each(|count| lock(count).silences.rested());
     }
 }
 

@@ -8,6 +8,7 @@ mod clocks;
 mod damage;
 mod deploys;
 mod disks;
+mod effects;
 mod kills;
 mod members;
 mod partitions;

@@ -107,9 +107,7 @@ async fn with_five_replicas_any_two_nodes_may_fail_at_once() -> Result<()> {
         bed.cluster.node(number).kill().await?;
     }
     bed.all_answer().await?;
-    for number in dead {
-        bed.cluster.node(number).start().await?;
-    }
+    bed.come_back("kill -9 of two of five", &dead).await?;
     bed.finish().await?;
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! SIGSTOP of the node that leads: it wakes up and believes that it still does.
 
+use std::time::Instant;
+
 use anyhow::Result;
 
 use crate::bed::{Bed, setup};
@@ -13,6 +15,7 @@ async fn a_paused_leader_has_no_effect_after_others_took_over() -> Result<()> {
         bed.cluster.node(leader).pause().await?;
         bed.all_answer().await?;
         bed.cluster.node(leader).resume()?;
+        bed.heals("a pause", Instant::now()).await?;
         bed.all_answer().await?;
     }
     bed.finish().await?;

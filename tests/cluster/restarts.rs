@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lethe_client::{Actor, Client, Id};
-use lethe_tests::{HEALTHY_MAX, NAMESPACE, Posts, counter_name};
+use lethe_tests::{NAMESPACE, Posts, counter_name};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -26,8 +26,7 @@ async fn a_rolling_restart_loses_nothing_cuts_off_no_call_and_silences_nobody_fo
     for number in 0..3 {
         bed.cluster.node(number).stop().await?;
         bed.all_answer().await?;
-        bed.cluster.node(number).start().await?;
-        bed.cluster.healthy(HEALTHY_MAX).await?;
+        bed.come_back("a planned stop", &[number]).await?;
         bed.all_answer().await?;
     }
     let posts = posts.stop().await?;

@@ -1,22 +1,17 @@
 //! The engine: threads that run JavaScript, isolates made ahead, and the ways to run a program.
 
 use std::{
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
-use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::{
-    body::{Body, BodyError},
+    body::{self, Body},
     compile,
     driver::{Driver, Ends},
     gate::SECTION_TIMEOUT_MS,
@@ -139,7 +134,8 @@ impl Engine {
         let left = CancellationToken::new();
         let guard = left.clone().drop_guard();
         let response = self.run(program, event, host, left, answer).await?;
-        Ok(response.map(|body| Attached { body, _client: guard }.boxed_unsync()))
+        // The client has left when the body is dropped.
+        Ok(response.map(|body| body::holding(body, guard)))
     }
 
     /// Runs the worker's `scheduled` handler.
@@ -223,28 +219,5 @@ impl Engine {
         let isolate = self.pool.take(program.limits.memory_mb).await;
         let isolate = isolate.ok_or_else(|| InvocationError::Overloaded("no thread can make an isolate".into()))?;
         Ok(Driver::new(isolate, &program.limits, self.threads.clone(), self.watchdog.clone()))
-    }
-}
-
-/// A response's body that knows when its client has left.
-struct Attached {
-    body: Body,
-    _client: DropGuard,
-}
-
-impl http_body::Body for Attached {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -4,11 +4,7 @@
 //! and the end wait for a proof that began after they were written. What is written while a proof is under way waits for
 //! the next one together, so a body costs a proof per round trip at most, not per chunk.
 
-use std::{
-    collections::VecDeque,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use futures::{
@@ -16,10 +12,10 @@ use futures::{
     future::BoxFuture,
     stream::{self, Stream},
 };
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, StreamBody};
 use lethe_runtime::{
-    body::{Body, BodyError},
+    body::{self, Body, BodyError},
     host::CallError,
 };
 
@@ -39,34 +35,11 @@ where
     P: Fn() -> Proving + Send + 'static,
 {
     if body.size_hint().exact().is_some() {
-        return Whole { body, _keep: keep }.boxed_unsync();
+        return body::holding(body, keep);
     }
     let gated =
         Gated { body, prove, waiting: VecDeque::new(), waiting_bytes: 0, proven: 0, proving: None, read: false };
     StreamBody::new(gated.parts(keep)).boxed_unsync()
-}
-
-/// A body that needs no proof.
-struct Whole<K> {
-    body: Body,
-    _keep: K,
-}
-
-impl<K: Unpin> http_body::Body for Whole<K> {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 struct Gated<P> {
@@ -158,7 +131,7 @@ fn bytes(part: &Part) -> usize {
 mod tests {
     use std::sync::Arc;
 
-    use lethe_runtime::{body, host::Outcome};
+    use lethe_runtime::host::Outcome;
     use parking_lot::Mutex;
     use tokio::sync::{mpsc, oneshot};
 

@@ -60,7 +60,7 @@ impl Inner {
 
     async fn joined(&self, join: &Join) -> Joined {
         let Some(map) = self.now() else { return Joined::NotNow("this node is starting itself".to_owned()) };
-        let enlisting = enlist(&self.registry, &map, join, self.config.members_max);
+        let enlisting = enlist(&self.registry, &map, join, &self.config);
         let mut joined = match enlisting.await {
             Ok(joined) => joined,
             Err(error) => Joined::NotNow(error.to_string()),

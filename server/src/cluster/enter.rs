@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use lethe_proto::NodeId;
 
-use super::config::{Begin, ms};
+use super::config::{Begin, Config, ms};
 use super::error::{Error, WriteError};
 use super::govern::Change;
 use super::handle::Inner;
@@ -130,7 +130,7 @@ async fn ask(inner: &Inner, address: &str) -> Result<Vec<(NodeId, String)>, Erro
 
 /// Writes where this node listens, if the registry says otherwise.
 async fn announce(inner: &Inner, map: &Map) -> Result<bool, Error> {
-    match enlist(&inner.registry, map, &inner.join(), inner.config.members_max).await? {
+    match enlist(&inner.registry, map, &inner.join(), &inner.config).await? {
         Joined::Welcome(_) => Ok(inner.is_known()),
         Joined::Removed => Err(Error::Unwelcome("the registry says that it was removed".to_owned())),
         Joined::Taken => Err(Error::Unwelcome(taken(inner.me))),
@@ -142,7 +142,7 @@ async fn announce(inner: &Inner, map: &Map) -> Result<bool, Error> {
 /// Makes a node a member, or writes where it listens now. A member that comes with another data directory has forgotten
 /// what it promised: it is refused before it has a replica that could vote. A map that is too old to know the member
 /// makes the write fail.
-pub(super) async fn enlist(registry: &Registry, map: &Map, join: &Join, members_max: usize) -> Result<Joined, Error> {
+pub(super) async fn enlist(registry: &Registry, map: &Map, join: &Join, config: &Config) -> Result<Joined, Error> {
     let (node, mut change) = (join.node, Change::default());
     match map.members.get(&node) {
         Some(known) if known.value.state == State::Removed => return Ok(Joined::Removed),
@@ -152,7 +152,16 @@ pub(super) async fn enlist(registry: &Registry, map: &Map, join: &Join, members_
             let value = Member { state: known.value.state, rest: known.value.rest.clone(), ..join.member() };
             change.put(record::node_name(node), Some(known.revision), &value);
         }
-        None if map.present().count() >= members_max => return Ok(Joined::Full),
+        None if map.present().count() >= config.members_max => {
+            // Final for whoever hears it, so a map that lacks a removal must not say it.
+            let newest = registry.confirm(Instant::now() + ms(config.message_ms)).await?;
+            let is_old = map.revision < newest;
+            return Ok(if is_old {
+                Joined::NotNow("the map of the node asked is old".to_owned())
+            } else {
+                Joined::Full
+            });
+        }
         None => change.put(record::node_name(node), None, &join.member()),
     }
     if !change.ops.is_empty() {

@@ -11,8 +11,10 @@ use lethe_proto::{ActorId, NodeId};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
+use crate::cluster::enter::enlist;
+use crate::cluster::message::{Join, Joined};
 use crate::cluster::{Announce, Begin, Cluster, Config, Deps, Error, HandOver, SYSTEM, State, WriteError};
-use crate::shard::{self, Alone, ChangeError, Expect, RegistryOp, Shards};
+use crate::shard::{self, Alone, ChangeError, Expect, Life, RegistryOp, Shards};
 use crate::store::vfs::StdVfs;
 
 const GROUPS: u32 = 3;
@@ -109,6 +111,28 @@ async fn writes_compare_revisions_and_reads_see_them_after_a_confirmation() {
     let (_, entries) = registry.range("deploy/").await.unwrap();
     assert_eq!(entries.len(), 1);
     cluster.everywhere(second).await;
+    stop(cluster, shards).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_hears_that_the_cluster_is_full_from_a_map_that_is_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = shards(&dir).await;
+    let config = Config { members_max: 1, ..Config::default() };
+    let cluster = start_with(&shards, config.clone());
+    cluster.ready().await.unwrap();
+    let inner = &cluster.inner;
+    let new = Join { node: NodeId::from(99), announce: Announce::default(), life: Life(uuid::Uuid::from_u128(9)) };
+    let old = inner.now().expect("it is ready");
+    let key = Bytes::from("deploy/current");
+    let put = vec![RegistryOp::Put { key: key.clone(), value: "one".into() }];
+    let newest = inner.registry.write(vec![Expect { key, revision: None }], put).await.unwrap();
+    let answer = enlist(&inner.registry, &old, &new, &config).await.unwrap();
+    assert!(matches!(&answer, Joined::NotNow(_)), "{answer:?}");
+    let mut maps = cluster.map();
+    let now = maps.wait_for(|map| map.as_ref().is_some_and(|map| map.revision >= newest));
+    let now = tokio::time::timeout(Duration::from_secs(60), now).await.unwrap().unwrap().clone().unwrap();
+    assert_eq!(enlist(&inner.registry, &now, &new, &config).await.unwrap(), Joined::Full);
     stop(cluster, shards).await;
 }
 

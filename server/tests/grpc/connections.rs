@@ -94,6 +94,10 @@ async fn a_call_over_the_limit_of_one_connection_waits_for_a_place() {
     assert_eq!(queued.await.unwrap(), Ok(json!([2])));
 }
 
+fn get() -> http::Request<bytes::Bytes> {
+    http::Request::get("http://room/").body(bytes::Bytes::new()).unwrap()
+}
+
 /// Takes one connection, waits for the head of a request, and closes with a GOAWAY that names `last` as the last stream.
 async fn goes_away(listener: tokio::net::TcpListener, last: u32) {
     const HEADERS: u8 = 1;
@@ -118,16 +122,33 @@ async fn goes_away(listener: tokio::net::TcpListener, last: u32) {
     let _ = stream.read_to_end(&mut Vec::new()).await;
 }
 
+/// The address of a server that does so, and its task.
+async fn going_away(last: u32) -> (String, tokio::task::JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    (address, tokio::spawn(goes_away(listener, last)))
+}
+
 #[tokio::test]
-async fn a_call_that_crosses_the_end_of_its_connection_was_not_done_if_the_server_says_so() {
+async fn a_request_that_crosses_the_end_of_its_connection_was_not_done_if_the_server_says_so() {
     // The first request of a client is stream 1.
     for (last, outcome) in [(0, Outcome::NotDone), (1, Outcome::Unknown)] {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let server = tokio::spawn(goes_away(listener, last));
+        let (address, server) = going_away(last).await;
+        let client = Client::connect(&address).await.unwrap();
+        let error = client.actor("chat/Room", Id::name("a")).fetch(get()).await.unwrap_err();
+        assert_eq!(error.outcome, outcome, "{error}");
+        server.abort();
+    }
+}
+
+/// Calls share a stream, and none is sent before the server opened it.
+#[tokio::test]
+async fn a_call_on_a_connection_that_ends_before_its_stream_is_open_was_not_done() {
+    for last in [0, 1] {
+        let (address, server) = going_away(last).await;
         let client = Client::connect(&address).await.unwrap();
         let error = client.actor("chat/Room", Id::name("a")).call_json("echo", &json!([])).await.unwrap_err();
-        assert_eq!(error.outcome, outcome, "{error}");
+        assert_eq!(error.outcome, Outcome::NotDone, "{error}");
         server.abort();
     }
 }
@@ -191,10 +212,10 @@ async fn a_wire_that_swallows_everything_is_given_up_at_the_deadline() {
     let room = client.actor("chat/Room", Id::name("a"));
     proxy.hold_after(0);
     let began = std::time::Instant::now();
+    // The stream of calls never opens, so nothing was sent on it.
     let error = room.call_json("echo", &json!([])).await.unwrap_err();
-    assert_eq!((error.code, error.outcome, error.name.as_str()), (Code::Deadline, Outcome::Unknown, "TimeoutError"));
-    let request = http::Request::get("http://room/").body(bytes::Bytes::new()).unwrap();
-    let error = room.fetch(request).await.unwrap_err();
+    assert_eq!((error.code, error.outcome, error.name.as_str()), (Code::Deadline, Outcome::NotDone, "TimeoutError"));
+    let error = room.fetch(get()).await.unwrap_err();
     assert_eq!((error.code, error.outcome), (Code::Deadline, Outcome::Unknown));
     assert!(began.elapsed() < Duration::from_secs(20));
 }

@@ -42,9 +42,8 @@ pub fn number(path: &Path) -> Option<u64> {
     u64::from_str_radix(stem, 16).ok()
 }
 
-/// Bytes of a new segment that are written before they are synced. The log's own syncs wait for what is under way: beside
-/// 64 MiB at once, 99 of 100 took up to 48 ms, beside slices of 4 MiB 18 ms, of 1 MiB 16 ms, and half of them 1.2 ms instead
-/// of 2.4.
+/// Bytes of a new segment that are written before they are synced. The log's own syncs wait for what is under way, so it
+/// is little at a time; `docs/performance.md` has what that is worth.
 const SLICE_BYTES: u64 = 1 << 20;
 
 /// Fills a new segment with zeros, in durable slices.

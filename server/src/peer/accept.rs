@@ -99,6 +99,9 @@ async fn connection(
             })?;
             let leaf = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
             let (cluster, node) = leaf.and_then(tls::identity).ok_or("its certificate names no node")?;
+            if let Some(known) = shared.nodes.read().get(&node).filter(|_| cluster == shared.me.cluster) {
+                known.shown();
+            }
             (Either::Right(tls), Some(Caller { cluster, node }))
         }
     };

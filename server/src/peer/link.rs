@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Who comes while the first dial is under way waits for it. Once a dial has failed nobody waits: every use is refused at
-//! once with the reason, and after a pause a use also starts the next dial, until one succeeds.
+//! once with the reason, and after a pause a use also starts the next dial, until one succeeds. A failure is forgotten as
+//! soon as the node is found to be there, by another connection to it or by one that it made.
 
 use std::{
     sync::Arc,
@@ -23,7 +24,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::body::Body;
 use tower_service::Service;
 
-use super::{dial::Dialer, held::Held};
+use super::{dial::Dialer, held::Held, presence::Presence};
 
 /// A failure this old says little about now: who comes then waits for the next dial.
 const FAILURE_STALE: Duration = Duration::from_secs(2);
@@ -49,6 +50,7 @@ struct Inner {
     dialer: Arc<Dialer>,
     node: NodeId,
     address: String,
+    presence: Arc<Presence>,
     /// Calls under way.
     places: Arc<Semaphore>,
     state: Mutex<State>,
@@ -81,12 +83,12 @@ enum Found {
 }
 
 impl Link {
-    pub(super) fn new(dialer: Arc<Dialer>, node: NodeId, address: String) -> Self {
+    pub(super) fn new(dialer: Arc<Dialer>, node: NodeId, address: String, presence: Arc<Presence>) -> Self {
         let closed = dialer.executor.cut.child_token();
         let places = Arc::new(Semaphore::new(dialer.limits.connection_calls_max as usize));
         let state = Mutex::new(State::Idle);
         let _closes = closed.clone().drop_guard();
-        Self { inner: Arc::new(Inner { dialer, node, address, places, state, closed, _closes }) }
+        Self { inner: Arc::new(Inner { dialer, node, address, presence, places, state, closed, _closes }) }
     }
 
     /// Ends the connection; calls under way are lost.
@@ -115,11 +117,11 @@ impl Link {
         let mut state = self.inner.state.lock();
         let before = match &*state {
             State::Up(send) if !send.is_closed() => return Found::Up(send.clone()),
-            State::Dialing { before: Some(failure), .. } if failure.is_fresh() => {
+            State::Dialing { before: Some(failure), .. } if self.holds(failure) => {
                 return Found::Down(failure.why.clone());
             }
             State::Dialing { outcome, .. } => return Found::Wait(outcome.clone()),
-            State::Down(failure) if failure.at.elapsed() < self.pause(failure) => {
+            State::Down(failure) if self.holds(failure) && failure.at.elapsed() < self.pause(failure) => {
                 return Found::Down(failure.why.clone());
             }
             State::Down(failure) => Some(failure.clone()),
@@ -132,19 +134,27 @@ impl Link {
         let count = before.as_ref().map_or(0, |failure| failure.count);
         self.inner.dialer.executor.tasks.spawn(async move { link.dial(count, tell).await });
         match before {
-            Some(failure) if failure.is_fresh() => Found::Down(failure.why),
+            Some(failure) if self.holds(&failure) => Found::Down(failure.why),
             _ => Found::Wait(outcome),
         }
     }
 
+    /// Whether a failure still says something: it is not old, and nothing was heard of the node since.
+    fn holds(&self, failure: &Failure) -> bool {
+        failure.at.elapsed() < FAILURE_STALE && !self.inner.presence.since(failure.at)
+    }
+
     async fn dial(self, failures: u32, tell: watch::Sender<Outcome>) {
-        let Inner { dialer, node, address, closed, .. } = &*self.inner;
+        let Inner { dialer, node, address, presence, closed, .. } = &*self.inner;
         let dialed = tokio::select! {
             dialed = dialer.clone().dial(address.clone(), Some(*node), closed.clone()) => dialed,
             () = closed.cancelled() => Err("the connection is closed".into()),
         };
         let (state, outcome) = match dialed {
-            Ok(dialed) => (State::Up(dialed.send.clone()), Ok(dialed.send)),
+            Ok(dialed) => {
+                presence.shown();
+                (State::Up(dialed.send.clone()), Ok(dialed.send))
+            }
             Err(why) => {
                 if failures == 0 {
                     tracing::info!(%node, why, "cannot reach another node, trying until it works");
@@ -162,12 +172,6 @@ impl Link {
         let limits = &self.inner.dialer.limits;
         let doubled = limits.redial_min_ms.saturating_mul(1 << failure.count.saturating_sub(1).min(16));
         Duration::from_millis(doubled.min(limits.redial_max_ms))
-    }
-}
-
-impl Failure {
-    fn is_fresh(&self) -> bool {
-        self.at.elapsed() < FAILURE_STALE
     }
 }
 

@@ -18,6 +18,7 @@ mod held;
 mod link;
 mod message;
 mod peers;
+mod presence;
 mod service;
 mod shared;
 mod tls;

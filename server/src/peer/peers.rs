@@ -26,6 +26,7 @@ use super::{
     config::{ENVELOPED_BYTES_MAX, MESSAGE_BYTES_MAX},
     dial::{Dialed, Dialer},
     link::{Link, LinkError, Ready},
+    presence::Presence,
     shared::Shared,
     wire,
 };
@@ -44,12 +45,14 @@ pub(super) struct Node {
     address: String,
     lanes: [Link; 3],
     calls: Link,
+    presence: Arc<Presence>,
 }
 
 impl Node {
     fn new(dialer: &Arc<Dialer>, node: NodeId, address: String) -> Self {
-        let link = || Link::new(dialer.clone(), node, address.clone());
-        Self { lanes: [link(), link(), link()], calls: link(), address: address.clone() }
+        let presence = Arc::<Presence>::default();
+        let link = || Link::new(dialer.clone(), node, address.clone(), presence.clone());
+        Self { lanes: [link(), link(), link()], calls: link(), address: address.clone(), presence }
     }
 
     fn lane(&self, lane: Lane) -> &Link {
@@ -58,6 +61,11 @@ impl Node {
             Lane::Log => &self.lanes[1],
             Lane::Bulk => &self.lanes[2],
         }
+    }
+
+    /// It was heard of, by a connection that it made.
+    pub fn shown(&self) {
+        self.presence.shown();
     }
 
     fn close(&self) {

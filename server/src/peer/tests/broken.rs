@@ -7,7 +7,7 @@ use lethe_proto::NodeId;
 use tokio::sync::{Notify, mpsc};
 
 use super::rig::*;
-use crate::peer::{Error, Topic, Transport};
+use crate::peer::{Config, Error, Head, Lane, Topic, Transport};
 
 /// Never answers, and says when it is asked.
 fn never() -> (impl crate::peer::Handler, mpsc::UnboundedReceiver<()>) {
@@ -51,6 +51,45 @@ async fn after_a_failure_nobody_dials_before_the_pause_is_over() {
     one.peers.forget(two.node);
     one.peers.learn(two.node, &address);
     assert!(one.say(two.node, "").await.is_ok());
+}
+
+/// A node that dials no address twice within an hour, and what another one is made of that is not there yet: the first has
+/// found nobody on this lane.
+async fn missed(certificates: &Certificates, lane: Lane) -> (Served, Config, NodeId) {
+    let (me, there) = (NodeId::from(1), NodeId::from(2));
+    let mut patient = config(Some(certificates.of(me)));
+    (patient.limits.redial_min_ms, patient.limits.redial_max_ms) = (3_600_000, 3_600_000);
+    let one = serve(patient, 1, Arc::new(Echo)).await;
+    let mut other = config(Some(certificates.of(there)));
+    other.listen = nowhere().parse().unwrap();
+    one.peers.learn(there, &other.listen.to_string());
+    assert!(matches!(on(&one, lane, there).await, Err(Error::Unreachable(_))));
+    (one, other, there)
+}
+
+async fn on(one: &Served, lane: Lane, to: NodeId) -> Result<Bytes, Error> {
+    let head = Head { lane, ..head(Topic::Status) };
+    soon("an answer", one.peers.call(to, head, Bytes::new(), later())).await
+}
+
+#[tokio::test]
+async fn a_node_that_one_connection_found_again_is_tried_at_once_by_the_others() {
+    let certificates = Certificates::new();
+    let (one, other, there) = missed(&certificates, Lane::Log).await;
+    let _two = serve(other, 2, Arc::new(Echo)).await;
+    assert!(matches!(on(&one, Lane::Log, there).await, Err(Error::Unreachable(_))), "it is not known to be back");
+    on(&one, Lane::Control, there).await.unwrap();
+    on(&one, Lane::Log, there).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_comes_by_itself_is_tried_at_once() {
+    let certificates = Certificates::new();
+    let (one, other, there) = missed(&certificates, Lane::Log).await;
+    let two = serve(other, 2, Arc::new(Echo)).await;
+    two.peers.learn(one.node, &one.address.to_string());
+    on(&two, Lane::Control, one.node).await.unwrap();
+    on(&one, Lane::Log, there).await.unwrap();
 }
 
 #[tokio::test]

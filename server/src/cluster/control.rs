@@ -217,9 +217,11 @@ impl Inner {
         }
     }
 
-    /// Hands a group's leadership over, its actors first. They are not disturbed for a node that cannot lead.
+    /// Hands a group's leadership over, its actors first. They are not disturbed for a node that cannot lead, or that
+    /// entries do not reach: one that has just come back answers heartbeats before it is sent what it missed.
     pub async fn transfer(&self, shard: &Shard, to: NodeId) -> Result<(), ChangeError> {
         shard.can_lead(to).map_err(ChangeError::Refused)?;
+        shard.catch_up(to, ms(self.config.message_ms)).await?;
         let began = Instant::now();
         let released = match self.hand_over.get().and_then(std::sync::Weak::upgrade) {
             Some(hand_over) => hand_over.release(shard.id(), self.turns.clone()).await,

@@ -3,9 +3,13 @@
 //! A node joins as a learner, catches up, and then becomes a voter by a joint change: the old and the new voters both
 //! have to agree while it lasts. A change that was broken off, by a crash or because whoever asked for it left, may
 //! leave the group joint; asking again for the same voters finishes it.
+//!
+//! A leader that was told to hand over takes no proposals any more and sends no heartbeats: if the node that is to lead
+//! cannot, because entries do not reach it, the group stands still until an election. So entries have to reach it first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
@@ -16,6 +20,9 @@ use super::{ChangeError, NodeId, Shard};
 
 /// Most entries the next leader may lack when it is asked to lead; it gets them before it does.
 const TRANSFER_LAG: u64 = 4096;
+/// How long the last entries may take to reach the next leader, as a part of the shortest time until an election: nobody is
+/// served meanwhile.
+const LAST_ENTRIES: u32 = 2;
 
 /// Who belongs to a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,8 +98,30 @@ impl Shard {
         }
     }
 
-    /// Hands the leadership to a voter that is in touch and nearly up to date, and waits until it leads. Proposals and
-    /// reads are refused meanwhile; nothing that was acknowledged is lost.
+    /// Waits until a member has every entry that this leader has now: entries do reach it. Refused if that takes
+    /// longer than `within`.
+    pub async fn catch_up(&self, node: NodeId, within: Duration) -> Result<(), ChangeError> {
+        let mut metrics = self.replica.raft.metrics();
+        let wanted = metrics.borrow_watched().last_log_index;
+        let caught_up = async {
+            loop {
+                let matched =
+                    metrics.borrow_and_update().replication.as_ref().map(|matched| matched.get(&node).copied());
+                let Some(matched) = matched else { return Err(self.not_leading()) };
+                if matched.flatten().index() >= wanted {
+                    return Ok(());
+                }
+                metrics.changed().await.map_err(|_| ChangeError::Stopped)?;
+            }
+        };
+        match tokio::time::timeout(within, caught_up).await {
+            Ok(ended) => ended,
+            Err(_) => Err(ChangeError::Refused(format!("entries do not reach node {node}"))),
+        }
+    }
+
+    /// Hands the leadership to a voter that is in touch and gets entries, and waits until it leads. Proposals and reads are
+    /// refused from when it has all entries; nothing that was acknowledged is lost.
     pub async fn transfer(&self, to: NodeId) -> Result<(), ChangeError> {
         let raft = &self.replica.raft;
         let epoch = *self.replica.leadership.borrow();
@@ -101,6 +130,7 @@ impl Shard {
             return Ok(());
         }
         self.can_lead(to).map_err(ChangeError::Refused)?;
+        self.catch_up(to, self.replica.contact_max / LAST_ENTRIES).await?;
         raft.trigger().transfer_leader(to).await.map_err(|_| ChangeError::Stopped)?;
         let mut leader = self.replica.leader.clone();
         let moved = leader.wait_for(|leader| leader.is_some_and(|leader| leader != epoch.node));

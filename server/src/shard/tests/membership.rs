@@ -217,6 +217,37 @@ async fn leadership_is_not_handed_to_who_cannot_lead() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_group_goes_on_where_it_is_when_entries_do_not_reach_the_next_leader() {
+    let fleet = Fleet::new(3, Fleet::config(1)).await;
+    fleet.surely(&[0, 1, 2], 1, create(1)).await;
+    let (to, up) = match fleet.leader(1).await {
+        2 => (0, [1, 2]),
+        0 => (2, [0, 1]),
+        _ => (2, [1, 0]),
+    };
+    // Heartbeats reach it, so it is in touch.
+    up.iter().for_each(|other| fleet.net.set(fleet.id(*other), fleet.id(to), Way::Calls));
+    fleet.surely(&up, 1, create(2)).await;
+    within("a hand-over is refused, and its leader goes on", || async {
+        let shard = fleet.shard(fleet.leader_among(&up, 1).await, 1);
+        let Some(epoch) = *shard.leadership().borrow() else { return false };
+        let handed = shard.transfer(fleet.id(to)).await;
+        // A machine that is busy may elect somebody else in between.
+        let went_on = shard.propose(epoch, create(3)).await;
+        matches!(handed, Err(ChangeError::Refused(why)) if why.starts_with("entries do not reach")) && went_on.is_ok()
+    })
+    .await;
+    fleet.net.heal();
+    within("leadership is handed over", || async {
+        let from = fleet.leader(1).await;
+        from == to || fleet.shard(from, 1).transfer(fleet.id(to)).await.is_ok()
+    })
+    .await;
+    fleet.agree(&[0, 1, 2], 1).await;
+    fleet.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_for_a_replica_that_is_not_here_is_refused_and_makes_nothing() {
     let fleet = Fleet::bare(2, Fleet::config(2)).await;
     fleet.found(1, 0, &[0, 1]).await;

@@ -26,6 +26,8 @@ pub enum Way {
     Open,
     /// Loses calls; streams wait.
     Cut,
+    /// Delivers calls; streams wait.
+    Calls,
     /// Everything waits until the way is another.
     Held,
     /// Delivers them so much later.
@@ -143,8 +145,9 @@ impl Net {
                     tokio::time::sleep(time).await;
                     return true;
                 }
+                Way::Calls if !waits => return true,
                 Way::Cut if !waits => return false,
-                Way::Cut | Way::Held => {
+                Way::Cut | Way::Calls | Way::Held => {
                     if changed.changed().await.is_err() {
                         return false;
                     }

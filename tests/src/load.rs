@@ -105,8 +105,20 @@ struct Shared {
     acked: AtomicU64,
     unknown: AtomicU64,
     stopped: AtomicBool,
+    /// The call that took longest since this was asked last.
+    longest: Mutex<Option<Attempt>>,
     /// Held for reading during a call.
     turns: Arc<RwLock<()>>,
+}
+
+impl Shared {
+    /// Takes note of how long a call took.
+    fn took(&self, attempt: Attempt) {
+        let mut longest = lock(&self.longest);
+        if longest.as_ref().is_none_or(|longest| longest.lasted() < attempt.lasted()) {
+            *longest = Some(attempt);
+        }
+    }
 }
 
 /// Callers at work.
@@ -164,6 +176,12 @@ impl Load {
     /// Longest silence of each counter since this was asked last.
     pub fn silences(&self) -> Vec<Silence> {
         self.shared.counts.iter().map(|count| lock(count).silences.take()).collect()
+    }
+
+    /// The call that took longest since this was asked last, whatever became of it. Its counter may have answered others
+    /// meanwhile.
+    pub fn longest_call(&self) -> Option<Attempt> {
+        lock(&self.shared.longest).take()
     }
 
     /// Ends all callers. Fails if any answer was wrong.
@@ -253,6 +271,7 @@ async fn call(shared: Arc<Shared>, doors: Arc<Vec<String>>, number: usize) {
                 Err(error) => Err(format!("connecting: {}", error.code.as_str_name())),
             },
         };
+        shared.took(ended(result.clone().err().unwrap_or_else(|| "answered".to_owned())));
         if let Err(error) = result {
             lock(&shared.counts[counter]).silences.failed(ended(error.clone()));
             *lock(&shared.errors).entry(error).or_default() += 1;

@@ -146,6 +146,7 @@ impl Inner {
             if !failed.may_be_tried_again() {
                 return Err(failed);
             }
+            tracing::debug!(group, %node, ?failed, "a call did nothing there; it is made again");
             self.learn(group, node, &failed);
             round.heard = round.heard.or_else(|| self.listen(group, leader));
             round.hint = match failed {

@@ -177,6 +177,7 @@ async fn open(shared: &Shared, id: u32, incarnation: u64, log: Log) -> Result<Ma
 async fn watch_over(id: u32, raft: Raft<Types, Machine>, told: Told, on_fatal: OnFatal) {
     // These change when leadership or membership does, not with every entry, and end with openraft.
     let mut metrics = raft.server_metrics();
+    let mut known = None;
     loop {
         let (epoch, leader) = {
             let now = metrics.borrow_watched();
@@ -184,6 +185,9 @@ async fn watch_over(id: u32, raft: Raft<Types, Machine>, told: Told, on_fatal: O
             (leads.then(|| Epoch::from(now.vote.leader_id)), now.current_leader)
         };
         told.tell(epoch, leader);
+        if std::mem::replace(&mut known, leader) != leader {
+            tracing::debug!(group = id, ?leader, "another node leads a group");
+        }
         if metrics.changed().await.is_err() {
             break;
         }

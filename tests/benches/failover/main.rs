@@ -18,7 +18,8 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use lethe_tests::{Cluster, HEALTHY_MAX, Load, Setup, deploy_counters, leaders};
+use lethe_client::{Client, Id};
+use lethe_tests::{Cluster, HEALTHY_MAX, Load, NAMESPACE, Setup, counter_name, deploy_counters, leaders};
 
 /// How long until all actors answer after the node that leads is killed.
 #[derive(Parser, Debug)]
@@ -141,11 +142,22 @@ async fn restart(args: &Args, cluster: &mut Cluster, load: &Load) -> Result<Vec<
                 number + 1,
                 silence.lasted
             );
-            explain::explain(silence, cluster.nodes());
+            explain::explain(silence, group_of(cluster, counter).await?, cluster.nodes());
+        }
+        if let Some(call) = load.longest_call().filter(|call| call.lasted().as_millis() >= limit) {
+            let (node, lasted, result) = (call.node + 1, call.lasted(), &call.result);
+            println!("restart {} of n{}: a call at n{node} took {lasted:?}: {result}", restart + 1, number + 1);
         }
         silent.extend(silences.into_iter().map(|silence| silence.lasted));
     }
     Ok(silent)
+}
+
+/// The group that a counter belongs to.
+async fn group_of(cluster: &Cluster, counter: usize) -> Result<u32> {
+    let node = cluster.running().next().context("no node runs")?;
+    let actor = Client::connect(&node.grpc()).await?.actor(NAMESPACE, Id::name(counter_name(counter)));
+    Ok(actor.show().await?.group)
 }
 
 fn percentiles(what: &str, mut times: Vec<Duration>) {

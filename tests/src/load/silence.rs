@@ -21,6 +21,13 @@ pub struct Attempt {
     pub result: String,
 }
 
+impl Attempt {
+    /// How long it took.
+    pub fn lasted(&self) -> Duration {
+        self.ended.saturating_duration_since(self.began)
+    }
+}
+
 /// A time in which a counter gave no answer.
 #[derive(Clone, Debug, Default)]
 pub struct Silence {

@@ -85,7 +85,7 @@ pub(crate) struct State {
     pub(crate) turn_commit: Option<v8::Global<v8::Value>>,
     /// Lines an actor printed in a turn that has not ended.
     pub(crate) lines: Vec<LogLine>,
-    /// Answers of an actor's turn that has not ended.
+    /// Answers of an actor's turn that has not ended, and ends of bodies.
     pub(crate) answers: Vec<Box<dyn FnOnce() + Send>>,
     /// Promises given to `waitUntil` that have not settled.
     pub(crate) wait_until: u32,
@@ -103,6 +103,18 @@ pub(crate) struct State {
     pub(crate) wasm_bytes: usize,
     /// Whether WebAssembly may be compiled now: only while the runtime compiles a module of the program.
     pub(crate) wasm_allowed: bool,
+}
+
+impl State {
+    /// Gives an answer: a Worker's at once, an actor's when the turn has ended, so that it rests on a closed batch of
+    /// writes; never if the turn is stopped before.
+    pub(crate) fn answer(&mut self, give: impl FnOnce() + Send + 'static) {
+        if self.door.is_some() {
+            self.answers.push(Box::new(give));
+        } else {
+            give();
+        }
+    }
 }
 
 /// The state of the isolate that `scope` is in.

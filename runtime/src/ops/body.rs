@@ -142,11 +142,16 @@ pub(crate) fn fail<'s>(
     close(scope, id, Part::Failed(message));
 }
 
-/// Sends the last part. The task outlives the isolate, so a slow reader does not keep it alive.
+/// Sends the last part. The task outlives the isolate, so a slow reader does not keep it alive. An actor's waits for the end
+/// of the turn, as answers do, so that it rests on a closed batch of writes; a turn that is stopped leaves the body broken.
 fn close(scope: &mut v8::PinScope, id: u32, part: Part) {
-    let Some(Held::Outgoing { writer, .. }) = state::get(scope).bodies.remove(id) else { return };
-    state::get(scope).tasks.spawn(async move {
-        // An error means that the reader is gone and needs no end.
-        let _ = writer.send(part).await;
+    let state = state::get(scope);
+    let Some(Held::Outgoing { writer, .. }) = state.bodies.remove(id) else { return };
+    let tasks = state.tasks.clone();
+    state.answer(move || {
+        tasks.spawn(async move {
+            // An error means that the reader is gone and needs no end.
+            let _ = writer.send(part).await;
+        });
     });
 }

@@ -24,7 +24,7 @@ pub(crate) fn response<'s>(
         Ok(response) => {
             if let Some(Reply::Response(reply)) = state::get(scope).replies.remove(&id) {
                 // An error means that the client has left; the driver sees that on its own.
-                answer(scope, || drop(reply.send(Ok(response))));
+                state::get(scope).answer(|| drop(reply.send(Ok(response))));
             }
         }
         Err(Some(message)) => js::throw(scope, Class::TypeError, &message),
@@ -61,9 +61,9 @@ pub(crate) fn value<'s>(
             } else {
                 Payload::V8(Bytes::from(js::copy_bytes(value).unwrap_or_default()))
             };
-            answer(scope, || drop(reply.send(Ok(payload))));
+            state::get(scope).answer(|| drop(reply.send(Ok(payload))));
         }
-        Some(Reply::Done(reply)) => answer(scope, || drop(reply.send(Ok(())))),
+        Some(Reply::Done(reply)) => state::get(scope).answer(|| drop(reply.send(Ok(())))),
         Some(Reply::Response(_)) | None => {}
     }
 }
@@ -82,17 +82,7 @@ pub(crate) fn error<'s>(
         InvocationError::Exception(JsError { name, message, stack })
     };
     if let Some(reply) = state::get(scope).replies.remove(&id) {
-        answer(scope, || reply.fail(error));
-    }
-}
-
-/// Gives an answer: a Worker's at once, an actor's when the turn has ended, so that it rests on a closed batch of writes.
-fn answer(scope: &mut v8::PinScope, give: impl FnOnce() + Send + 'static) {
-    let state = state::get(scope);
-    if state.door.is_some() {
-        state.answers.push(Box::new(give));
-    } else {
-        give();
+        state::get(scope).answer(|| reply.fail(error));
     }
 }
 

@@ -1,6 +1,7 @@
 //! The input gate seen from JavaScript: what may enter while storage is awaited, and what may not.
 
-use lethe_runtime::{engine::InvocationError, program::Limits};
+use http_body_util::BodyExt;
+use lethe_runtime::{body, engine::InvocationError, program::Limits};
 
 use crate::{call, host::id_of, spawn, spawn_until, start, with_actors, with_limits};
 
@@ -213,6 +214,36 @@ fn a_turn_that_is_stopped_gives_no_answer_and_closes_no_batch() {
         assert_eq!(run.await.expect("no panic"), Err(InvocationError::Aborted("operator".into())));
         assert_eq!(world.actor(&id_of("a")).storage.batches(), Vec::<Vec<String>>::new());
         assert_eq!(world.log(), ["spinning"], "what was printed is not lost");
+    });
+}
+
+#[test]
+fn a_body_that_is_closed_in_a_turn_that_is_stopped_breaks_off() {
+    // The end is written in the turn's first microtasks; the turn then goes on for ever.
+    let script = "
+        export class A extends DurableObject {
+            fetch() { return new Response(new ReadableStream({ start: (stream) => (this.stream = stream) })); }
+            run() {
+                let turns = 0;
+                const later = () => {
+                    if (++turns === 100) { outside('/spinning'); for (;;); }
+                    Promise.resolve().then(later);
+                };
+                this.stream.close();
+                later();
+            }
+        }";
+    with_actors(script, async |world| {
+        world.holds.hold("outside /spinning");
+        let actor = start(&world).await;
+        let request = http::Request::get("http://actor/").body(body::empty()).expect("a valid request");
+        let response = actor.fetch(request).await.expect("a response");
+        let run = spawn(&actor, "run");
+        world.holds.until("outside /spinning", 1).await;
+        actor.abort("operator");
+        assert_eq!(run.await.expect("no panic"), Err(InvocationError::Aborted("operator".into())));
+        let broken = response.into_body().collect().await.expect_err("the turn that ended it never was");
+        assert_eq!(broken.to_string(), "the worker ended before its body was complete");
     });
 }
 

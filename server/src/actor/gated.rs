@@ -22,6 +22,9 @@ use lethe_runtime::{
 /// Bytes that may wait for a proof; as long as more do, nothing more is read.
 const WAITING_BYTES_MAX: usize = 64 << 10;
 
+/// What a chunk takes besides its bytes, roughly, so that small ones are bounded, too.
+const PART_BYTES: usize = 128;
+
 /// A chunk, an error, or the end.
 type Part = Option<Result<Frame<Bytes>, BodyError>>;
 
@@ -116,21 +119,23 @@ impl<P: Fn() -> Proving + Send + 'static> Gated<P> {
 
     /// Nothing more leaves. Only the end follows the error.
     fn end(&mut self, reason: CallError) -> BodyError {
-        (self.waiting, self.waiting_bytes) = (VecDeque::from([None]), 0);
+        (self.waiting, self.waiting_bytes) = (VecDeque::from([None]), PART_BYTES);
         (self.proven, self.read) = (1, true);
         Box::new(reason)
     }
 }
 
+/// What a part counts for while it waits.
 fn bytes(part: &Part) -> usize {
     let data = part.as_ref().and_then(|part| part.as_ref().ok()?.data_ref());
-    data.map_or(0, Bytes::len)
+    PART_BYTES + data.map_or(0, Bytes::len)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
+    use futures::StreamExt;
     use lethe_runtime::host::Outcome;
     use parking_lot::Mutex;
     use tokio::sync::{mpsc, oneshot};
@@ -230,6 +235,19 @@ mod tests {
         assert_eq!((stage.read(), stage.asked()), (None, 1));
         stage.answer(Ok(()));
         assert_eq!(stage.read(), some("end"));
+    }
+
+    #[test]
+    fn chunks_without_bytes_wait_in_bounded_number_too() {
+        let (read, proofs) = (Arc::new(Mutex::new(0)), Proofs::default());
+        let counted = read.clone();
+        let empty = stream::iter(0..100_000).map(move |_| {
+            *counted.lock() += 1;
+            Ok(Frame::data(Bytes::new()))
+        });
+        let mut body = gated_by(StreamBody::new(empty).boxed_unsync(), &proofs);
+        assert!(body.frame().now_or_never().is_none(), "the proof hangs");
+        assert_eq!(*read.lock(), WAITING_BYTES_MAX / PART_BYTES);
     }
 
     #[test]

@@ -69,7 +69,8 @@ pub(super) struct ActorHost {
     pub storage: StorageHandle,
     pub logs: Logs,
     pub destroy: DestroySelf,
-    /// How many calls and requests this instance has sent out, or is about to.
+    /// How often this instance has sent something out, or is about to: calls, requests, and what is in their bodies and in
+    /// those of its replies.
     pub sent: Arc<AtomicU64>,
 }
 
@@ -78,20 +79,21 @@ impl ActorHost {
     fn release(&self) -> impl Future<Output = Result<(), CallError>> + Send + 'static {
         let (gate, proof, sent) = (self.gate.clone(), self.proof.clone(), self.sent.clone());
         async move {
-            count(&gate, &sent).await?;
+            gate.wait_all().await?;
+            count(&gate, &sent)?;
             Ok(proof.confirm().await?)
         }
     }
 
     /// What the actor sends: its head leaves when `release` says so, what is written to its body later by the same rule.
     fn outgoing(&self, request: http::Request<Body>) -> http::Request<Body> {
-        let (gate, proof) = (self.gate.clone(), self.proof.clone());
+        let (gate, proof, sent) = (self.gate.clone(), self.proof.clone(), self.sent.clone());
         let prove = move || {
-            let (gate, proof) = (gate.clone(), proof.clone());
+            let (gate, proof, sent) = (gate.clone(), proof.clone(), sent.clone());
             async move {
                 gate.wait_all().await?;
                 proof.confirm().await?;
-                gate.broken().map_or(Ok(()), Err)
+                count(&gate, &sent)
             }
             .boxed()
         };
@@ -103,10 +105,9 @@ impl ActorHost {
     }
 }
 
-/// Waits at the gate and counts what leaves. Counted before it leaves, and not let out if the gate broke meanwhile: who
-/// finds the gate broken and then reads the count knows of everything that leaves.
-async fn count(gate: &OutputGate, sent: &AtomicU64) -> Result<(), CallError> {
-    gate.wait_all().await?;
+/// Counts what may leave now. Counted before it leaves, and not let out if the gate broke meanwhile: who finds the gate
+/// broken and then reads the count knows of everything that leaves.
+pub(super) fn count(gate: &OutputGate, sent: &AtomicU64) -> Result<(), CallError> {
     sent.fetch_add(1, Ordering::SeqCst);
     gate.broken().map_or(Ok(()), Err)
 }
@@ -152,7 +153,8 @@ impl Host for ActorHost {
         let (gate, destroy, me) = (self.gate.clone(), self.destroy.clone(), self.me.clone());
         let sent = self.sent.clone();
         Box::pin(async move {
-            count(&gate, &sent).await?;
+            gate.wait_all().await?;
+            count(&gate, &sent)?;
             destroy(me).await
         })
     }

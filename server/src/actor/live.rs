@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::{
     error,
     gated::gated,
-    host::{Proof, Unproven},
+    host::{Proof, Unproven, count},
     output_gate::OutputGate,
     storage::ActorStorage,
 };
@@ -263,7 +263,7 @@ impl Live {
         };
         stands(self.gate.wait(said).await)?;
         self.judge(self.proof.confirm().await)?;
-        stands(self.gate.broken().map_or(Ok(()), Err))
+        stands(count(&self.gate, &self.sent))
     }
 
     /// Ends the instance if its leadership is over.

@@ -74,6 +74,41 @@ export class Actor extends DurableObject {
     return "VERSION";
   }
 
+  /** Answers with a stream that stays open; a request with a body is answered when the first piece of it is here. */
+  async fetch(request) {
+    if (!request.body) return new Response(this.open());
+    const { value } = await request.body.getReader().read();
+    await this.mark(new TextDecoder().decode(value));
+    return new Response("heard");
+  }
+
+  open() {
+    return new ReadableStream({ start: (stream) => (this.stream = stream) });
+  }
+
+  /** Sends an actor a request whose body stays open. */
+  async post(to) {
+    const body = this.open();
+    const sent = this.env.ACTOR.getByName(to).fetch("http://actor/", { method: "POST", body, duplex: "half" });
+    await this.mark("posted");
+    await sent;
+  }
+
+  /** Writes to the open stream, and never ends. */
+  say(text) {
+    this.stream.enqueue(new TextEncoder().encode(text));
+    return new Promise(() => {});
+  }
+
+  /** Writes, closes the open stream, and goes on working in the same turn. */
+  async putAndClose(name, value, ms) {
+    this.ctx.storage.put(name, value);
+    this.stream.close();
+    for (let i = 0; i < 20; i++) await null;
+    for (const until = Date.now() + ms; Date.now() < until; );
+    return null;
+  }
+
   putAndAbort(name, value) {
     this.ctx.storage.put(name, value);
     this.ctx.abort("on purpose");

@@ -1,5 +1,6 @@
 //! The actor room over real shards and a real engine, in one process.
 
+mod bodies;
 mod deploys;
 mod release;
 pub(super) mod rig;

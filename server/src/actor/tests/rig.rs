@@ -14,6 +14,7 @@ use std::{
 use futures::future::BoxFuture;
 use lethe_proto::{ActorId, NodeId};
 use lethe_runtime::{
+    body::{self, Body},
     engine::{self, Engine},
     host::{ActorCall, ActorReply, CallError, IdSource, Payload},
     program::{Binding, Limits, Module, Source},
@@ -168,6 +169,17 @@ impl Rig {
     pub fn spawn(&self, name: &str, method: &str, args: Value) -> JoinHandle<Result<Value, CallError>> {
         let until = Instant::now() + Duration::from_secs(30);
         tokio::spawn(call(self.actors.clone(), self.actor(name), method.to_owned(), args, until))
+    }
+
+    /// Sends an actor a request without a body; gives the body of the answer.
+    pub async fn open(&self, name: &str) -> Body {
+        let request = http::Request::get("http://actor/").body(body::empty()).unwrap();
+        let until = Instant::now() + Duration::from_secs(30);
+        match self.actors.call(self.actor(name), ActorCall::Fetch(request), until).await {
+            Ok(ActorReply::Response(response)) => response.into_body(),
+            Ok(_) => panic!("a request is answered with a response"),
+            Err(failed) => panic!("it is not answered: {:?}", CallError::from(failed)),
+        }
     }
 
     pub async fn destroy(&self, name: &str) -> Result<(), CallError> {

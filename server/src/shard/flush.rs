@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 use tokio::time::MissedTickBehavior;
 
+use super::care::blocking;
 use super::replica::Replica;
 use super::shards::Hosted;
 
@@ -32,8 +32,8 @@ pub(super) async fn run(hosted: Arc<Hosted>, mut stop: watch::Receiver<bool>) {
         for replica in hosted.replicas().into_iter().filter(changed) {
             let flushing = replica.clone();
             tokio::select! {
-                done = spawn_blocking(move || flush(&flushing)) => {
-                    if let Err(error) = done.unwrap_or_else(|panic| Err(panic.to_string())) {
+                done = blocking(move || flush(&flushing)) => {
+                    if let Err(error) = done {
                         tracing::warn!(group = replica.id, %error, "state is not written out; it is tried again");
                         clock.reset_after(REST);
                         break;

@@ -1,6 +1,7 @@
 //! Raft groups: propose, apply, read index, leadership, snapshots. Only this room names openraft.
 
 mod apply;
+mod care;
 mod codec;
 mod command;
 mod config;

@@ -5,20 +5,20 @@
 //! made and removed while the node runs, one task each, which goes on when whoever asked for it leaves.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use lethe_proto::ClusterId;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::task::TaskTracker;
 
-use super::config::{Config, Deps, OnFatal};
+use super::care::to_the_end;
+use super::config::{Config, Deps};
 use super::handle::Shard;
 use super::identity::{Identity, Life};
 use super::limits::Limits;
@@ -393,27 +393,4 @@ impl Hosted {
 /// Runs on a blocking thread.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
     spawn_blocking(work).await.map_err(|error| Error::Stopped(error.to_string()))?
-}
-
-/// Cares for the groups until the node stops. If that panics the node ends: nobody else writes state or frees the log.
-async fn to_the_end(care: impl Future<Output = ()>, on_fatal: OnFatal) {
-    if AssertUnwindSafe(care).catch_unwind().await.is_err() {
-        on_fatal("the upkeep of the groups panicked");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_node_whose_upkeep_panicked_does_not_go_on() {
-        let reasons = Arc::new(Mutex::new(Vec::new()));
-        let told = reasons.clone();
-        let on_fatal: OnFatal = Arc::new(move |reason| told.lock().push(reason.to_owned()));
-        to_the_end(async {}, on_fatal.clone()).await;
-        assert!(reasons.lock().is_empty());
-        to_the_end(async { panic!("a defect") }, on_fatal).await;
-        assert_eq!(*reasons.lock(), ["the upkeep of the groups panicked"]);
-    }
 }

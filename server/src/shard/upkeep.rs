@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use openraft::LogIdOptionExt;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 
 use super::Config;
+use super::care::blocking;
 use super::machine::SNAPSHOTS_KEPT;
 use super::replica::Replica;
 use super::shards::Hosted;
@@ -85,14 +85,12 @@ async fn let_go(replica: &Arc<Replica>, upto: u64) -> Result<(), String> {
 
 async fn older_snapshot(replica: &Arc<Replica>) -> Result<Option<u64>, String> {
     let machine = replica.machine.clone();
-    let index = spawn_blocking(move || machine.older_snapshot_index()).await.map_err(|error| error.to_string())?;
-    index.map_err(|error| error.to_string())
+    blocking(move || machine.older_snapshot_index()).await
 }
 
 async fn look_after(replica: &Arc<Replica>, config: &Config) -> Result<(), String> {
     let reclaiming = replica.clone();
-    let reclaimed = spawn_blocking(move || reclaim(&reclaiming).map(|()| reclaiming.machine.is_rotten())).await;
-    if reclaimed.map_err(|error| error.to_string())?? {
+    if blocking(move || reclaim(&reclaiming).map(|()| reclaiming.machine.is_rotten())).await? {
         build(replica).await?;
     }
     let applied = replica.group.mark().index();
@@ -129,8 +127,7 @@ async fn snapshot(replica: &Arc<Replica>, before: Option<u64>) -> Result<(), Str
 /// Builds a snapshot and tells openraft of it.
 async fn build(replica: &Arc<Replica>) -> Result<(), String> {
     let machine = replica.machine.clone();
-    let prepared = spawn_blocking(move || machine.prepare()).await.map_err(|error| error.to_string())?;
-    let index = prepared.map_err(|error| error.to_string())?.head.mark.index();
+    let index = blocking(move || machine.prepare()).await?.head.mark.index();
     replica.raft.trigger().snapshot().await.map_err(|error| error.to_string())?;
     let known = replica.raft.wait(Some(TOLD)).metrics(|now| now.snapshot.index() >= index, "a snapshot").await;
     known.map(|_| ()).map_err(|error| error.to_string())

@@ -113,6 +113,21 @@ async fn a_snapshot_that_finds_the_disk_full_is_tried_again_and_hurts_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_whose_writing_panics_ends_the_node() {
+    let mut patient = Patient::new();
+    patient.config.snapshot_entries = 10;
+    let shards = patient.start(Arc::new(())).await;
+    let shard = shards.shard(actor(1)).unwrap();
+    let defect = Fault { op: Op::Write, path: "snapshots".to_owned(), skip: 0, times: 1, effect: Effect::Panic };
+    patient.vfs.inject(defect);
+    done(&shard, create(1)).await;
+    for seq in 1..=10 {
+        assert_eq!(done(&shard, write(1, 1, seq, vec![put(1, b"value")])).await, Applied::Written);
+    }
+    assert_eq!(patient.wait_for_death().await, "the upkeep of the groups panicked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn large_entries_do_not_fill_the_log_however_few_they_are() {
     let mut patient = Patient::new();
     patient.config.wal_bytes_max = 2 << 20;

@@ -62,6 +62,8 @@ pub enum Effect {
     Error(i32),
     /// At most so many bytes are written or read.
     Short(usize),
+    /// The caller panics, as at a defect of its own.
+    Panic,
 }
 
 /// A fault that waits for its operation.

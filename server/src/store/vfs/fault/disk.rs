@@ -219,6 +219,7 @@ impl Disk {
                 return match fault.effect {
                     Effect::Error(number) => Err(error(number)),
                     Effect::Short(bytes) => Ok(Some(bytes)),
+                    Effect::Panic => panic!("an injected defect"),
                 };
             }
         }

@@ -9,14 +9,18 @@ use openraft::{OptionalSend, OptionalSync};
 use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::Notify;
 
+const ENDED: u64 = 1;
+const CHANGE: u64 = 2;
+
 /// Names the channel for openraft.
 pub(super) struct Watch;
 
 /// What both ends share.
 struct Shared<T> {
     value: RwLock<T>,
-    /// Changes so far.
-    version: AtomicU64,
+    /// `CHANGE` for each change so far, and `ENDED` once there is no sender any more. Together, so that whoever sees the end
+    /// sees the last change before it.
+    progress: AtomicU64,
     /// Receivers about to wait, or waiting.
     waiting: AtomicUsize,
     changed: Notify,
@@ -30,7 +34,7 @@ pub(super) struct Sender<T>(Arc<Shared<T>>);
 /// Sees the last value sent.
 pub(super) struct Receiver<T> {
     shared: Arc<Shared<T>>,
-    /// The changes it knows of.
+    /// The changes it knows of, as in `Shared::progress`.
     seen: u64,
 }
 
@@ -38,6 +42,10 @@ pub(super) struct Receiver<T> {
 struct Waits<'a>(&'a AtomicUsize);
 
 impl<T> Shared<T> {
+    fn changes(&self) -> u64 {
+        self.progress.load(Ordering::SeqCst) & !ENDED
+    }
+
     fn tell(&self) {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.changed.notify_waiters();
@@ -53,12 +61,26 @@ impl<T> Receiver<T> {
 
     /// What there is to say without waiting.
     fn news(&mut self) -> Option<Result<(), watch::RecvError>> {
-        let version = self.shared.version.load(Ordering::SeqCst);
-        if version != self.seen {
-            self.seen = version;
+        let progress = self.shared.progress.load(Ordering::SeqCst);
+        let changes = progress & !ENDED;
+        if changes != self.seen {
+            self.seen = changes;
             return Some(Ok(()));
         }
-        (self.shared.senders.load(Ordering::SeqCst) == 0).then_some(Err(watch::RecvError(())))
+        (progress & ENDED != 0).then_some(Err(watch::RecvError(())))
+    }
+
+    async fn until_news(&mut self) -> Result<(), watch::RecvError> {
+        let shared = self.shared.clone();
+        loop {
+            let changed = shared.changed.notified();
+            let _waits = Waits::new(&shared.waiting);
+            // From here on every change is told; those before are seen now.
+            if let Some(news) = self.news() {
+                return news;
+            }
+            changed.await;
+        }
     }
 }
 
@@ -72,6 +94,7 @@ impl<T> Clone for Sender<T> {
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         if self.0.senders.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.progress.fetch_or(ENDED, Ordering::SeqCst);
             self.0.tell();
         }
     }
@@ -110,7 +133,7 @@ impl watch::Watch for Watch {
     fn channel<T: OptionalSend + OptionalSync>(init: T) -> (Sender<T>, Receiver<T>) {
         let shared = Arc::new(Shared {
             value: RwLock::new(init),
-            version: AtomicU64::new(0),
+            progress: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             changed: Notify::new(),
             senders: AtomicUsize::new(1),
@@ -127,7 +150,7 @@ impl<T: OptionalSend + OptionalSync> watch::WatchSender<Watch, T> for Sender<T> 
         }
         let mut slot = self.0.value.write();
         let old = std::mem::replace(&mut *slot, value);
-        self.0.version.fetch_add(1, Ordering::SeqCst);
+        self.0.progress.fetch_add(CHANGE, Ordering::SeqCst);
         drop(slot);
         drop(old);
         self.0.tell();
@@ -138,7 +161,7 @@ impl<T: OptionalSend + OptionalSync> watch::WatchSender<Watch, T> for Sender<T> 
         let mut slot = self.0.value.write();
         let is_modified = modify(&mut slot);
         if is_modified {
-            self.0.version.fetch_add(1, Ordering::SeqCst);
+            self.0.progress.fetch_add(CHANGE, Ordering::SeqCst);
             drop(slot);
             self.0.tell();
         }
@@ -151,7 +174,7 @@ impl<T: OptionalSend + OptionalSync> watch::WatchSender<Watch, T> for Sender<T> 
 
     fn subscribe(&self) -> Receiver<T> {
         let slot = self.0.value.read();
-        let seen = self.0.version.load(Ordering::SeqCst);
+        let seen = self.0.changes();
         drop(slot);
         Receiver::new(self.0.clone(), seen)
     }
@@ -159,16 +182,7 @@ impl<T: OptionalSend + OptionalSync> watch::WatchSender<Watch, T> for Sender<T> 
 
 impl<T: OptionalSend + OptionalSync> watch::WatchReceiver<Watch, T> for Receiver<T> {
     async fn changed(&mut self) -> Result<(), watch::RecvError> {
-        let shared = self.shared.clone();
-        loop {
-            let changed = shared.changed.notified();
-            let _waits = Waits::new(&shared.waiting);
-            // From here on every change is told; those before are seen now.
-            if let Some(news) = self.news() {
-                return news;
-            }
-            changed.await;
-        }
+        self.until_news().await
     }
 
     fn borrow_watched(&self) -> RwLockReadGuard<'_, T> {
@@ -177,7 +191,7 @@ impl<T: OptionalSend + OptionalSync> watch::WatchReceiver<Watch, T> for Receiver
 
     fn borrow_and_update(&mut self) -> RwLockReadGuard<'_, T> {
         let slot = self.shared.value.read();
-        self.seen = self.shared.version.load(Ordering::SeqCst);
+        self.seen = self.shared.changes();
         slot
     }
 }
@@ -226,6 +240,31 @@ mod tests {
                 echo.await.unwrap();
             }))
             .unwrap();
+    }
+
+    #[test]
+    fn the_last_value_is_seen_before_the_end() {
+        const ROUNDS: u32 = 50_000;
+        let (give, given) = std::sync::mpsc::sync_channel::<Sender<u32>>(1);
+        let last = std::thread::spawn(move || given.into_iter().for_each(|sender| sender.send(1).unwrap()));
+        for round in 0..ROUNDS {
+            let (sender, mut receiver) = Watch::channel(0);
+            give.send(sender).unwrap();
+            let mut first = || futures::FutureExt::now_or_never(receiver.changed());
+            let heard =
+                std::iter::repeat_with(|| std::iter::repeat_with(&mut first).take(1_000).find_map(|heard| heard));
+            let heard = heard
+                .inspect(|heard| {
+                    if heard.is_none() {
+                        std::thread::yield_now()
+                    }
+                })
+                .flatten()
+                .next();
+            assert_eq!(heard, Some(Ok(())), "round {round}");
+        }
+        drop(give);
+        last.join().unwrap();
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use openraft::async_runtime::watch;
 use openraft::{OptionalSend, OptionalSync};
 use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::Notify;
+use tokio::task::coop::cooperative;
 
 const ENDED: u64 = 1;
 const CHANGE: u64 = 2;
@@ -182,7 +183,8 @@ impl<T: OptionalSend + OptionalSync> watch::WatchSender<Watch, T> for Sender<T> 
 
 impl<T: OptionalSend + OptionalSync> watch::WatchReceiver<Watch, T> for Receiver<T> {
     async fn changed(&mut self) -> Result<(), watch::RecvError> {
-        self.until_news().await
+        // News count as work of the task, so that one that always has some lets others run.
+        cooperative(self.until_news()).await
     }
 
     fn borrow_watched(&self) -> RwLockReadGuard<'_, T> {
@@ -240,6 +242,17 @@ mod tests {
                 echo.await.unwrap();
             }))
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn whoever_always_has_news_lets_others_run() {
+        let (sender, mut receiver) = Watch::channel(0);
+        let other = tokio::spawn(async {});
+        for round in 0..10_000 {
+            sender.send(round).unwrap();
+            receiver.changed().await.unwrap();
+        }
+        assert!(other.is_finished());
     }
 
     #[test]

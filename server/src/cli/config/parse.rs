@@ -15,7 +15,7 @@ use super::{
     Error, Position, Settings,
     table::{self, Key, SECTIONS, Slot},
 };
-use crate::deploy::closest;
+use crate::{deploy::closest, store::wal::SEGMENT_BYTES_UNIT};
 
 /// Longest name of a node.
 const NAME_CHARS_MAX: usize = 63;
@@ -123,6 +123,9 @@ impl Settings {
         }
         if self.http.limits.url_bytes_max > self.http.limits.header_bytes_max {
             return wrong("http.url_bytes_max", "`http.url_bytes_max` must not be above `http.header_bytes_max`");
+        }
+        if !raft.wal_segment_bytes.is_multiple_of(SEGMENT_BYTES_UNIT) {
+            return wrong("log.segment_bytes", "`log.segment_bytes` must be a multiple of 4096");
         }
         if raft.wal_bytes_max < 4 * raft.wal_segment_bytes {
             return wrong("log.bytes_max", "`log.bytes_max` must hold at least four segments (`log.segment_bytes`)");

@@ -29,7 +29,7 @@ impl Settings {
     }
 }
 
-/// The commented example: every key with its documentation and its default.
+/// The commented example: every key with its documentation, what it may be, and its default.
 pub fn example() -> String {
     let mut settings = Settings::default();
     let mut out = String::new();
@@ -37,7 +37,7 @@ pub fn example() -> String {
         header(&mut out, section, about);
         for key in table::all().filter(|key| key.section == section) {
             let value = sample(key, &mut settings);
-            line(&mut out, format_args!("# {}", key.doc));
+            line(&mut out, format_args!("# {}{}", key.doc, range(key)));
             line(&mut out, format_args!("{value}"));
         }
     }
@@ -56,6 +56,14 @@ pub fn help() -> String {
         }
     }
     out
+}
+
+/// What a number may be; nothing of other keys.
+fn range(key: &Key) -> String {
+    match key.range {
+        (0, 0) => String::new(),
+        (min, max) => format!(" {min} to {max}."),
+    }
 }
 
 fn header(out: &mut String, section: &str, about: &str) {

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::Settings;
+use crate::store::wal::SEGMENT_BYTES_MAX;
 
 /// Where a value is kept, and so of which kind it is.
 pub(super) enum Slot<'a> {
@@ -42,8 +43,8 @@ pub(super) struct Key {
 /// What each section is about, in the order of the file.
 pub(super) const SECTIONS: [(&str, &str); 13] = [
     ("", "One node of a Lethe cluster. Relative paths are relative to this file's directory."),
-    ("http", "The HTTP face: where browsers and programs reach the Worker."),
-    ("grpc", "The gRPC face: actors for programs, and the cluster for operators. It has no authentication."),
+    ("http", "The HTTP port: where browsers and programs reach the Worker."),
+    ("grpc", "The gRPC port: actors for programs, and the cluster for operators. It has no authentication."),
     ("peer", "The port for other nodes."),
     ("tls", "Certificates between nodes: ca.pem, node.pem and node-key.pem, made by `lethe cluster`."),
     ("cluster", "Who leads what, and when. The same on all nodes, if possible."),
@@ -125,15 +126,23 @@ const HTTP: &[Key] = &[
     number("http", "url_bytes_max", (1, MIB), "Longest URL; more is 414.", |s| {
         Slot::Usize(&mut s.http.limits.url_bytes_max)
     }),
-    number("http", "header_timeout_ms", (1, HOUR_MS), "For a whole request head, and for the TLS handshake.", |s| {
-        Slot::U64(&mut s.http.limits.header_timeout_ms)
-    }),
+    number(
+        "http",
+        "header_timeout_ms",
+        (1, HOUR_MS),
+        "For a request head (then 408), and for the TLS handshake.",
+        |s| Slot::U64(&mut s.http.limits.header_timeout_ms),
+    ),
     number("http", "idle_timeout_ms", (1, HOUR_MS), "A connection without a request is closed after this.", |s| {
         Slot::U64(&mut s.http.limits.idle_timeout_ms)
     }),
-    number("http", "body_stall_timeout_ms", (1, HOUR_MS), "How long a body may stand still, either way.", |s| {
-        Slot::U64(&mut s.http.limits.body_stall_timeout_ms)
-    }),
+    number(
+        "http",
+        "body_stall_timeout_ms",
+        (1, HOUR_MS),
+        "How long a body may stand still; a request's is then 408.",
+        |s| Slot::U64(&mut s.http.limits.body_stall_timeout_ms),
+    ),
     number("http", "drain_timeout_ms", (0, HOUR_MS), "How long a stopping node waits for requests under way.", |s| {
         Slot::U64(&mut s.http.limits.drain_timeout_ms)
     }),
@@ -267,9 +276,13 @@ const RAFT: &[Key] = &[
 ];
 
 const STORAGE: &[Key] = &[
-    number("log", "segment_bytes", (64 * MIB, 4 * GIB), "Size of one file of the log.", |s| {
-        Slot::U64(&mut s.shard.wal_segment_bytes)
-    }),
+    number(
+        "log",
+        "segment_bytes",
+        (64 * MIB, SEGMENT_BYTES_MAX),
+        "Size of one file of the log, a multiple of 4096.",
+        |s| Slot::U64(&mut s.shard.wal_segment_bytes),
+    ),
     number("log", "bytes_max", (256 * MIB, 1 << 44), "Largest log; snapshots are taken early enough.", |s| {
         Slot::U64(&mut s.shard.wal_bytes_max)
     }),
@@ -286,14 +299,14 @@ const ACTORS: &[Key] = &[
         "actors",
         "live_max",
         (1, MANY),
-        "Actors awake at once; for one more the one idle for longest sleeps.",
+        "Actors awake; for one more an idle one sleeps. vm.max_map_count may allow fewer.",
         |s| Slot::Usize(&mut s.actors.live_max),
     ),
     number(
         "actors",
         "memory_percent_max",
         (1, 100),
-        "With more of the memory in use, each that wakes needs one to sleep.",
+        "With more memory in use, one sleeps for each that wakes, from the 65th on.",
         |s| Slot::U64(&mut s.actors.memory_percent_max),
     ),
     number("actors", "calls_max", (1, MANY), "Calls in one actor at once; one more is refused.", |s| {
@@ -314,7 +327,7 @@ const ACTORS: &[Key] = &[
     number("actors", "leader_timeout_ms", (1, HOUR_MS), "Longest wait for a group that has no leader.", |s| {
         Slot::Ms(&mut s.actors.leader_timeout)
     }),
-    number("javascript", "threads_max", (1, 4096), "Turns that run at the same time.", |s| {
+    number("javascript", "threads_max", (1, 4096), "Turns under way; as many run as there are processors.", |s| {
         Slot::Usize(&mut s.engine.threads_max)
     }),
     number("javascript", "pristine", (0, 1024), "Fresh isolates kept ready.", |s| Slot::Usize(&mut s.engine.pristine)),

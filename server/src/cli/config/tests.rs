@@ -61,7 +61,7 @@ fn every_number_of_the_file_reaches_its_own_place() {
         assert!((key.range.0..=key.range.1).contains(&number), "{}: the default {number} is forbidden", key.path());
         let (section, name) = (key.section, key.name);
         // What several keys say together allows one of these.
-        let changed = [number + 1, number - 1].into_iter().find_map(|value| {
+        let changed = [number + 1, number - 1, number + 4096].into_iter().find_map(|value| {
             let line = format!("{name} = {value}\n");
             let text = match section {
                 "peer" => format!("{MINIMAL}{line}"),
@@ -132,6 +132,8 @@ fn what_is_wrong_is_told_with_its_line_and_a_hint() {
         ("[raft]\nelection_max_ms = 400", "lethe.toml:2: `raft.election_max_ms` must be above"),
         ("[cluster]\nsilent_ms = 500", "lethe.toml:2: `cluster.silent_ms` must be at least twice `cluster.pulse_ms`"),
         ("[cluster]\ndead_ms = 2999", "lethe.toml:2: `cluster.dead_ms` must not be below `cluster.silent_ms`"),
+        ("[log]\nsegment_bytes = 2147483649", "must be a whole number from 67108864 to 2147483648, not 2147483649"),
+        ("[log]\n\nsegment_bytes = 67108865", "lethe.toml:3: `log.segment_bytes` must be a multiple of 4096"),
         ("[http]\ntls_cert = \"c\"", "lethe.toml:2: `http.tls_cert` is given without `http.tls_key`"),
         ("[http]\ntls_key = \"c\"", "lethe.toml:2: `http.tls_key` is given without `http.tls_cert`"),
         ("name = \"a\"\nname = \"b\"", "lethe.toml:2: not valid TOML: duplicate key"),

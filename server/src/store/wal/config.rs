@@ -13,7 +13,9 @@ pub type VoteOrder = fn(&[u8], &[u8]) -> Ordering;
 pub type OnFatal = Arc<dyn Fn(&Error) + Send + Sync>;
 
 /// Largest segment: offsets in it are 32 bits.
-const SEGMENT_BYTES_MAX: u64 = 1 << 31;
+pub const SEGMENT_BYTES_MAX: u64 = 1 << 31;
+/// A segment has a whole number of so many bytes.
+pub const SEGMENT_BYTES_UNIT: u64 = 4096;
 
 /// Sizes and limits. `WalConfig::new` has what a node needs; tests make segments small.
 #[derive(Clone)]
@@ -82,7 +84,7 @@ impl WalConfig {
     /// Checks the limits against each other.
     pub(super) fn check(&self) -> Result<(), Error> {
         let rules = [
-            (self.segment_bytes.is_multiple_of(4096), "segment_bytes must be a multiple of 4096"),
+            (self.segment_bytes.is_multiple_of(SEGMENT_BYTES_UNIT), "segment_bytes must be a multiple of 4096"),
             (self.segment_bytes <= SEGMENT_BYTES_MAX, "segment_bytes must be at most 2 GiB"),
             (self.entry_bytes_max <= self.segment_bytes / 4, "entry_bytes_max must be at most segment_bytes / 4"),
             (self.reserve_bytes <= self.segment_bytes / 4, "reserve_bytes must be at most segment_bytes / 4"),

@@ -37,7 +37,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 pub use compact::Pin;
-pub use config::{OnFatal, VoteOrder, WalConfig};
+pub use config::{OnFatal, SEGMENT_BYTES_MAX, SEGMENT_BYTES_UNIT, VoteOrder, WalConfig};
 pub use error::Error;
 pub use group::GroupLog;
 pub use life::Life;

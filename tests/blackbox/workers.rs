@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use http::{Request, StatusCode};
-use lethe_tests::{Options, Project, Server, get, send, wait_for};
+use lethe_tests::{Options, Project, Server, Signal, get, send, wait_for};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_sees_the_request_and_its_variables() -> Result<()> {
@@ -85,6 +85,26 @@ async fn ctrl_c_finishes_the_request_in_flight_and_exits_with_0() -> Result<()> 
     let (status, output) = server.stop().await?;
     assert_eq!(status.code(), Some(0), "{output}");
     assert_eq!(request.await??.text(), "whole");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_sigterm_ends_the_server_without_waiting_for_the_request_in_flight() -> Result<()> {
+    let project = Project::new(
+        "export default { async fetch() { console.log('begun'); await new Promise(() => setInterval(() => {}, 1000)); } };",
+        &[],
+    );
+    let server = Server::start(project.path(), &Options::default()).await?;
+    let http = server.http.clone();
+    let request = tokio::spawn(async move { get(&http, "/").await });
+    wait_for("the request to begin", async || server.output().contains("begun").then_some(())).await;
+    server.signal(Signal::TERM);
+    wait_for("the stop to begin", async || server.output().contains("stopping: ").then_some(())).await;
+    assert!(!request.is_finished());
+    server.signal(Signal::TERM);
+    // A clean stop would exit with 0, the signal itself with no code.
+    assert_eq!(server.ended().await?.0.code(), Some(1));
+    assert!(request.await?.is_err());
     Ok(())
 }
 

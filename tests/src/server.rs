@@ -109,10 +109,15 @@ impl Server {
     }
 
     /// Ctrl-C, and waits for the exit.
-    pub async fn stop(mut self) -> Result<(ExitStatus, String)> {
+    pub async fn stop(self) -> Result<(ExitStatus, String)> {
         self.signal(Signal::INT);
+        self.ended().await
+    }
+
+    /// Waits for the exit, which something else has brought about.
+    pub async fn ended(mut self) -> Result<(ExitStatus, String)> {
         let status = tokio::time::timeout(Duration::from_secs(40), self.child.wait()).await;
-        Ok((status.context("the server did not stop within 40 s of Ctrl-C")??, self.output()))
+        Ok((status.context("the server did not end within 40 s")??, self.output()))
     }
 
     /// Sends a signal.

@@ -12,7 +12,7 @@ Examples:
   lethe dev --tls-cert cert.pem --tls-key key.pem
 
 Once it serves, one line with the addresses is printed on stdout; logs go to stderr.
-Ctrl-C finishes the requests in flight and exits with 0.";
+Ctrl-C or SIGTERM finishes the requests in flight and exits with 0; a second one stops at once.";
 
 /// Arguments of `lethe dev`.
 #[derive(Clone, Debug, Args)]
@@ -42,7 +42,7 @@ pub struct DevArgs {
     /// Private key of the certificate (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// Print the ready line as JSON: {"http": "http://...", "grpc": "http://..."}.
+    /// Print the ready line as JSON: {"worker", "http", "grpc"}.
     #[arg(long)]
     pub json: bool,
 }

@@ -1,12 +1,11 @@
 //! `lethe dev`: one node over one project, until Ctrl-C.
 
-use std::{io::Write, net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::{config::Config, data, ports::Addresses, rooms::Node};
+use super::{config::Config, data, rooms::Node, stop::Stop};
 use crate::{
     cli::DevArgs,
     deploy::{Project, WatchError, Watcher},
@@ -26,19 +25,18 @@ pub(super) async fn dev(args: DevArgs) -> Result<()> {
     if let (Some(cert), Some(key)) = (args.tls_cert, args.tls_key) {
         config.http.tls = Some(gateway::Tls { cert_pem_path: cert, key_pem_path: key });
     }
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut stop = Stop::listen()?;
     let identity = data::identity_or_first(&config.data_dir, config.shard.groups)?;
-    let node = Node::start(config, identity, Some(&project)).await?;
+    let Some(node) = stop.unless_told(Node::start(config, identity, Some(&project))).await? else { return Ok(()) };
     let mut watcher = match args.no_watch {
         true => None,
         false => Some(Watcher::start(&project.root, args.data_dir.as_deref())?),
     };
-    announce(&project.config.name, node.addresses(), args.json)?;
+    let name = &project.config.name;
+    node.addresses().announce(name, ("worker", name), args.json)?;
     loop {
         tokio::select! {
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            () = stop.told() => break,
             change = changed(&mut watcher) => match change {
                 Ok(()) => node.reload(&args.dir).await,
                 Err(reason) => {
@@ -49,10 +47,7 @@ pub(super) async fn dev(args: DevArgs) -> Result<()> {
         }
     }
     tracing::info!("stopping: requests in flight finish first");
-    tokio::select! {
-        stopped = node.stop() => stopped,
-        _ = interrupt.recv() => anyhow::bail!("interrupted again: stopped without waiting"),
-    }
+    stop.unless_told_again(node.stop()).await
 }
 
 /// Resolves at the next change of the project; never, if it is not watched.
@@ -61,18 +56,6 @@ async fn changed(watcher: &mut Option<Watcher>) -> Result<(), WatchError> {
         Some(watcher) => watcher.changed().await,
         None => std::future::pending().await,
     }
-}
-
-/// The single line that says where everything is, on stdout.
-fn announce(name: &str, addresses: &Addresses, json: bool) -> Result<()> {
-    let Addresses { http, grpc, .. } = addresses;
-    let mut stdout = std::io::stdout().lock();
-    if json {
-        writeln!(stdout, "{}", serde_json::json!({ "worker": name, "http": http, "grpc": grpc }))
-    } else {
-        writeln!(stdout, "{name} is ready on {http} (gRPC on {grpc})")
-    }
-    .context("writing the ready line to stdout")
 }
 
 /// Where the node's data is: the directory that was asked for, or one that goes away with the process.

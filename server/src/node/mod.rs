@@ -18,6 +18,7 @@ mod ports;
 mod reload;
 mod rooms;
 mod serve;
+mod stop;
 
 use anyhow::Result;
 

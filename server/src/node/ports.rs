@@ -1,6 +1,9 @@
 //! The ports of a node, bound before anything slow is done, and what others are told of them.
 
-use anyhow::Result;
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use serde_json::json;
 
 use super::config::Member;
 use crate::{
@@ -22,6 +25,21 @@ pub struct Addresses {
     pub grpc: String,
     /// `host:port`, if there is a port for other nodes.
     pub peer: Option<String>,
+}
+
+impl Addresses {
+    /// Prints the one line on stdout that says who is ready, and where: for people, or for programs. `kind` is what
+    /// programs find it under.
+    pub(super) fn announce(&self, who: &str, (kind, id): (&str, &str), as_json: bool) -> Result<()> {
+        let Self { http, grpc, peer } = self;
+        let line = match (as_json, peer) {
+            (true, None) => json!({ kind: id, "http": http, "grpc": grpc }).to_string(),
+            (true, Some(peer)) => json!({ kind: id, "http": http, "grpc": grpc, "peer": peer }).to_string(),
+            (false, None) => format!("{who} is ready on {http} (gRPC on {grpc})"),
+            (false, Some(peer)) => format!("{who} is ready on {http} (gRPC on {grpc}, peers on {peer})"),
+        };
+        writeln!(std::io::stdout(), "{line}").context("writing the ready line to stdout")
+    }
 }
 
 /// The ports, bound before anything slow is done.

@@ -3,12 +3,12 @@
 use std::{io::Write, net::SocketAddr};
 
 use anyhow::{Context, Result, bail};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     birth::{Birth, By},
     config::{Config, Member},
     rooms::Node,
+    stop::Stop,
 };
 use crate::{
     cli::{
@@ -40,32 +40,16 @@ pub(super) async fn serve(args: ServeArgs) -> Result<()> {
     super::files::raise_limit();
     warn_of_open_doors(&settings);
     let config = config(&settings, birth);
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let starting = Node::start(config, identity, None);
-    let node = tokio::select! {
-        started = starting => started?,
-        () = stopped(&mut interrupt, &mut terminate) => {
-            tracing::info!("stopped before it served");
-            return Ok(());
-        }
-    };
-    announce(&identity, &node, args.json)?;
+    let mut stop = Stop::listen()?;
+    let Some(node) = stop.unless_told(Node::start(config, identity, None)).await? else { return Ok(()) };
+    let id = identity.node.to_string();
+    node.addresses().announce(&format!("node {id}"), ("node", &id), args.json)?;
     tokio::select! {
-        () = stopped(&mut interrupt, &mut terminate) => {}
+        () = stop.told() => {}
         reason = node.fate() => return Err(reason.into()),
     }
     tracing::info!("stopping: leadership is handed over and requests in flight finish first");
-    tokio::select! {
-        stopped = node.stop() => stopped,
-        () = stopped(&mut interrupt, &mut terminate) => bail!("told to stop again: stopped without waiting"),
-    }
-}
-
-async fn stopped(interrupt: &mut Signal, terminate: &mut Signal) {
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    stop.unless_told_again(node.stop()).await
 }
 
 /// The settings with what the file leaves to the data directory, if there is one, and to where the node listens.
@@ -126,17 +110,4 @@ fn warn_of_open_doors(settings: &Settings) {
     if settings.tls_insecure {
         tracing::warn!("tls.insecure: other nodes are believed whatever they say, and everybody can read along");
     }
-}
-
-/// The single line that says where everything is, on stdout.
-fn announce(identity: &Identity, node: &Node, json: bool) -> Result<()> {
-    let (id, addresses) = (identity.node, node.addresses());
-    let (http, grpc, peer) = (&addresses.http, &addresses.grpc, addresses.peer.as_deref().unwrap_or_default());
-    let mut stdout = std::io::stdout().lock();
-    if json {
-        writeln!(stdout, "{}", serde_json::json!({ "node": id, "http": http, "grpc": grpc, "peer": peer }))
-    } else {
-        writeln!(stdout, "node {id} is ready on {http} (gRPC on {grpc}, peers on {peer})")
-    }
-    .context("writing the ready line to stdout")
 }

@@ -85,7 +85,17 @@ impl Actor {
 
     /// Destroys the actor for good and returns its id. Destroying one that is destroyed already is no error.
     pub async fn destroy(&self) -> Result<String, Error> {
-        let request = self.client.request(v1::DestroyRequest { actor: Some(self.address.clone()) });
+        self.end(false).await
+    }
+
+    /// The same, as an operator and not as a program: the tombstone remembers who asked.
+    pub async fn destroy_as_operator(&self) -> Result<String, Error> {
+        self.end(true).await
+    }
+
+    async fn end(&self, by_operator: bool) -> Result<String, Error> {
+        let actor = Some(self.address.clone());
+        let request = self.client.request(v1::DestroyRequest { actor, by_operator });
         let reply = self.client.bounded(self.client.stub().destroy(request)).await?;
         Ok(reply.id)
     }

@@ -40,7 +40,7 @@ pub use self::{
 pub use lethe_proto::{
     ActorId,
     v1::{
-        ActorInfo, ActorState, ErrorCode as Code, GroupStatus, NodeState, NodeStatus, ReplicaRole, ReplicaStatus,
-        StatusResponse as ClusterStatus,
+        ActorInfo, ActorState, DestroyedBy, ErrorCode as Code, GroupStatus, NodeState, NodeStatus, ReplicaRole,
+        ReplicaStatus, StatusResponse as ClusterStatus,
     },
 };

@@ -54,7 +54,7 @@ impl Host for Echo {
         Box::pin(async move {
             match call {
                 ActorCall::Method { args, .. } => Ok(ActorReply::Value(args)),
-                ActorCall::Fetch(_) | ActorCall::Destroy => {
+                ActorCall::Fetch(_) | ActorCall::Destroy { .. } => {
                     let error = JsError { name: "Error".into(), message: "not here".into(), stack: String::new() };
                     Err(CallError { kind: CallErrorKind::InvalidTarget, error, outcome: Outcome::NotDone })
                 }

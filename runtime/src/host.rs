@@ -116,7 +116,10 @@ pub enum ActorCall {
     /// `stub.fetch(request)`
     Fetch(http::Request<Body>),
     /// `stub.destroy()`: ends the actor; a tombstone stays.
-    Destroy,
+    Destroy {
+        /// An operator asks, and not a program; never said by JavaScript.
+        by_operator: bool,
+    },
 }
 
 /// What an actor call gave back.

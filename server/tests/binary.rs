@@ -39,7 +39,13 @@ fn every_subcommand_has_help_with_examples_that_fits_a_terminal() {
     let mut commands = vec![vec![]];
     commands.extend(single.map(|command| vec![command]));
     commands.extend(verbs.iter().flat_map(|(room, verbs)| verbs.iter().map(|verb| vec![*room, *verb])));
+    let reference = include_str!("../../docs/reference.md");
     for command in commands {
+        let whole = format!("lethe {}", command.join(" "));
+        assert!(
+            reference.contains(&format!("`{whole}")) || command.is_empty(),
+            "docs/reference.md is silent on {whole}"
+        );
         for flag in ["--help", "-h"] {
             let args = [&command[..], &[flag]].concat();
             let (code, stdout, stderr) = run(&args);
@@ -194,7 +200,7 @@ async fn show_tells_what_is_known() {
         "id           {id}\nnamespace    chat/Room\nstate        destroyed\n\
          incarnation  00000000-0000-0000-0000-000000000000\ngroup        3\n\
          created      1970-01-01T00:00:00Z\n\
-         destroyed    1970-01-01T00:00:00Z\n"
+         destroyed    1970-01-01T00:00:00Z (operator)\n"
     );
     assert_eq!((code, stdout), (0, expected));
     let (code, _, stderr) = actor(&address, &["show", "chat/Room", "nobody"]).await;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use lethe_client::{ActorState, Client, Code, Error, Id, Outcome};
+use lethe_client::{ActorState, Client, Code, DestroyedBy, Error, Id, Outcome};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -32,6 +32,7 @@ export class Room extends DurableObject {{
   echo(...args) {{ return args; }}
   nothing() {{}}
   fail() {{ throw new RangeError("too far"); }}
+  async end() {{ await this.ctx.destroy(); }}
   async fetch(request) {{
     return new Response(request.body, {{ status: 201, headers: {{ "x-method": request.method, "x-url": request.url }} }});
   }}
@@ -144,6 +145,31 @@ async fn a_destroyed_actor_is_listed_as_destroyed_and_takes_no_call() {
     let mut states: Vec<_> = page.actors.iter().map(|actor| (actor.state(), actor.id == info.id)).collect();
     states.sort_by_key(|(_, destroyed)| *destroyed);
     assert_eq!(states, [(ActorState::Awake, false), (ActorState::Destroyed, true)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tombstone_says_who_asked_for_the_destruction() {
+    let dev = Dev::start();
+    let client = dev.client().await;
+    let room = |name: &str| client.actor("Room", Id::name(name));
+    room("a").destroy().await.unwrap();
+    // Whether this call hears of its own success depends on whether its actor's end or its answer comes first.
+    let _ = room("b").call_json("end", &json!([])).await;
+    let endpoint = dev.endpoint.clone();
+    let lethe = move |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lethe"));
+        command.arg("actor").args(args).args(["--api", &endpoint]).env_remove("LETHE_LOG").output().unwrap()
+    };
+    assert!(lethe(&["destroy", "Room", "c"]).status.success());
+    // Who comes later changes nothing.
+    room("c").destroy().await.unwrap();
+    for (name, by) in [("a", DestroyedBy::Caller), ("b", DestroyedBy::Itself), ("c", DestroyedBy::Operator)] {
+        let info = room(name).show().await.unwrap();
+        assert_eq!((info.state(), info.destroyed_by()), (ActorState::Destroyed, by), "{name}");
+    }
+    let shown = lethe(&["show", "Room", "c", "--json"]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(shown["destroyed_by"], "operator");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,7 +102,7 @@ pub(crate) fn destroy<'s>(
     args: &v8::FunctionCallbackArguments<'s>,
     result: &mut v8::ReturnValue<v8::Value>,
 ) {
-    send(scope, args, result, ActorCall::Destroy, |reply| async {
+    send(scope, args, result, ActorCall::Destroy { by_operator: false }, |reply| async {
         let reply = reply.await;
         pending::settle(move |scope| {
             Ok(match reply {

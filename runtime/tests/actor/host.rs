@@ -114,7 +114,7 @@ impl World {
                 Outcome::NotDone,
             ));
         }
-        if let ActorCall::Destroy = call {
+        if let ActorCall::Destroy { .. } = call {
             self.destroyed.lock().push(to.id);
             return Ok(ActorReply::Destroyed);
         }
@@ -122,7 +122,7 @@ impl World {
         match call {
             ActorCall::Method { method, args } => instance.call(&method, args).await.map(ActorReply::Value),
             ActorCall::Fetch(request) => instance.fetch(request).await.map(ActorReply::Response),
-            ActorCall::Destroy => unreachable!("handled above"),
+            ActorCall::Destroy { .. } => unreachable!("handled above"),
         }
         .map_err(call_error)
     }
@@ -194,7 +194,7 @@ impl Host for FakeHost {
         let what = match &call {
             ActorCall::Method { method, .. } => method.clone(),
             ActorCall::Fetch(request) => format!("{} {}", request.method(), request.uri()),
-            ActorCall::Destroy => "destroy".into(),
+            ActorCall::Destroy { .. } => "destroy".into(),
         };
         world.calls.lock().push(format!("{} {what}", name_of(&to.id).unwrap_or_default()));
         let held = world.holds.pass(&format!("call {what}"), ());

@@ -176,8 +176,9 @@ impl Actors {
 
     /// Calls an actor of a group that this node leads, starting it if need be.
     pub async fn call(&self, to: ActorRef, call: ActorCall, deadline: Instant) -> Result<ActorReply, Failed> {
-        if let ActorCall::Destroy = call {
-            let destroy = self.destroy(to, DestroyReason::Caller);
+        if let ActorCall::Destroy { by_operator } = call {
+            let reason = if by_operator { DestroyReason::Operator } else { DestroyReason::Caller };
+            let destroy = self.destroy(to, reason);
             let done = tokio::time::timeout_at(deadline.into(), destroy).await.map_err(|_| error::deadline())?;
             return done.map(|()| ActorReply::Destroyed);
         }

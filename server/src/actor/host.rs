@@ -121,7 +121,7 @@ impl Host for ActorHost {
         let (release, outside) = (self.release(), self.outside.clone());
         let call = match call {
             ActorCall::Fetch(request) => ActorCall::Fetch(self.outgoing(request)),
-            call @ (ActorCall::Method { .. } | ActorCall::Destroy) => call,
+            call @ (ActorCall::Method { .. } | ActorCall::Destroy { .. }) => call,
         };
         Box::pin(async move {
             release.await?;

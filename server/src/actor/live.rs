@@ -282,7 +282,9 @@ impl Live {
         let result = match call {
             ActorCall::Method { method, args } => self.instance.call(&method, args).await.map(ActorReply::Value),
             ActorCall::Fetch(request) => self.instance.fetch(request).await.map(ActorReply::Response),
-            ActorCall::Destroy => return Err(error::internal("destroy is not for the isolate", Outcome::NotDone)),
+            ActorCall::Destroy { .. } => {
+                return Err(error::internal("destroy is not for the isolate", Outcome::NotDone));
+            }
         };
         let error = match result {
             Ok(reply) => return Ok(reply),

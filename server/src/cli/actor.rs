@@ -4,7 +4,7 @@ use std::{io::Write, time::Duration};
 
 use anyhow::anyhow;
 use clap::{ArgGroup, Args, CommandFactory, Subcommand, error::ErrorKind};
-use lethe_client::{ActorInfo, ActorState, Client, Id};
+use lethe_client::{ActorInfo, ActorState, Client, DestroyedBy, Id};
 use serde_json::{Value, json};
 
 use super::{Cli, api::ApiArgs, output::iso_time};
@@ -161,7 +161,7 @@ impl ActorArgs {
         match self.verb {
             Verb::Call(args) => args.run(out).await,
             Verb::Destroy(args) => {
-                let id = args.actor().await?.destroy().await?;
+                let id = args.actor().await?.destroy_as_operator().await?;
                 if args.node.api.json {
                     writeln!(out, "{}", json!({ "id": id, "destroyed": true }))?;
                 } else {
@@ -281,6 +281,16 @@ fn state(info: &ActorInfo) -> &'static str {
     }
 }
 
+/// Who asked for the destruction of one that is destroyed.
+fn destroyed_by(info: &ActorInfo) -> Option<&'static str> {
+    match info.destroyed_by() {
+        DestroyedBy::Caller => Some("program"),
+        DestroyedBy::Itself => Some("itself"),
+        DestroyedBy::Operator => Some("operator"),
+        DestroyedBy::Unspecified => None,
+    }
+}
+
 /// A tombstone may not tell when its actor began.
 fn created_at_ms(info: &ActorInfo) -> Option<u64> {
     Some(info.created_at_ms).filter(|&at_ms| at_ms > 0)
@@ -295,6 +305,7 @@ fn as_json(info: &ActorInfo) -> Value {
         "incarnation": info.incarnation,
         "created_at_ms": created_at_ms(info),
         "destroyed_at_ms": info.destroyed_at_ms,
+        "destroyed_by": destroyed_by(info),
         "group": info.group,
     })
 }
@@ -312,7 +323,8 @@ fn write_lines(out: &mut impl Write, info: &ActorInfo) -> std::io::Result<()> {
         writeln!(out, "created      {}", iso_time(at_ms))?;
     }
     if let Some(at_ms) = info.destroyed_at_ms {
-        writeln!(out, "destroyed    {}", iso_time(at_ms))?;
+        let by = destroyed_by(info).unwrap_or("unknown");
+        writeln!(out, "destroyed    {} ({by})", iso_time(at_ms))?;
     }
     Ok(())
 }

@@ -70,7 +70,8 @@ impl Service {
 
     fn begin_destroy(&self, request: v1::DestroyRequest, deadline: Instant) -> Result<Begun, v1::Error> {
         let to = self.address(request.actor)?;
-        Ok(self.attempt(to, ActorCall::Destroy, deadline, Wants::Destroyed))
+        let call = ActorCall::Destroy { by_operator: request.by_operator };
+        Ok(self.attempt(to, call, deadline, Wants::Destroyed))
     }
 
     fn attempt(&self, to: ActorRef, call: ActorCall, deadline: Instant, wants: Wants) -> Begun {

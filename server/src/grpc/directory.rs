@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::{
     actor::{ActorRef, Failed},
     deploy::Namespace,
+    store::DestroyReason,
 };
 
 /// Namespaces and actors as the node knows them; the node implements it over `deploy` and `shard`.
@@ -69,15 +70,18 @@ pub enum ActorState {
     Destroyed {
         /// Milliseconds since 1970.
         at_ms: u64,
+        /// Who asked.
+        by: DestroyReason,
     },
 }
 
 impl From<ActorInfo> for v1::ActorInfo {
     fn from(info: ActorInfo) -> Self {
-        let (state, destroyed_at_ms) = match info.state {
-            ActorState::Asleep => (v1::ActorState::Asleep, None),
-            ActorState::Awake => (v1::ActorState::Awake, None),
-            ActorState::Destroyed { at_ms } => (v1::ActorState::Destroyed, Some(at_ms)),
+        let nobody = v1::DestroyedBy::Unspecified;
+        let (state, destroyed_at_ms, destroyed_by) = match info.state {
+            ActorState::Asleep => (v1::ActorState::Asleep, None, nobody),
+            ActorState::Awake => (v1::ActorState::Awake, None, nobody),
+            ActorState::Destroyed { at_ms, by } => (v1::ActorState::Destroyed, Some(at_ms), destroyed_by(by)),
         };
         Self {
             id: info.id.to_string(),
@@ -87,8 +91,17 @@ impl From<ActorInfo> for v1::ActorInfo {
             incarnation: info.incarnation.to_string(),
             created_at_ms: info.created_at_ms,
             destroyed_at_ms,
+            destroyed_by: destroyed_by.into(),
             group: info.group,
         }
+    }
+}
+
+fn destroyed_by(reason: DestroyReason) -> v1::DestroyedBy {
+    match reason {
+        DestroyReason::Caller => v1::DestroyedBy::Caller,
+        DestroyReason::Itself => v1::DestroyedBy::Itself,
+        DestroyReason::Operator => v1::DestroyedBy::Operator,
     }
 }
 
@@ -97,7 +110,15 @@ pub(super) fn from_wire(info: v1::ActorInfo) -> Option<ActorInfo> {
     let state = match info.state() {
         v1::ActorState::Asleep => ActorState::Asleep,
         v1::ActorState::Awake => ActorState::Awake,
-        v1::ActorState::Destroyed => ActorState::Destroyed { at_ms: info.destroyed_at_ms.unwrap_or(0) },
+        v1::ActorState::Destroyed => {
+            let by = match info.destroyed_by() {
+                v1::DestroyedBy::Itself => DestroyReason::Itself,
+                v1::DestroyedBy::Operator => DestroyReason::Operator,
+                // A node that does not tell knows of no others.
+                v1::DestroyedBy::Caller | v1::DestroyedBy::Unspecified => DestroyReason::Caller,
+            };
+            ActorState::Destroyed { at_ms: info.destroyed_at_ms.unwrap_or(0), by }
+        }
         v1::ActorState::Unspecified => return None,
     };
     Some(ActorInfo {
@@ -117,7 +138,9 @@ mod tests {
 
     #[test]
     fn what_is_known_of_an_actor_survives_the_wire() {
-        for state in [ActorState::Asleep, ActorState::Awake, ActorState::Destroyed { at_ms: 7 }] {
+        let ends = [DestroyReason::Caller, DestroyReason::Itself, DestroyReason::Operator];
+        let ends = ends.map(|by| ActorState::Destroyed { at_ms: 7, by });
+        for state in [ActorState::Asleep, ActorState::Awake].into_iter().chain(ends) {
             let info = ActorInfo {
                 id: ActorId([3; 32]),
                 namespace: "w/A".into(),

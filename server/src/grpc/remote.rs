@@ -219,8 +219,8 @@ impl<T: Wire> Place for Remote<T> {
                     let stub = remote.stub().map_err(|status| from_status(&status))?;
                     fetch(stub, actor, request, deadline).await
                 }
-                ActorCall::Destroy => {
-                    let request = v1::DestroyRequest { actor: Some(actor) };
+                ActorCall::Destroy { by_operator } => {
+                    let request = v1::DestroyRequest { actor: Some(actor), by_operator };
                     let destroyed = remote.calls.destroy(request, deadline, deadline).await;
                     destroyed.map(|_| ActorReply::Destroyed).map_err(from_failure)
                 }

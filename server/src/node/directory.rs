@@ -68,7 +68,7 @@ impl NodeDirectory {
                 id: tombstone.actor,
                 namespace: namespace.to_owned(),
                 name: None,
-                state: ActorState::Destroyed { at_ms: tombstone.destroyed_at_ms },
+                state: ActorState::Destroyed { at_ms: tombstone.destroyed_at_ms, by: tombstone.reason },
                 incarnation: tombstone.incarnation.unwrap_or(Uuid::nil()),
                 created_at_ms: 0,
                 group,

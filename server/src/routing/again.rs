@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 pub(super) enum Again {
     Method { method: String, args: Payload },
     Fetch { head: http::request::Parts, body: Lent },
-    Destroy,
+    Destroy { by_operator: bool },
 }
 
 impl Again {
@@ -32,7 +32,7 @@ impl Again {
                 let (head, body) = request.into_parts();
                 Self::Fetch { head, body: Lent(Arc::new(Mutex::new(Some(body)))) }
             }
-            ActorCall::Destroy => Self::Destroy,
+            ActorCall::Destroy { by_operator } => Self::Destroy { by_operator },
         }
     }
 
@@ -44,7 +44,7 @@ impl Again {
                 let body = body.lend()?;
                 Some(ActorCall::Fetch(http::Request::from_parts(head.clone(), body)))
             }
-            Self::Destroy => Some(ActorCall::Destroy),
+            Self::Destroy { by_operator } => Some(ActorCall::Destroy { by_operator: *by_operator }),
         }
     }
 }
@@ -109,7 +109,7 @@ mod tests {
     fn body_of(call: Option<ActorCall>) -> Option<Body> {
         match call {
             Some(ActorCall::Fetch(request)) => Some(request.into_body()),
-            Some(ActorCall::Method { .. } | ActorCall::Destroy) | None => None,
+            Some(ActorCall::Method { .. } | ActorCall::Destroy { .. }) | None => None,
         }
     }
 

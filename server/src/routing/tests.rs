@@ -59,7 +59,7 @@ impl Place for Fake {
                             let body = request.into_body().collect().await.unwrap().to_bytes();
                             String::from_utf8(body.to_vec()).unwrap()
                         }
-                        ActorCall::Destroy => "destroy".to_owned(),
+                        ActorCall::Destroy { .. } => "destroy".to_owned(),
                     };
                     Ok(ActorReply::Value(Payload::Json(format!("{said} at {node}"))))
                 }

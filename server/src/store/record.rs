@@ -74,11 +74,11 @@ pub struct Tombstone {
 /// Who asked for an actor's destruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DestroyReason {
-    /// A caller, through its stub or over gRPC.
+    /// A program, through a stub or over gRPC.
     Caller,
     /// The actor itself.
     Itself,
-    /// An operator.
+    /// An operator, with `lethe actor destroy`.
     Operator,
 }
 

@@ -187,8 +187,11 @@ async fn another_node_calls_with_id_and_name_in_both_encodings() {
     let reply = remote.call(to.clone(), call("echo", Payload::V8(vec![0, 255].into())), deadline).await.unwrap();
     let ActorReply::Value(Payload::V8(bytes)) = reply else { panic!("no V8") };
     assert_eq!(bytes, [0, 255][..]);
-    let reply = remote.call(to, ActorCall::Destroy, deadline).await.unwrap();
-    assert!(matches!(reply, ActorReply::Destroyed));
+    for by_operator in [false, true] {
+        let reply = remote.call(to.clone(), ActorCall::Destroy { by_operator }, deadline).await.unwrap();
+        assert!(matches!(reply, ActorReply::Destroyed));
+    }
+    assert_eq!(*server.fake.by_operator.lock().unwrap(), [false, true]);
 }
 
 #[tokio::test]
@@ -207,6 +210,6 @@ async fn the_callers_deadline_reaches_the_actor_with_a_margin() {
     let began = Instant::now();
     let remote = Remote::new(&server.address).unwrap();
     let to = ActorRef { namespace: "chat/Room".into(), id: ids().from_name("lobby").unwrap(), name: None };
-    remote.call(to, ActorCall::Destroy, began + Duration::from_secs(120)).await.unwrap();
+    remote.call(to, ActorCall::Destroy { by_operator: false }, began + Duration::from_secs(120)).await.unwrap();
     check(began);
 }

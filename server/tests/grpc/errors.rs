@@ -182,7 +182,11 @@ async fn what_another_node_refuses_keeps_that_it_was_not_done() {
     let table = [("chat/Other", ids().from_name("a").unwrap()), ("chat/Room", foreign)];
     for (namespace, id) in table {
         let to = ActorRef { namespace: namespace.into(), id, name: None };
-        let error = remote.call(to, ActorCall::Destroy, Instant::now() + Duration::from_secs(30)).await.err().unwrap();
+        let error = remote
+            .call(to, ActorCall::Destroy { by_operator: false }, Instant::now() + Duration::from_secs(30))
+            .await
+            .err()
+            .unwrap();
         let expected = (CallErrorKind::InvalidTarget, lethe_runtime::host::Outcome::NotDone);
         assert_eq!((error.kind, error.outcome), expected, "{namespace}");
         assert_eq!(error.error.name, "TypeError");
@@ -225,7 +229,11 @@ async fn a_port_where_nobody_listens_is_unavailable_and_not_done() {
 
     let remote = Remote::new(&format!("http://{unused}")).unwrap();
     let to = ActorRef { namespace: "chat/Room".into(), id: ids().from_name("a").unwrap(), name: None };
-    let error = remote.call(to, ActorCall::Destroy, Instant::now() + Duration::from_secs(5)).await.err().unwrap();
+    let error = remote
+        .call(to, ActorCall::Destroy { by_operator: false }, Instant::now() + Duration::from_secs(5))
+        .await
+        .err()
+        .unwrap();
     assert_eq!((error.kind, error.outcome), (CallErrorKind::Unavailable, lethe_runtime::host::Outcome::NotDone));
 }
 

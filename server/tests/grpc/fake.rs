@@ -22,6 +22,7 @@ use lethe_server::{
     actor::{ActorRef, Call, Failed},
     deploy::{Ids, Namespace},
     grpc::{self, ActorInfo, ActorState, Change, Directory, Listing, Operator},
+    store::DestroyReason,
 };
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -33,6 +34,8 @@ pub struct Fake {
     pub calls: Arc<AtomicUsize>,
     /// Ends calls of `wait`.
     pub go: Arc<Notify>,
+    /// Of each destruction, whether an operator asked.
+    pub by_operator: Arc<Mutex<Vec<bool>>>,
     /// Changes of the cluster that were asked for.
     pub changes: Arc<Mutex<Vec<Change>>>,
     /// The deadline the last call came with.
@@ -113,7 +116,10 @@ impl Call for Fake {
             fake.calls.fetch_add(1, Ordering::SeqCst);
             match call {
                 ActorCall::Method { method, args } => fake.method(to, &method, args).await,
-                ActorCall::Destroy => Ok(ActorReply::Destroyed),
+                ActorCall::Destroy { by_operator } => {
+                    fake.by_operator.lock().unwrap().push(by_operator);
+                    Ok(ActorReply::Destroyed)
+                }
                 ActorCall::Fetch(request) => {
                     let (parts, body) = request.into_parts();
                     let line = format!("{} {}", parts.method, parts.uri);
@@ -222,7 +228,7 @@ pub fn info(id: ActorId, namespace: &str) -> ActorInfo {
         id,
         namespace: namespace.into(),
         name: None,
-        state: ActorState::Destroyed { at_ms: 2 },
+        state: ActorState::Destroyed { at_ms: 2, by: DestroyReason::Operator },
         incarnation: Uuid::nil(),
         created_at_ms: 1,
         group: 3,

@@ -128,7 +128,7 @@ async fn a_destruction_and_a_call_that_wants_to_know_the_id_are_answered_with_it
     let server = serve().await;
     let mut stream = Stream::open(&server).await;
     let actor = request("", json!([])).actor;
-    let destroy = Some(What::Destroy(v1::DestroyRequest { actor: actor.clone() }));
+    let destroy = Some(What::Destroy(v1::DestroyRequest { actor: actor.clone(), by_operator: false }));
     let raw = v1::actor::Id::Raw(ids().from_name("lobby").unwrap().0.to_vec().into());
     let actor = actor.map(|actor| v1::Actor { id: Some(raw), known_name: Some("lobby".into()), ..actor });
     let who = Some(What::Call(v1::CallRequest { actor, without_id: false, ..request("whoami", json!([])) }));

@@ -38,7 +38,7 @@ class DurableObjectState {
 
   /**
    * Runs `callback` while no event that it did not begin itself enters the actor. The actor is reset when the callback
-   * throws or takes longer than 30 seconds.
+   * throws or takes longer than `javascript.section_timeout_ms`.
    */
   async blockConcurrencyWhile(callback) {
     if (typeof callback !== "function") throw new p.TypeError("blockConcurrencyWhile() needs a function");

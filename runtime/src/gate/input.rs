@@ -160,7 +160,8 @@ impl<T> InputGate<T> {
         left
     }
 
-    /// Breaks the gate because `section` ran for [`super::SECTION_TIMEOUT_MS`]. `None` when it had ended in time.
+    /// Breaks the gate because `section` ran for longer than `engine::Config::section_timeout_ms`. `None` when it had
+    /// ended in time.
     pub(crate) fn expire(&mut self, section: &Section) -> Option<Vec<T>> {
         self.is_running(section).then(|| {
             self.fail(

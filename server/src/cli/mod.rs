@@ -1,6 +1,6 @@
 //! The command line: arguments in, an exit code out. What a command does is in the rooms below.
 //!
-//! stdout carries data, stderr carries talk. Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
+//! Results go to stdout, messages and logs to stderr. Exit codes: 0 success, 1 refused or failed, 2 usage error.
 
 mod actor;
 mod api;
@@ -39,7 +39,8 @@ Examples:
   lethe deploy examples/counter               deploy a project to a cluster
   lethe cluster status                        look at the cluster
 
-Exit codes: 0 done, 1 refused or failed, 2 wrong usage. stdout is data, stderr is talk.";
+Results go to stdout, messages and logs to stderr. Exit codes: 0 success, 1 refused or failed, 2
+usage error. A node that can no longer trust its disk, or whose state fails, aborts (SIGABRT).";
 
 /// Runs Cloudflare-Workers code on your own machines: Workers in fresh isolates, and replicated actors
 /// (Durable Objects) that can be destroyed for good.

@@ -23,7 +23,7 @@ impl Cluster {
         self.set_state(node, State::Draining).await
     }
 
-    /// Takes a drain back, or a removal that has not ended.
+    /// Undoes a drain, or a removal that has not ended.
     pub async fn undrain(&self, node: NodeId) -> Result<(), Error> {
         self.set_state(node, State::Active).await
     }

@@ -147,8 +147,8 @@ impl Config {
         u32::try_from(segments / 8).unwrap_or(u32::MAX).max(PIN_SEGMENTS_MIN)
     }
 
-    /// openraft's configuration, as measured in the notes: pre-vote on, no restored leadership (an epoch must not
-    /// survive a restart), snapshots only when our own scheduler says so, and no purge but ours.
+    /// openraft's configuration: pre-vote on, no restored leadership (an epoch must not survive a restart), snapshots only
+    /// when our own scheduler says so, and no purge but ours.
     pub(super) fn raft(&self) -> Result<openraft::Config, Error> {
         // A heartbeat goes at the first tick after its time, and ticks come twice in `heartbeat_ms`: so it goes at every second one.
         let heartbeat_interval = self.heartbeat_ms - self.heartbeat_ms / 16;

@@ -76,7 +76,7 @@ enum ClusterVerb {
     /// Move all leadership away from a node, and keep it away.
     #[command(after_help = change::DRAIN_EXAMPLES)]
     Drain(WaitArgs),
-    /// Take a drain back.
+    /// Undo a drain, or a removal that has not ended.
     #[command(after_help = change::UNDRAIN_EXAMPLES)]
     Undrain(NodeArgs),
     /// Take a node, live or dead, out of the cluster for good.

@@ -58,6 +58,19 @@ mod tests {
     }
 
     #[test]
+    fn the_reference_names_every_global() {
+        let reference = include_str!("../../docs/reference.md");
+        // Names are the quoted words of the table; its keys are not quoted.
+        let quoted = |line: &'static str| line.split('"').skip(1).step_by(2);
+        let lines = include_str!("../js/globals.js").lines().filter(|line| line.contains(": ["));
+        let names: Vec<&str> = lines.flat_map(quoted).collect();
+        assert!(names.len() > 50, "{names:?}");
+        for name in names {
+            assert!(reference.contains(&format!("`{name}`")), "docs/reference.md does not name {name}");
+        }
+    }
+
+    #[test]
     fn lazy_builtins_are_found_by_name() {
         assert!(find("timers").is_some());
         assert!(find("no such builtin").is_none());

@@ -96,3 +96,37 @@ impl Refusal {
         page.into_bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_tells_of_every_refusal() {
+        let reference = include_str!("../../../docs/reference.md");
+        // `match` makes sure that none is forgotten: each names the one after it.
+        let next = |refusal| match refusal {
+            Refusal::Malformed => Some(Refusal::BadHost),
+            Refusal::BadHost => Some(Refusal::BadTarget),
+            Refusal::BadTarget => Some(Refusal::MethodNotAllowed),
+            Refusal::MethodNotAllowed => Some(Refusal::UrlTooLong),
+            Refusal::UrlTooLong => Some(Refusal::HeadersTooLarge),
+            Refusal::HeadersTooLarge => Some(Refusal::HeaderTimeout),
+            Refusal::HeaderTimeout => Some(Refusal::BodyTooLarge),
+            Refusal::BodyTooLarge => Some(Refusal::BodyStalled),
+            Refusal::BodyStalled => Some(Refusal::BodyBroken),
+            Refusal::BodyBroken => Some(Refusal::TooManyConnections),
+            Refusal::TooManyConnections => Some(Refusal::TooManyRequests),
+            Refusal::TooManyRequests => Some(Refusal::Panicked),
+            Refusal::Panicked => Some(Refusal::BadResponse),
+            Refusal::BadResponse => None,
+        };
+        for refusal in std::iter::successors(Some(Refusal::Malformed), |refusal| next(*refusal)) {
+            let (status, text) = refusal.table();
+            let row = format!("| {} | {text} | ", status.as_u16());
+            let found = reference.lines().find(|line| line.starts_with(&row));
+            let found = found.unwrap_or_else(|| panic!("docs/reference.md has no row {row:?}"));
+            assert_eq!(found.contains("`retry-after: 1`"), refusal.retry_after(), "{found}");
+        }
+    }
+}

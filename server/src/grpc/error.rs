@@ -227,6 +227,8 @@ fn cut(text: &str, bytes_max: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use lethe_runtime::engine::{InvocationError, Limit};
+
     use super::*;
 
     const KINDS: [CallErrorKind; 9] = [
@@ -250,6 +252,46 @@ mod tests {
                 assert_eq!(from_status(&status(&error)), error.into());
             }
         }
+    }
+
+    #[test]
+    fn the_reference_tells_of_every_code_with_its_status_and_name() {
+        let reference = include_str!("../../../docs/reference.md");
+        let name = |code: ErrorCode| match code {
+            ErrorCode::Unspecified => None,
+            ErrorCode::Exception => Some("the exception's".to_owned()),
+            ErrorCode::ActorDestroyed => Some(error::destroyed(Outcome::NotDone).error.name),
+            ErrorCode::Overloaded => Some(error::overloaded("").error.name),
+            ErrorCode::ExceededLimit => Some(error::from_invocation(InvocationError::Limit(Limit::Cpu)).error.name),
+            ErrorCode::InvalidTarget => Some(error::invalid_target("").error.name),
+            ErrorCode::InvalidId | ErrorCode::InvalidRequest | ErrorCode::NoSuchActor => {
+                Some(of_refusal(code, "").name)
+            }
+            ErrorCode::Reset => Some(error::reset("").error.name),
+            ErrorCode::Unavailable => Some(error::unavailable("", Outcome::NotDone).error.name),
+            ErrorCode::Deadline => Some(error::deadline().error.name),
+            ErrorCode::Internal => Some(error::internal("", Outcome::Unknown).error.name),
+            ErrorCode::NotLeader => Some(of_attempt(&Failed::NotLeader { leader: None }).name),
+        };
+        for code in (0..).map_while(|number| ErrorCode::try_from(number).ok()) {
+            let Some(name) = name(code) else { continue };
+            let name = if name.contains(' ') { name } else { format!("`{name}`") };
+            let short = code.as_str_name().trim_start_matches("ERROR_CODE_");
+            let row = format!("\n| `{short}` | `{}` | {name} | ", in_capitals(grpc_of(code)));
+            assert!(reference.contains(&row), "docs/reference.md has no row {row:?}");
+        }
+    }
+
+    /// `DeadlineExceeded` as gRPC writes it: `DEADLINE_EXCEEDED`.
+    fn in_capitals(code: Code) -> String {
+        let mut text = String::new();
+        for letter in format!("{code:?}").chars() {
+            if letter.is_ascii_uppercase() && !text.is_empty() {
+                text.push('_');
+            }
+            text.push(letter.to_ascii_uppercase());
+        }
+        text
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What state costs: CPU time of small batches, growth on disk under overwrites, and how long a node needs to come back:
-//! reading a whole state after an unclean stop, building and loading a snapshot, opening a long log.
+//! reading a whole state after an unclean stop, of few actors or of many, building and loading a snapshot, opening a long log.
 //!
 //! ```text
 //! cargo bench -p lethe-server --bench state            1 GiB of each, in the system's temporary directory
-//! cargo bench -p lethe-server --bench state -- apply   only what starts with one of the words: apply growth whole log
+//! cargo bench -p lethe-server --bench state -- apply   only what starts with one of the words: apply growth whole many log
 //! LETHE_BENCH_MIB=256 LETHE_BENCH_DIR=/data cargo bench -p lethe-server --bench state
 //! ```
 
@@ -42,6 +42,11 @@ fn main() {
     }
     if wanted("whole") {
         whole(directory().path(), mib << 20);
+    }
+    if wanted("many") {
+        for actors in [100_000, 1_000_000] {
+            many(directory().path(), actors);
+        }
     }
     if wanted("log") {
         log(directory().path(), mib << 20);
@@ -171,6 +176,27 @@ fn whole(dir: &Path, bytes: u64) {
         }
         loader.finish(reader.head().mark.clone()).expect("a whole state");
     });
+}
+
+/// Many actors of one small record each, over all groups: how long their state takes to be checked.
+fn many(path: &Path, actors: u64) {
+    let store = Store::open(path, true, Config::default());
+    let groups: Vec<_> = (1..=GROUPS).map(|id| store.group(id, 1).expect("a group")).collect();
+    for n in 0..actors {
+        let group = &groups[(n % u64::from(GROUPS)) as usize];
+        write(group, n, [0], |_| vec![7; SMALL_BYTES]);
+        if group.unwritten_bytes() >= Config::default().memtable_bytes {
+            group.flush().expect("a flush");
+        }
+    }
+    drop(groups);
+    store.close().expect("a close");
+    let store = Store::open(path, false, Config::default());
+    let cpu = cpu_time();
+    timed(&format!("state of {actors} actors in {GROUPS} groups opened and checked after an unclean stop"), || {
+        (1..=GROUPS).for_each(|id| drop(store.group(id, 1).expect("a group")));
+    });
+    println!("  {:.2} us of CPU an actor", (cpu_time() - cpu).as_secs_f64() * 1e6 / actors as f64);
 }
 
 /// A long log: how long opening it takes.

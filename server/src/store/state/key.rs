@@ -163,6 +163,16 @@ impl Key {
         vec![TOMBSTONE]
     }
 
+    /// What all names of records begin with.
+    pub fn names() -> Vec<u8> {
+        vec![NAME]
+    }
+
+    /// What all values of records begin with.
+    pub fn values() -> Vec<u8> {
+        vec![VALUE]
+    }
+
     /// What all reclaim keys begin with.
     pub fn reclaims() -> Vec<u8> {
         vec![RECLAIM]

@@ -143,6 +143,27 @@ fn a_lost_record_a_changed_one_and_a_lost_header_are_noticed_after_an_unclean_st
 }
 
 #[test]
+fn records_of_the_destroyed_are_left_out_of_the_check_wherever_they_stand() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (store, group) = open(dir.path(), true);
+        for n in 1..=5 {
+            create(&group, n);
+            (0..n).for_each(|key| put(&group, n, key, b"value"));
+        }
+        [1, 3, 5].iter().for_each(|n| destroy(&group, *n));
+        change(&group, 4, |txn, actor| txn.delete_all(actor));
+        put(&group, 4, 9, b"after");
+        drop(group);
+        store.close().unwrap();
+    }
+    let (_store, group) = open(dir.path(), false);
+    assert_eq!(group.reclaim_backlog(), 4);
+    assert_eq!(group.value(id(2), life(2), record(1)).unwrap(), Some(Bytes::from_static(b"value")));
+    assert_eq!(group.value(id(4), life(4), record(9)).unwrap(), Some(Bytes::from_static(b"after")));
+}
+
+#[test]
 fn a_damaged_value_is_an_error_and_never_another_value() {
     let dir = tempfile::tempdir().unwrap();
     let (_store, group) = open(dir.path(), true);

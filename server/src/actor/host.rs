@@ -81,28 +81,39 @@ impl ActorHost {
         async move {
             gate.wait_all().await?;
             count(&gate, &sent)?;
-            Ok(proof.confirm().await?)
+            judge(&gate, proof.confirm().await)
         }
     }
 
     /// What the actor sends: its head leaves when `release` says so, what is written to its body later by the same rule.
     fn outgoing(&self, request: http::Request<Body>) -> http::Request<Body> {
         let (gate, proof, sent) = (self.gate.clone(), self.proof.clone(), self.sent.clone());
-        let prove = move || {
-            let (gate, proof, sent) = (gate.clone(), proof.clone(), sent.clone());
-            async move {
-                gate.wait_all().await?;
-                proof.confirm().await?;
-                count(&gate, &sent)
-            }
-            .boxed()
-        };
+        let prove = move || prove(gate.clone(), proof.clone(), sent.clone()).boxed();
         request.map(|body| gated(body, prove, ()))
     }
 
     fn storage_shared(&self) -> &Arc<ActorStorage> {
         &self.storage.0
     }
+}
+
+/// Waits until what was written to a request's body so far may leave.
+async fn prove(gate: Arc<OutputGate>, proof: Proof, sent: Arc<AtomicU64>) -> Result<(), CallError> {
+    gate.wait_all().await?;
+    judge(&gate, proof.confirm().await)?;
+    count(&gate, &sent)
+}
+
+/// Breaks the gate if the leadership is over.
+pub(super) fn judge(gate: &OutputGate, proven: Result<(), Unproven>) -> Result<(), CallError> {
+    proven.map_err(|unproven| {
+        let deposed = matches!(unproven, Unproven::Deposed(_));
+        let reason = CallError::from(unproven);
+        if deposed {
+            gate.fail(reason.clone());
+        }
+        reason
+    })
 }
 
 /// Counts what may leave now. Counted before it leaves, and not let out if the gate broke meanwhile: who finds the gate
@@ -161,5 +172,26 @@ impl Host for ActorHost {
 
     fn aborted(&self, reason: &str) {
         self.gate.fail(error::reset(reason));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::actor::{Config, tests::rig::Rig};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_instance_that_finds_itself_deposed_while_it_sends_is_ended() {
+        let rig = Rig::start(Config::default()).await;
+        rig.call("a", "put", json!(["k", 1])).await.unwrap();
+        let live = rig.live_actor("a");
+        let Proof { shard, epoch } = live.proof.clone();
+        let before = Proof { shard, epoch: Epoch { term: epoch.term - 1, ..epoch } };
+        let reason = prove(live.gate.clone(), before, live.sent.clone()).await.unwrap_err();
+        assert_eq!(live.gate.broken(), Some(reason));
+        assert!(live.instance.broken().is_some());
+        assert_eq!(rig.call("a", "get", json!(["k"])).await.unwrap(), json!(1));
     }
 }

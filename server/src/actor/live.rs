@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::{
     error,
     gated::gated,
-    host::{Proof, Unproven, count},
+    host::{Proof, Unproven, count, judge},
     output_gate::OutputGate,
     storage::ActorStorage,
 };
@@ -78,6 +78,14 @@ impl Live {
         let activity =
             Mutex::new(Activity { closed: false, active: BTreeMap::new(), entered: 0, idle_since: Instant::now() });
         let active = watch::Sender::new(0);
+        let ending = instance.clone();
+        // Nothing of it leaves any more, and calls that hang in it would hold up the next instance. Only whoever destroys an
+        // actor says himself when its instance ends.
+        gate.when_broken(move |reason| {
+            if reason.kind != CallErrorKind::Destroyed {
+                ending.abort(&reason.error.message);
+            }
+        });
         Arc::new(Self {
             version,
             proof,
@@ -204,7 +212,7 @@ impl Entered {
                 Some(proven) => proven,
                 None => live.proof.confirm().await,
             };
-            live.judge(proven)
+            judge(&live.gate, proven)
         };
         let released = match released.await {
             // An instance that was ended meanwhile (destroyed, deposed) says nothing more.
@@ -262,20 +270,8 @@ impl Live {
             result => result,
         };
         stands(self.gate.wait(said).await)?;
-        self.judge(self.proof.confirm().await)?;
+        judge(&self.gate, self.proof.confirm().await)?;
         stands(count(&self.gate, &self.sent))
-    }
-
-    /// Ends the instance if its leadership is over.
-    fn judge(&self, proven: Result<(), Unproven>) -> Result<(), CallError> {
-        proven.map_err(|unproven| {
-            let deposed = matches!(unproven, Unproven::Deposed(_));
-            let reason = CallError::from(unproven);
-            if deposed {
-                self.end(reason.clone());
-            }
-            reason
-        })
     }
 
     async fn dispatch(&self, call: ActorCall) -> Result<ActorReply, CallError> {

@@ -26,10 +26,14 @@ struct Tickets {
     early: BTreeSet<u64>,
 }
 
+/// What is done when a gate breaks.
+type End = Box<dyn FnOnce(&CallError) + Send>;
+
 /// The gate of one instance.
 pub(super) struct OutputGate {
     tickets: Mutex<Tickets>,
     progress: watch::Sender<Progress>,
+    end: Mutex<Option<End>>,
 }
 
 /// A point in an actor's history: everything locked before it. Later marks compare greater.
@@ -46,7 +50,7 @@ pub(super) struct Ticket {
 impl OutputGate {
     pub fn new() -> Arc<Self> {
         let tickets = Mutex::new(Tickets { issued: 0, early: BTreeSet::new() });
-        Arc::new(Self { tickets, progress: watch::Sender::new(Progress::default()) })
+        Arc::new(Self { tickets, progress: watch::Sender::new(Progress::default()), end: Mutex::new(None) })
     }
 
     /// Closes the gate for everything that comes after.
@@ -95,6 +99,21 @@ impl OutputGate {
             p.broken.get_or_insert(reason);
             first
         });
+        self.end_if_broken();
+    }
+
+    /// Calls `end` once when the gate breaks, and now if it is broken.
+    pub fn when_broken(&self, end: impl FnOnce(&CallError) + Send + 'static) {
+        *self.end.lock() = Some(Box::new(end));
+        self.end_if_broken();
+    }
+
+    fn end_if_broken(&self) {
+        let Some(reason) = self.broken() else { return };
+        let end = self.end.lock().take();
+        if let Some(end) = end {
+            end(&reason);
+        }
     }
 
     /// Resolves when the gate breaks.
@@ -181,6 +200,23 @@ mod tests {
         assert_eq!(gate.wait_all().now_or_never(), Some(Err(reason.clone())));
         gate.fail(error::reset("a later reason"));
         assert_eq!(gate.broken(), Some(reason));
+    }
+
+    #[test]
+    fn who_waits_for_the_end_is_called_once_whether_he_came_before_it_or_after() {
+        let gate = OutputGate::new();
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let noted = |who: &'static str| {
+            let calls = calls.clone();
+            move |reason: &CallError| calls.lock().push((who, reason.clone()))
+        };
+        gate.when_broken(noted("before"));
+        assert!(calls.lock().is_empty());
+        let reason = error::reset("lost");
+        gate.fail(reason.clone());
+        gate.fail(error::reset("a later reason"));
+        gate.when_broken(noted("after"));
+        assert_eq!(*calls.lock(), [("before", reason.clone()), ("after", reason)]);
     }
 
     #[test]

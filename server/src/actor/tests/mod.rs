@@ -110,6 +110,18 @@ async fn a_write_of_a_fenced_instance_is_refused_and_the_next_call_starts_anew()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn calls_that_hang_in_a_fenced_instance_end_with_it_and_hold_nobody_up() {
+    let rig = Rig::start(Config::default()).await;
+    let held = rig.spawn("a", "hold", json!([]));
+    rig.until_marked("held", 1).await;
+    rig.activate_elsewhere("a").await;
+    rig.call("a", "put", json!(["k", 1])).await.unwrap_err();
+    let held = held.await.unwrap().unwrap_err();
+    assert_eq!((held.kind, held.outcome), (CallErrorKind::Unavailable, Outcome::Unknown));
+    assert_eq!(rig.call("a", "get", json!(["k"])).await.unwrap(), json!(null));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_to_another_actor_never_leaves_if_the_write_before_it_is_refused() {
     let rig = Rig::start(Config::default()).await;
     rig.call("a", "put", json!(["k", 1])).await.unwrap();

@@ -8,8 +8,8 @@
 //! slots          {"runs":[[1,64],[2,64]]}
 //! ```
 //!
-//! Values are JSON. Fields that this version does not know are kept as they are when a record is written again, so nodes
-//! of two versions can work on one registry. Revisions stand beside the values, in the registry itself.
+//! Values are JSON. Fields that this version does not know are kept as they are when a record is written again, so a later
+//! version can add some. A record without a field that this version needs is refused. Revisions stand beside the values, in the registry itself.
 
 use bytes::Bytes;
 use lethe_proto::{ClusterId, NodeId};
@@ -224,6 +224,13 @@ mod tests {
         let named = [State::Active, State::Draining, State::Leaving, State::Removed].map(|state| text(&state));
         assert_eq!(named, [r#""active""#, r#""draining""#, r#""leaving""#, r#""removed""#]);
         assert!(decode::<State>(br#""dancing""#).is_err());
+    }
+
+    #[test]
+    fn a_record_that_lacks_a_field_is_refused_by_its_name() {
+        let old = br#"{"name":"n1","peer":"a:1","grpc":"b:2","http":"c:3","state":"active"}"#;
+        let refused = decode::<Member>(old).unwrap_err();
+        assert!(refused.starts_with("missing field `life`"), "{refused}");
     }
 
     #[test]

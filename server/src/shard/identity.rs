@@ -24,7 +24,9 @@ use super::Error;
 use crate::store::vfs::Vfs;
 
 const FILE: &str = "node";
-const HEAD: &str = "lethe-node 3\n";
+/// Before the number of the format.
+const MAGIC: &str = "lethe-node ";
+const VERSION: &str = "3";
 /// Stands for the life of a directory whose log was never opened.
 const UNBORN: &str = "none";
 const BYTES_MAX: u64 = 4096;
@@ -86,10 +88,12 @@ impl Identity {
         let bytes = vfs.open(&path).and_then(|file| file.read_whole(BYTES_MAX)).map_err(io)?;
         match parse(&bytes) {
             Some(identity) => Ok(Some(identity)),
-            None => Err(Error::Refused(format!(
-                "{} is damaged or of another version; without it nobody knows which node this is",
-                path.display()
-            ))),
+            None => Err(Error::Refused(match other_version(&bytes) {
+                Some(other) => {
+                    format!("{} has format {other}, this node reads {VERSION}", path.display())
+                }
+                None => format!("{} is damaged; without it nobody knows which node this is", path.display()),
+            })),
         }
     }
 
@@ -101,7 +105,7 @@ impl Identity {
     fn text(&self) -> String {
         let Self { cluster, node, groups, .. } = self;
         let life = self.life.map_or_else(|| UNBORN.to_owned(), |life| life.0.to_string());
-        sealed(format!("{HEAD}cluster {cluster}\nnode {node}\ngroups {groups}\nlife {life}\n"))
+        sealed(format!("{MAGIC}{VERSION}\ncluster {cluster}\nnode {node}\ngroups {groups}\nlife {life}\n"))
     }
 }
 
@@ -127,9 +131,17 @@ pub(super) fn sealed(body: String) -> String {
     format!("{body}crc {crc:08x}\n")
 }
 
+/// The format of a whole file that another Lethe wrote.
+fn other_version(bytes: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (body, _) = text.rsplit_once("crc ")?;
+    let (version, _) = body.strip_prefix(MAGIC)?.split_once('\n')?;
+    (sealed(body.to_owned()) == text && version != VERSION).then_some(version)
+}
+
 fn parse(bytes: &[u8]) -> Option<Identity> {
     let text = std::str::from_utf8(bytes).ok()?;
-    let rest = text.strip_prefix(HEAD)?.strip_prefix("cluster ")?;
+    let rest = text.strip_prefix(MAGIC)?.strip_prefix(VERSION)?.strip_prefix("\ncluster ")?;
     let (cluster, rest) = rest.split_once("\nnode ")?;
     let (node, rest) = rest.split_once("\ngroups ")?;
     let (groups, rest) = rest.split_once("\nlife ")?;
@@ -165,6 +177,16 @@ mod tests {
             std::fs::write(&path, changed).unwrap();
             assert!(Identity::read(&StdVfs, dir.path()).is_err(), "byte {at}");
         }
+    }
+
+    #[test]
+    fn a_directory_of_another_format_is_refused_by_its_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = "lethe-node 2\ncluster 00000000-0000-0000-0000-000000000001\n\
+                   node 00000000-0000-0000-0000-000000000002\ngroups 64\nstate ready\n";
+        std::fs::write(dir.path().join(FILE), sealed(old.to_owned())).unwrap();
+        let refused = Identity::read(&StdVfs, dir.path()).unwrap_err().to_string();
+        assert!(refused.ends_with("node has format 2, this node reads 3"), "{refused}");
     }
 
     #[test]

@@ -18,7 +18,8 @@ use crate::shard::types::{LogId, SnapshotMeta, Types, Vote};
 use crate::shard::{NodeId, codec};
 use crate::store::wal::WalEntry;
 
-const VERSION: u8 = 1;
+/// Raised with every change that the other side could misread; nodes of two versions do not understand each other.
+const VERSION: u8 = 2;
 /// Bytes of an append message before its head.
 const FIXED: usize = 1 + 4;
 /// Bytes of an append message's head at most: a vote and two log ids.

@@ -8,7 +8,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::{
     Actor, ActorInfo, Code, Error, Id, Outcome,
-    calls::{self, Caller},
+    calls::{self, Caller, Failure},
     route::{Node, Route},
 };
 
@@ -50,7 +50,8 @@ impl Client {
 
     /// Connects to a cluster by the gRPC addresses of some of its nodes, or all; one that can be reached is enough. Each
     /// [`Actor`] is called at the node where it lives, once that is known and among them, which saves a hop; after a node
-    /// could not help, the next call goes to another one. A call is still one attempt.
+    /// could not help, the next call goes to another one. A call is still sent once at most: a small one that could not be
+    /// sent to a node is tried at the others.
     pub async fn connect_any(endpoints: &[&str]) -> Result<Self, Error> {
         let refuse = |message: String| Error::new(Code::InvalidRequest, Outcome::NotDone, message);
         let mut nodes = Vec::with_capacity(endpoints.len());
@@ -98,12 +99,26 @@ impl Client {
         stub(self.route.channel())
     }
 
-    /// Makes a small call over the stream to the node where it belongs now.
-    pub(crate) async fn call(&self, request: v1::CallRequest) -> Result<v1::CallResponse, Error> {
-        let at = self.route.at();
+    /// Makes a small call over the stream to the node where it belongs now. Where it cannot be sent it surely was not done, and
+    /// the next node is asked, each of them once.
+    pub(crate) async fn call(&self, mut request: v1::CallRequest) -> Result<v1::CallResponse, Error> {
         let deadline = calls::now() + self.deadline.min(DEADLINE_MAX);
-        let called = self.route.calls(at).call(request, deadline, deadline + DEADLINE_GRACE).await;
-        called.map_err(|failure| self.failed(at, Error::from_failure(failure)))
+        let mut others = self.route.nodes() - 1;
+        loop {
+            let at = self.route.at();
+            let again = (others > 0).then(|| request.clone());
+            let called = self.route.calls(at).call(request, deadline, deadline + DEADLINE_GRACE).await;
+            let failure = match called {
+                Ok(response) => return Ok(response),
+                Err(failure) => failure,
+            };
+            let unsent = matches!(failure, Failure::NotSent(_) | Failure::NotTaken);
+            let error = self.failed(at, Error::from_failure(failure));
+            match again.filter(|_| unsent && self.route.at() != at && calls::now() < deadline) {
+                Some(next) => (request, others) = (next, others - 1),
+                None => return Err(error),
+            }
+        }
     }
 
     pub(crate) fn request<T>(&self, message: T) -> tonic::Request<T> {

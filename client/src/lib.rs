@@ -14,8 +14,8 @@
 //! # }
 //! ```
 //!
-//! Two promises. **One call is one attempt on the wire**: nothing is retried behind the caller's back, so a caller
-//! that counts effects can count calls. **Every error says what may be believed**: [`Outcome::Done`] (the call ran;
+//! Two promises. **One call is sent once at most**: nothing is retried behind the caller's back but what never left, so a
+//! caller that counts effects can count calls. **Every error says what may be believed**: [`Outcome::Done`] (the call ran;
 //! the error is its answer), [`Outcome::NotDone`] (it surely had no effect) or [`Outcome::Unknown`]. Every call has a
 //! deadline, 30 s unless [`Client::with_deadline`] says otherwise.
 //!

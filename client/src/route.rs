@@ -38,6 +38,11 @@ impl Route {
         Self { nodes: self.nodes.clone(), at: Arc::new(self.at().into()) }
     }
 
+    /// How many nodes there are to choose from.
+    pub fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
     pub fn at(&self) -> usize {
         self.at.load(Ordering::Relaxed)
     }

@@ -9,7 +9,8 @@
 //! The first call opens the stream; one that broke or that the server ended is followed by another at the next call. What
 //! is there when the HTTP/2 connection can send goes together, so a caller alone never waits and many share the cost.
 //! Whatever becomes of the stream, a call's failure says truly whether it may have been done: one that was never handed
-//! to the connection, or that comes after the last one that a stopping server names, was not.
+//! to the connection, or that comes after the last one that a stopping server names, was not. A stream on which the server
+//! says nothing is given up after a moment, so that its calls can still be made elsewhere.
 //!
 //! It knows no transport: it is given a function that opens a stream.
 
@@ -19,7 +20,10 @@ mod reader;
 mod tests;
 mod writer;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::{future::BoxFuture, stream::BoxStream};
 use lethe_proto::v1::{self, numbered_answer::Answer, numbered_call::What};
@@ -39,6 +43,9 @@ pub use self::writer::Writer;
 const CALL_BYTES_MAX: usize = 64 << 10;
 /// A message ends with the call that makes it larger than this, bytes.
 const BATCH_BYTES_MAX: usize = 64 << 10;
+/// A server that takes calls says so within this, from when the stream begins to be opened. It is longer than it may take to
+/// connect, where that is bounded.
+const OPENS_WITHIN: Duration = Duration::from_secs(6);
 /// Calls that may wait for their turn on a stream; one more is refused.
 const QUEUE_MAX: usize = 64 << 10;
 
@@ -57,6 +64,7 @@ pub struct Caller {
 
 struct Inner {
     open: Box<Open>,
+    opens_within: Duration,
     line: Mutex<Option<Arc<Line>>>,
 }
 
@@ -89,7 +97,11 @@ impl std::fmt::Debug for Caller {
 impl Caller {
     /// A caller that opens its streams with `open`, which is given what the stream's messages come from.
     pub fn new(open: impl Fn(Writer) -> Opening + Send + Sync + 'static) -> Self {
-        Self { inner: Arc::new(Inner { open: Box::new(open), line: Mutex::default() }) }
+        Self::with_patience(OPENS_WITHIN, open)
+    }
+
+    fn with_patience(opens_within: Duration, open: impl Fn(Writer) -> Opening + Send + Sync + 'static) -> Self {
+        Self { inner: Arc::new(Inner { open: Box::new(open), opens_within, line: Mutex::default() }) }
     }
 
     /// Whether a call is small enough for a stream; one that is not is sent as a request of its own.
@@ -143,7 +155,7 @@ impl Caller {
         }
         let line = Arc::new(Line::new());
         let opening = (self.inner.open)(Writer::new(line.clone()));
-        tokio::spawn(Reader::new(Ends(line.clone()), opening));
+        tokio::spawn(Reader::new(Ends(line.clone()), opening, self.inner.opens_within));
         *current = Some(line.clone());
         line
     }

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures::{FutureExt, StreamExt};
@@ -25,6 +25,8 @@ const MESSAGES_MAX: usize = 64;
 pub(super) struct Reader {
     ends: Ends,
     stage: Stage,
+    /// Until the server has said its first word.
+    silent: Option<Pin<Box<Sleep>>>,
     alarm: Option<Instant>,
     sleep: Pin<Box<Sleep>>,
 }
@@ -35,10 +37,11 @@ enum Stage {
 }
 
 impl Reader {
-    pub fn new(ends: Ends, opening: Opening) -> Self {
+    pub fn new(ends: Ends, opening: Opening, within: Duration) -> Self {
         // Set when it is used.
         let sleep = Box::pin(tokio::time::sleep_until(now().into()));
-        Self { ends, stage: Stage::Opening(opening), alarm: None, sleep }
+        let silent = Some(Box::pin(tokio::time::sleep(within)));
+        Self { ends, stage: Stage::Opening(opening), silent, alarm: None, sleep }
     }
 
     /// Takes what has arrived. Ready when nothing more will.
@@ -50,7 +53,10 @@ impl Reader {
                     Err(status) => return Poll::Ready(status),
                 },
                 Stage::Open(incoming) => match std::task::ready!(incoming.poll_next_unpin(cx)) {
-                    Some(Ok(message)) => self.ends.0.take(message),
+                    Some(Ok(message)) => {
+                        self.silent = None;
+                        self.ends.0.take(message);
+                    }
                     Some(Err(status)) => return Poll::Ready(status),
                     None => return Poll::Ready(Status::unavailable("the server ended the stream of calls")),
                 },
@@ -58,6 +64,12 @@ impl Reader {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Ready when the server has been silent for too long, so that nothing was sent.
+    fn lose_patience(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+        let Some(silent) = &mut self.silent else { return Poll::Pending };
+        silent.as_mut().poll(cx).map(|()| Status::unavailable("the server did not open the stream of calls in time"))
     }
 
     /// Lets go of what is late. Ready when the line was closed.
@@ -86,9 +98,11 @@ impl Future for Reader {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Poll::Ready(status) = self.read(cx) {
-            self.ends.0.end(&status);
-            return Poll::Ready(());
+        for over in [Self::read, Self::lose_patience] {
+            if let Poll::Ready(status) = over(&mut self, cx) {
+                self.ends.0.end(&status);
+                return Poll::Ready(());
+            }
         }
         self.watch(cx)
     }

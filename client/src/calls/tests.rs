@@ -26,13 +26,23 @@ struct Stream {
 #[derive(Clone, Default)]
 struct Server {
     streams: Arc<Mutex<Vec<Stream>>>,
+    /// What is said as soon as a stream is opened.
+    first: Arc<Mutex<Option<v1::CallsResponse>>>,
 }
 
 impl Server {
     fn caller(&self) -> Caller {
+        self.caller_within(LONG)
+    }
+
+    /// One that waits this long for the first word.
+    fn caller_within(&self, patience: Duration) -> Caller {
         let server = self.clone();
-        Caller::new(move |calls| {
+        Caller::with_patience(patience, move |calls| {
             let (say, said) = mpsc::unbounded_channel();
+            if let Some(first) = server.first.lock().take() {
+                say.send(Ok(first)).expect("somebody listens");
+            }
             server.streams.lock().push(Stream { calls, say });
             let said = stream::unfold(said, |mut said| async { Some((said.recv().await?, said)) }).boxed();
             async move { Ok(said) }.boxed()
@@ -290,6 +300,30 @@ async fn of_a_stream_that_is_not_opened_no_call_was_done() {
         .boxed()
     });
     assert_eq!(outcomes([call(&caller), call(&caller)]).await, ["not sent", "not sent"]);
+}
+
+#[tokio::test]
+async fn of_a_stream_on_which_the_server_says_nothing_no_call_was_done() {
+    let server = Server::default();
+    let caller = server.caller_within(Duration::from_millis(1));
+    assert_eq!(outcomes([call(&caller), call(&caller)]).await, ["not sent", "not sent"]);
+    let mut stream = server.stream();
+    assert!(stream.calls.next().now_or_never().is_some_and(|message| message.is_none()), "a call was sent");
+}
+
+#[tokio::test]
+async fn a_server_may_be_silent_once_it_has_said_its_first_word() {
+    const PATIENCE: Duration = Duration::from_millis(1);
+    let server = Server::default();
+    *server.first.lock() = Some(v1::CallsResponse { calls_max: 1, ..Default::default() });
+    let caller = server.caller_within(PATIENCE);
+    let call = call(&caller);
+    settle().await;
+    let mut stream = server.stream();
+    assert_eq!(numbers(&stream.message()), [1]);
+    tokio::time::sleep(3 * PATIENCE).await;
+    stream.answers([1]);
+    assert_eq!(call.await.unwrap().unwrap(), "1");
 }
 
 #[tokio::test]

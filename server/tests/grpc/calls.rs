@@ -96,6 +96,21 @@ async fn a_client_of_several_nodes_goes_to_another_one_after_a_node_could_not_he
 }
 
 #[tokio::test]
+async fn a_call_that_cannot_be_sent_to_a_node_is_made_at_another_one_of_the_clients() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = serve().await;
+    let address = format!("http://{}", gone.local_addr().unwrap());
+    let (alone, both) = (Client::connect(&address).await, Client::connect_any(&[&address, &server.address]).await);
+    // It never answers, and closes the connections that it had.
+    drop(gone);
+    let room = |client: Result<Client, _>| client.unwrap().actor("chat/Room", Id::name("lobby"));
+    let error = room(alone).call_json("echo", &json!([])).await.unwrap_err();
+    assert_eq!((error.code, error.outcome), (Code::Unavailable, Outcome::NotDone));
+    room(both).call_json("echo", &json!([])).await.unwrap();
+    assert_eq!(server.fake.calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn a_payload_at_the_limit_passes_and_one_over_it_is_refused_unsent() {
     let server = serve().await;
     let room = server.client().await.actor("chat/Room", Id::name("lobby"));

@@ -1,4 +1,5 @@
-//! How cost grows: with actors that exist, with actors that are awake, and with the log a node must read when it starts.
+//! How cost grows: with actors that exist, with actors that are awake, and with the log a node must read when it starts; what
+//! more nodes are good for, and what callers see when one is replaced.
 //!
 //! ```text
 //! cargo build --release
@@ -9,6 +10,8 @@
 //! --registered   create so many actors, let them sleep; then memory, disk, calls, listing, snapshots, restarts
 //! --live         wake so many actors and keep them awake; then memory and CPU, and how they fall asleep
 //! --recover-mib  write a log of that size; then a start without state, as after the state was lost
+//! --capacity     what each node does under a fixed load, before and after as many nodes again joined
+//! --replace-mib  write state of that size, then replace a node; what live calls see of it
 //! ```
 //!
 //! Each line is one stage. `per actor` is what came on top of the same nodes without actors. Calls that fail are made
@@ -16,12 +19,15 @@
 //! Exit code 0 when everything that was asked for was measured, 1 otherwise.
 
 mod bed;
+mod capacity;
 mod crowd;
 #[path = "../http_load/histogram.rs"]
 mod histogram;
 mod live;
+mod paced;
 mod recovery;
 mod registered;
+mod replace;
 mod snapshots;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -42,6 +48,21 @@ struct Args {
     /// MiB of the log that a node replays.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=16_384))]
     recover_mib: Option<u64>,
+    /// Compare the work of each node before and after as many nodes again joined.
+    #[arg(long)]
+    capacity: bool,
+    /// Calls a second meanwhile.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    capacity_rate: u32,
+    /// MiB of state of a node that is replaced.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    replace_mib: Option<u64>,
+    /// Calls a second meanwhile.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    replace_rate: u32,
+    /// Further lines of `[raft]` in every node's configuration while one is replaced, like `heartbeat_ms = 300`.
+    #[arg(long, default_value = "")]
+    raft: String,
     /// Nodes.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=7))]
     nodes: u8,
@@ -96,9 +117,12 @@ fn minutes(text: &str) -> Result<f64, String> {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    if args.registered.is_empty() && args.live.is_empty() && args.recover_mib.is_none() {
+    let some = !args.registered.is_empty() || !args.live.is_empty() || args.recover_mib.is_some();
+    if !some && !args.capacity && args.replace_mib.is_none() {
         // `cargo bench` without arguments runs every bench; this one needs minutes, memory and disk.
-        eprintln!("scale: nothing to measure; say --registered, --live or --recover-mib, see --help");
+        eprintln!(
+            "scale: nothing to measure; say --registered, --live, --recover-mib, --capacity or --replace-mib, see --help"
+        );
         return ExitCode::SUCCESS;
     }
     if !args.registered.is_sorted() {
@@ -134,6 +158,14 @@ async fn measure(args: &Args) -> Result<Measured> {
     }
     if let Some(mib) = args.recover_mib {
         recovery::measure(args, mib << 20).await?;
+    }
+    if args.capacity {
+        capacity::measure(args).await?;
+    }
+    if let Some(mib) = args.replace_mib
+        && replace::measure(args, mib << 20).await? == Measured::Less
+    {
+        measured = Measured::Less;
     }
     Ok(measured)
 }

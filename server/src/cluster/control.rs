@@ -128,7 +128,7 @@ impl Inner {
             fresh: &seen.fresh,
             lag_max: self.config.lag_max,
             stale: self.lease.stale_for(ms(self.config.resign_ms)),
-            stopping: self.resigns(),
+            stopping: stopping || self.is_log_full(),
         };
         for step in steps(&view) {
             let subject = Subject::Group(step.group());

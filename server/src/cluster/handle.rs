@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::config::{Addresses, Announce, Begin, Config, Deps, HandOver, KeyState, ms};
 use super::contacts::Contacts;
 use super::error::{Error, Stale};
+use super::fullness::Fullness;
 use super::lease::{Follower, Lease};
 use super::map::Map;
 use super::message::Confirmed;
@@ -55,6 +56,7 @@ pub(super) struct Inner {
     /// Groups that may be without service at a time, because they are handed over.
     pub turns: Arc<Semaphore>,
     pub stopping: AtomicBool,
+    pub fullness: Mutex<Fullness>,
     /// Others should be told at once how this node is.
     pub news: Notify,
     pub stop: CancellationToken,
@@ -97,6 +99,7 @@ impl Cluster {
             hand_over: OnceLock::new(),
             turns,
             stopping: AtomicBool::new(false),
+            fullness: Mutex::default(),
             news: Notify::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

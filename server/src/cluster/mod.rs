@@ -17,6 +17,7 @@ mod enter;
 mod error;
 mod even;
 mod follow;
+mod fullness;
 mod govern;
 mod handle;
 pub mod keys;

@@ -98,16 +98,16 @@ impl Inner {
             uptime_ms: self.started.elapsed().as_millis() as u64,
             revision: self.lease.acts_on(newest),
             fresh: self.lease.check().is_ok(),
-            stopping: self.resigns(),
+            stopping: self.stopping.load(Ordering::Relaxed) || self.is_log_full(),
             key_epoch: self.keys.epoch(),
             groups: self.shards.all().iter().map(|shard| self.group_report(shard)).collect(),
         }
     }
 
-    /// Whether this node gives all leadership away: it stops, or its log cannot grow. A leader that cannot append any more
-    /// stands still, and calls that reach its node would wait for it.
-    pub fn resigns(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed) || self.shards.is_log_full()
+    /// Whether this node gives all leadership away because its log cannot grow. A leader that cannot append any more stands
+    /// still, and calls that reach its node would wait for it.
+    pub fn is_log_full(&self) -> bool {
+        self.fullness.lock().look(Instant::now(), self.shards.log_full().as_ref())
     }
 
     fn group_report(&self, shard: &Shard) -> GroupReport {

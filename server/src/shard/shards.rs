@@ -33,7 +33,7 @@ use crate::peer::Handler;
 use crate::store::snapshot;
 use crate::store::state::Store;
 use crate::store::vfs::Vfs;
-use crate::store::wal::Wal;
+use crate::store::wal::{Full, Wal};
 
 /// Replicas that are opened at once when a node starts.
 const OPENING_MAX: usize = 8;
@@ -132,10 +132,9 @@ impl Shards {
         self.hosted.life
     }
 
-    /// Whether the log cannot grow now: the disk is full, or the log is as large as it may be. What there is of it is still
-    /// written to the end.
-    pub fn is_log_full(&self) -> bool {
-        self.hosted.wal.stats().full.is_some()
+    /// Why the log cannot grow now, if so. What there is of it is still written to the end.
+    pub fn log_full(&self) -> Option<Full> {
+        self.hosted.wal.stats().full
     }
 
     /// The cluster this node belongs to.

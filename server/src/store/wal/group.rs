@@ -160,7 +160,7 @@ impl GroupLog {
         let needed = 2 * shared.cost(bytes);
         let free = state.free(&shared.config).saturating_sub(shared.config.reserve_bytes);
         match &state.full {
-            Some(reason) if needed > free => Err(Error::Full { needed, free, reason: reason.clone() }),
+            Some(reason) if needed > free => Err(Error::Full { needed, free, reason: reason.to_string() }),
             _ => Ok(()),
         }
     }

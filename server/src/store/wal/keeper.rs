@@ -11,7 +11,7 @@ use parking_lot::MutexGuard;
 use super::{
     Error,
     segment::{self, Segment},
-    shared::{Shared, State},
+    shared::{Full, Shared, State},
 };
 
 enum Job {
@@ -57,7 +57,7 @@ fn next(shared: &Shared, state: &mut State) -> Job {
     }
     let bytes = (state.segments.len() as u64 + 1) * shared.config.segment_bytes;
     if bytes > shared.config.total_bytes_max {
-        state.full = Some(format!("all segments together may take {} bytes", shared.config.total_bytes_max));
+        state.full = Some(Full::Log(shared.config.total_bytes_max));
         shared.room.notify_all();
         return Job::Wait;
     }
@@ -82,7 +82,7 @@ fn make(shared: &Shared, state: &mut MutexGuard<'_, State>, number: u64) -> Resu
         }
         Err(error) if segment::is_full(&error) => {
             tracing::warn!(%error, "no space for another log segment");
-            state.full = Some(error.to_string());
+            state.full = Some(Full::Disk(error.to_string()));
             shared.room.notify_all();
             state.keeper_rests = true;
             shared.idle.notify_all();

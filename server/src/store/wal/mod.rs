@@ -41,7 +41,7 @@ pub use config::{OnFatal, SEGMENT_BYTES_MAX, SEGMENT_BYTES_UNIT, VoteOrder, WalC
 pub use error::Error;
 pub use group::GroupLog;
 pub use life::Life;
-pub use shared::Stats;
+pub use shared::{Full, Stats};
 pub use summary::{Cut, Summary};
 
 use crate::store::vfs::Vfs;

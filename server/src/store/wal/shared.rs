@@ -50,6 +50,17 @@ pub struct Request {
     pub done: Done,
 }
 
+/// Why no new segment can be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// There are as many as there may be. Room comes as soon as something is purged.
+    #[error("all segments together may take {0} bytes")]
+    Log(u64),
+    /// The disk took no other.
+    #[error("{0}")]
+    Disk(String),
+}
+
 /// Counters since the log was opened, and sizes now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -68,7 +79,7 @@ pub struct Stats {
     /// Bytes that appends may still take before new segments are needed.
     pub free_bytes: u64,
     /// Why no new segment can be made, while that is so.
-    pub full: Option<String>,
+    pub full: Option<Full>,
 }
 
 /// Everything behind the lock.
@@ -97,7 +108,7 @@ pub struct State {
     /// Somebody waits for a segment, whether it would be due or not.
     pub starved: bool,
     /// Why no segment can be made.
-    pub full: Option<String>,
+    pub full: Option<Full>,
     /// The log has failed.
     pub failed: Option<Error>,
     /// The log shall end.
@@ -254,7 +265,7 @@ impl Shared {
                 return Ok(());
             }
             if let Some(reason) = state.full.as_ref().filter(|_| cost > free) {
-                let error = Error::Full { needed: cost, free, reason: reason.clone() };
+                let error = Error::Full { needed: cost, free, reason: reason.to_string() };
                 self.upkeep.notify_all();
                 return Err(error);
             }

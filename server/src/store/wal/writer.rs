@@ -307,7 +307,7 @@ impl Writer {
                 let queue = std::mem::take(&mut state.queue);
                 drop(state);
                 for request in queue {
-                    (request.done)(Err(Error::Full { needed: request.cost, free: 0, reason: reason.clone() }));
+                    (request.done)(Err(Error::Full { needed: request.cost, free: 0, reason: reason.to_string() }));
                 }
                 return false;
             }

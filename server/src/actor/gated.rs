@@ -1,7 +1,7 @@
 //! Bodies of an actor: what JavaScript writes while it is read leaves only when it is committed and this node still leads.
 //!
-//! A body whose length is known was whole when its head was released, and rests on nothing else. Of any other, each chunk
-//! and the end wait for a proof that began after they were written. What is written while a proof is under way waits for
+//! A body whose length is known was whole when its head was released, and rests on nothing else: JavaScript writes none of
+//! it any more, so the actor may end while it is read. Of any other, each chunk and the end wait for a proof that began after they were written. What is written while a proof is under way waits for
 //! the next one together, so a body costs a proof per round trip at most, not per chunk.
 
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ use futures::{
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, StreamBody};
 use lethe_runtime::{
-    body::{self, Body, BodyError},
+    body::{Body, BodyError},
     host::CallError,
 };
 
@@ -31,18 +31,19 @@ type Part = Option<Result<Frame<Bytes>, BodyError>>;
 /// Says whether what was written so far may leave.
 type Proving = BoxFuture<'static, Result<(), CallError>>;
 
-/// The same body behind the gate. `prove` is asked after parts were written. `keep` lives as long as the body.
-pub(super) fn gated<K, P>(body: Body, prove: P, keep: K) -> Body
+/// The same body behind the gate. `prove` is asked after parts were written. What `keep` gives lives as long as the body, if
+/// that needs the actor.
+pub(super) fn gated<K, P>(body: Body, prove: P, keep: impl FnOnce() -> K) -> Body
 where
-    K: Send + Unpin + 'static,
+    K: Send + 'static,
     P: Fn() -> Proving + Send + 'static,
 {
     if body.size_hint().exact().is_some() {
-        return body::holding(body, keep);
+        return body;
     }
     let gated =
         Gated { body, prove, waiting: VecDeque::new(), waiting_bytes: 0, proven: 0, proving: None, read: false };
-    StreamBody::new(gated.parts(keep)).boxed_unsync()
+    StreamBody::new(gated.parts(keep())).boxed_unsync()
 }
 
 struct Gated<P> {
@@ -136,7 +137,7 @@ mod tests {
     use std::sync::Arc;
 
     use futures::StreamExt;
-    use lethe_runtime::host::Outcome;
+    use lethe_runtime::{body, host::Outcome};
     use parking_lot::Mutex;
     use tokio::sync::{mpsc, oneshot};
 
@@ -159,7 +160,7 @@ mod tests {
             proofs.lock().push_back(answer);
             asked.map(|answer| answer.expect("a proof is answered")).boxed()
         };
-        gated(body, prove, ())
+        gated(body, prove, || ())
     }
 
     impl Stage {
@@ -269,6 +270,7 @@ mod tests {
         let proofs = Proofs::default();
         let body = gated_by(body::full("whole"), &proofs);
         assert_eq!(body.size_hint().exact(), Some(5));
+        let body = gated(body, || panic!("it needs no proof"), || panic!("it needs nobody"));
         let read = body.collect().now_or_never().expect("it is there").expect("it is whole");
         assert_eq!((read.to_bytes(), proofs.lock().len()), (Bytes::from_static(b"whole"), 0));
     }

@@ -89,7 +89,7 @@ impl ActorHost {
     fn outgoing(&self, request: http::Request<Body>) -> http::Request<Body> {
         let (gate, proof, sent) = (self.gate.clone(), self.proof.clone(), self.sent.clone());
         let prove = move || prove(gate.clone(), proof.clone(), sent.clone()).boxed();
-        request.map(|body| gated(body, prove, ()))
+        request.map(|body| gated(body, prove, || ()))
     }
 
     fn storage_shared(&self) -> &Arc<ActorStorage> {

@@ -29,8 +29,10 @@ use super::{
 /// Calls and open response bodies in an instance, and whether it takes more.
 struct Activity {
     closed: bool,
-    /// When each began, by its number.
-    active: BTreeMap<u64, Instant>,
+    /// When each call began, by its number.
+    calls: BTreeMap<u64, Instant>,
+    /// When each response whose body is not read to its end was given, by the number of its call.
+    bodies: BTreeMap<u64, Instant>,
     entered: u64,
     idle_since: Instant,
 }
@@ -75,8 +77,8 @@ impl Live {
         sent: Arc<AtomicU64>,
         calls_max: usize,
     ) -> Arc<Self> {
-        let activity =
-            Mutex::new(Activity { closed: false, active: BTreeMap::new(), entered: 0, idle_since: Instant::now() });
+        let (calls, bodies) = (BTreeMap::new(), BTreeMap::new());
+        let activity = Mutex::new(Activity { closed: false, calls, bodies, entered: 0, idle_since: Instant::now() });
         let active = watch::Sender::new(0);
         let ending = instance.clone();
         // Nothing of it leaves any more, and calls that hang in it would hold up the next instance. Only whoever destroys an
@@ -106,14 +108,14 @@ impl Live {
         if activity.closed || self.gate.broken().is_some() {
             return Err(Refused::Closed);
         }
-        if activity.active.len() >= self.calls_max {
+        if activity.len() >= self.calls_max {
             let message = format!("the actor's mailbox is full: {} calls are in it", self.calls_max);
             return Err(Refused::Full(error::overloaded(message)));
         }
         activity.entered += 1;
         let number = activity.entered;
-        activity.active.insert(number, Instant::now());
-        self.active.send_replace(activity.active.len());
+        activity.calls.insert(number, Instant::now());
+        self.active.send_replace(activity.len());
         Ok(Entered { live: self.clone(), number })
     }
 
@@ -138,7 +140,7 @@ impl Live {
     }
 
     fn is_quiet(&self, activity: &Activity) -> bool {
-        activity.active.is_empty() && self.instance.is_idle() && self.storage.is_settled()
+        activity.len() == 0 && self.instance.is_idle() && self.storage.is_settled()
     }
 
     /// Whether calls can no longer enter, for whatever reason.
@@ -148,7 +150,12 @@ impl Live {
 
     /// When the oldest of the calls that are in it began.
     pub fn oldest_call(&self) -> Option<Instant> {
-        self.activity.lock().active.values().next().copied()
+        self.activity.lock().calls.values().next().copied()
+    }
+
+    /// When the oldest of the responses was given whose bodies are still open.
+    pub fn oldest_body(&self) -> Option<Instant> {
+        self.activity.lock().bodies.values().min().copied()
     }
 
     /// Waits until no call is in it and every write is committed, or until `grace` is over.
@@ -156,6 +163,17 @@ impl Live {
         let mut active = self.active.subscribe();
         let quiet = async {
             let _ = active.wait_for(|active| *active == 0).await;
+            let _ = self.gate.wait_all().await;
+        };
+        let _ = tokio::time::timeout(grace, quiet).await;
+    }
+
+    /// Waits until no call is in it and every write is committed, and for bodies that were opened after `bodies`; or until
+    /// `grace` is over.
+    pub async fn rest(&self, grace: Duration, bodies: Instant) {
+        let mut active = self.active.subscribe();
+        let quiet = async {
+            while self.activity.lock().is_busy(bodies) && active.changed().await.is_ok() {}
             let _ = self.gate.wait_all().await;
         };
         let _ = tokio::time::timeout(grace, quiet).await;
@@ -180,13 +198,37 @@ impl Drop for Live {
 impl Drop for Entered {
     fn drop(&mut self) {
         let mut activity = self.live.activity.lock();
-        activity.active.remove(&self.number);
+        activity.calls.remove(&self.number);
+        activity.bodies.remove(&self.number);
         activity.idle_since = Instant::now();
-        self.live.active.send_replace(activity.active.len());
+        self.live.active.send_replace(activity.len());
+    }
+}
+
+impl Activity {
+    fn len(&self) -> usize {
+        self.calls.len() + self.bodies.len()
+    }
+
+    /// Whether calls are under way, or bodies are open that were opened after `bodies`. Later numbers are not always of
+    /// later bodies.
+    fn is_busy(&self, bodies: Instant) -> bool {
+        !self.calls.is_empty() || self.bodies.values().any(|opened| *opened > bodies)
     }
 }
 
 impl Entered {
+    /// The call is over; what it gave is read.
+    fn open(self) -> Self {
+        {
+            let mut activity = self.live.activity.lock();
+            activity.calls.remove(&self.number);
+            activity.bodies.insert(self.number, Instant::now());
+            self.live.active.send_replace(activity.len());
+        }
+        self
+    }
+
     /// The actor's Raft group.
     pub fn group(&self) -> u32 {
         self.live.proof.shard.id()
@@ -235,7 +277,7 @@ impl Entered {
         match result? {
             ActorReply::Response(response) => {
                 let prove = move || live.clone().prove().boxed();
-                Ok(ActorReply::Response(response.map(|body| gated(body, prove, self))))
+                Ok(ActorReply::Response(response.map(|body| gated(body, prove, || self.open()))))
             }
             reply => Ok(reply),
         }

@@ -17,6 +17,7 @@ mod place;
 mod release;
 mod room;
 mod storage;
+mod terms;
 mod watch;
 
 #[cfg(test)]

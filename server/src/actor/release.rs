@@ -4,8 +4,12 @@
 //! serve on, while a call takes long ──> take no more, for a moment ──> no call is left: end all
 //!         │        ▲                                │                             ▲
 //!         │        └────── one turned out to take long: serve on                  │
-//!         └── for too long ──> take no more, for longer moments ──────────────────┘
+//!         └── for too long ──> take no more, for a moment, and end those that are left
 //! ```
+//!
+//! How long what is ([`Terms`]) is a matter of its own. Whether the hand-over is wanted, and can be done, is asked all the time, and
+//! right before anybody is disturbed. Response bodies that are still open are ended with their actors: their readers come
+//! again, and find the next leader.
 //!
 //! Calls that come while nothing more is taken wait here for what becomes of it: they go on as soon as the group is served
 //! here again, and are told who leads as soon as another node does; the router then goes there. So a group is without
@@ -23,21 +27,18 @@ use lethe_runtime::host::Outcome;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::{Actors, error, live::Live, place::Failed};
-use crate::cluster::HandOver;
+use super::{
+    Actors, error,
+    live::Live,
+    place::Failed,
+    terms::{LONG, Next, Oldest, Terms},
+};
+use crate::cluster::{Asked, HandOver, Wish};
 
-/// Calls under way for longer are waited for before the group is without service.
-const LONG: Duration = Duration::from_millis(50);
 /// How often to look whether calls that take long have ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
-/// How long the remaining calls have to end, while the group is without service.
-const MOMENT: Duration = Duration::from_millis(150);
-/// Where no moment was good by then, the group's calls are made to end in the last part of the whole time: no others come
-/// for a longer moment, and then for one twice as long. A longer silence is better than calls cut off. In between the group
-/// is served, because those inside may wait for calls to actors that are handed over themselves.
-const LAST_PART: u32 = 3;
-/// The first of those longer moments, as a part of the whole time.
-const LONGER_MOMENT: u32 = 30;
+/// A body that has been open for so long will hardly end in the moment in which the group is without service.
+const OLD_BODY: Duration = Duration::from_secs(1);
 
 /// Groups whose actors are not to start here.
 pub(super) struct Releases {
@@ -116,68 +117,85 @@ impl Drop for Released {
 
 impl Actors {
     /// Ends all actors of a group: calls under way may finish within `Config::release_wait`, and what they wrote is
-    /// committed. No call enters an actor of the group here until what this returns is dropped. Before the last part of
-    /// that time it is without service only while it holds one of the `turns`.
-    pub async fn release(&self, group: u32, turns: Arc<Semaphore>) -> (Released, Option<OwnedSemaphorePermit>) {
-        let wait = self.inner.config.release_wait;
+    /// committed. No call enters an actor of the group here until what this returns is dropped. The group is without
+    /// service only while it holds one of the `turns`. None if the hand-over was given up meanwhile.
+    pub async fn release(
+        &self,
+        group: u32,
+        turns: Arc<Semaphore>,
+        asked: Asked,
+    ) -> Option<(Released, Option<OwnedSemaphorePermit>)> {
         tracing::debug!(group, "a group is to be released");
-        let last = Instant::now() + wait;
-        while self.has_moment(group, last - wait / LAST_PART).await {
+        let mut terms = Terms::new(self.inner.config.release_wait, Instant::now());
+        loop {
+            self.due(group, &mut terms, &asked).await?;
             // Fails only if there are no turns any more, and then nobody else has one.
             let turn = turns.clone().acquire_owned().await.ok();
-            if self.inner.live_of(group).iter().any(|(_, _, live)| is_long(live)) {
-                continue;
+            // Other calls may have come while it waited for its turn.
+            let began = Instant::now();
+            let next = match asked() {
+                Wish::Go(patience) => terms.next(began, patience, oldest(&self.busy(group), began)),
+                Wish::Hold | Wish::GiveUp => Next::Serve,
+            };
+            let released = match next {
+                Next::Serve => None,
+                Next::Silence(moment) => self.make_way(group, moment, false, &asked).await,
+                Next::CutOff(moment) => self.make_way(group, moment, true, &asked).await,
+            };
+            if let Some(released) = released {
+                return Some((released, turn));
             }
-            if let Some(released) = self.release_within(group, MOMENT).await {
-                return (released, turn);
-            }
+            terms.failed(began);
         }
-        let mut longer = wait / LONGER_MOMENT;
-        while Instant::now() < last {
-            if let Some(released) = self.release_within(group, longer).await {
-                return (released, turns.acquire_owned().await.ok());
-            }
-            longer *= 2;
-            tokio::time::sleep(LONG).await;
-        }
-        let turn = turns.acquire_owned().await.ok();
-        let released = self.inner.releases.begin(group);
-        tracing::debug!(group, ?wait, "calls are cut off, to release a group");
-        self.end(self.inner.live_of(group));
-        (released, turn)
     }
 
-    /// Ends a group's actors if no call is left in them after a moment in which none came.
-    async fn release_within(&self, group: u32, moment: Duration) -> Option<Released> {
+    /// Serves the group on until something else is to be done. None if nothing is any more.
+    async fn due(&self, group: u32, terms: &mut Terms, asked: &Asked) -> Option<()> {
+        let mut busy = Vec::new();
+        loop {
+            match asked() {
+                Wish::GiveUp => return None,
+                Wish::Hold => {}
+                Wish::Go(patience) => {
+                    let mut serve = |busy: &[Arc<Live>]| {
+                        let now = Instant::now();
+                        terms.next(now, patience, oldest(busy, now)) == Next::Serve
+                    };
+                    // Only those that take long are looked at again: a node has many actors, and many groups to hand over.
+                    if !serve(&busy) {
+                        busy = self.busy(group);
+                        if !serve(&busy) {
+                            return Some(());
+                        }
+                    }
+                }
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Takes no calls for a moment, and ends the group's actors if no call is left in them then; if `cut_off`, in any case.
+    async fn make_way(&self, group: u32, moment: Duration, cut_off: bool, asked: &Asked) -> Option<Released> {
         let began = Instant::now();
         let released = self.inner.releases.begin(group);
         let ending = self.inner.live_of(group);
-        futures::future::join_all(ending.iter().map(|(_, _, live)| live.drain(moment))).await;
+        let bodies = began.checked_sub(OLD_BODY).unwrap_or(began);
+        futures::future::join_all(ending.iter().map(|(_, _, live)| live.rest(moment, bodies))).await;
         let quiet = ending.iter().all(|(_, _, live)| live.oldest_call().is_none());
+        let ends = (quiet || cut_off) && matches!(asked(), Wish::Go(_));
         let (actors, took) = (ending.len(), began.elapsed());
-        tracing::debug!(group, actors, ?took, given_up = !quiet, "took no calls, to release a group");
-        quiet.then(|| {
+        tracing::debug!(group, actors, ?took, quiet, given_up = !ends, "took no calls, to release a group");
+        ends.then(|| {
             self.end(ending);
             released
         })
     }
 
-    /// Waits until no call in the group takes long. False if that is not so before `until`.
-    async fn has_moment(&self, group: u32, until: Instant) -> bool {
-        loop {
-            let mut long = self.inner.live_of(group);
-            long.retain(|(_, _, live)| is_long(live));
-            if long.is_empty() {
-                return Instant::now() < until;
-            }
-            // Only these are looked at again: a node has many actors, and many groups to hand over.
-            while long.iter().any(|(_, _, live)| is_long(live)) {
-                if Instant::now() >= until {
-                    return false;
-                }
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-        }
+    /// Actors of a group in which a call takes long, or whose bodies are read.
+    fn busy(&self, group: u32) -> Vec<Arc<Live>> {
+        let is_long = |live: &Live| live.oldest_call().is_some_and(|began| began.elapsed() > LONG);
+        let live = self.inner.live_of(group).into_iter().map(|(_, _, live)| live);
+        live.filter(|live| is_long(live) || live.oldest_body().is_some()).collect()
     }
 
     fn end(&self, ending: Vec<(ActorId, u64, Arc<Live>)>) {
@@ -189,14 +207,22 @@ impl Actors {
 }
 
 impl HandOver for Actors {
-    fn release(&self, group: u32, turns: Arc<Semaphore>) -> BoxFuture<'static, Box<dyn Send>> {
+    fn release(&self, group: u32, turns: Arc<Semaphore>, asked: Asked) -> BoxFuture<'static, Option<Box<dyn Send>>> {
         let actors = self.clone();
-        Box::pin(async move { Box::new(actors.release(group, turns).await) as Box<dyn Send> })
+        Box::pin(async move {
+            let released = actors.release(group, turns, asked).await?;
+            Some(Box::new(released) as Box<dyn Send>)
+        })
     }
 }
 
-fn is_long(live: &Arc<Live>) -> bool {
-    live.oldest_call().is_some_and(|began| began.elapsed() > LONG)
+/// How old the oldest are that are under way in these.
+fn oldest(busy: &[Arc<Live>], now: Instant) -> Oldest {
+    let age = |began: Option<Instant>| began.map(|began| now.saturating_duration_since(began));
+    Oldest {
+        call: age(busy.iter().filter_map(|live| live.oldest_call()).min()),
+        body: age(busy.iter().filter_map(|live| live.oldest_body()).min()),
+    }
 }
 
 #[cfg(test)]

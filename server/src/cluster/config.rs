@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use lethe_proto::NodeId;
-use tokio::sync::Semaphore;
 
 use super::keys::Keys;
 use crate::peer::{self, Topic, Transport};
@@ -160,13 +159,6 @@ impl Addresses for () {
     fn ask(&self, _: &str, _: Topic, _: Bytes, _: Instant) -> BoxFuture<'static, Result<(NodeId, Bytes), peer::Error>> {
         Box::pin(async { Err(peer::Error::Unreachable("this node has no peer port".to_owned())) })
     }
-}
-
-/// Moves the actors of a group out of the way before another node leads it.
-pub trait HandOver: Send + Sync + 'static {
-    /// Lets calls under way end, and takes no new ones as long as what it returns lives, which has one of the turns.
-    /// Many groups wait for the end of calls at once; few are without service.
-    fn release(&self, group: u32, turns: Arc<Semaphore>) -> BoxFuture<'static, Box<dyn Send>>;
 }
 
 /// Milliseconds of the configuration.

@@ -1,8 +1,8 @@
 //! The control loop: looks what is to be done, and does it, several groups at a time and one step each.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use lethe_proto::NodeId;
@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::config::ms;
 use super::govern::{Change, govern};
+use super::hand_over::{Asked, Patience, Wanted, Wish};
 use super::handle::Inner;
 use super::map::Map;
 use super::message::{Confirmed, Report};
@@ -128,9 +129,12 @@ impl Inner {
             fresh: &seen.fresh,
             lag_max: self.config.lag_max,
             stale: self.lease.stale_for(ms(self.config.resign_ms)),
-            stopping: stopping || self.is_log_full(),
+            stopping,
+            log_full: self.is_log_full(),
         };
-        for step in steps(&view) {
+        let steps = steps(&view);
+        self.steer(&steps, now);
+        for step in steps {
             let subject = Subject::Group(step.group());
             let transfer = matches!(step, Step::Transfer { .. });
             // Hand-overs wait for calls first, all of them at the same time.
@@ -213,29 +217,54 @@ impl Inner {
             }
             Step::ChangeVoters { group, voters, keep: false } => change(shard(group)?.change_voters(voters).await),
             Step::RemoveLearner { group, node } => change(shard(group)?.remove_learner(node).await),
-            Step::Transfer { group, to } => change(self.transfer(&shard(group)?, to).await),
+            Step::Transfer { group, to, patience } => change(self.transfer(&shard(group)?, to, patience).await),
+        }
+    }
+
+    /// Tells hand-overs that are under way what is wanted now.
+    fn steer(&self, steps: &[Step], now: Instant) {
+        for (group, wanted) in &*self.hand_overs.lock() {
+            match steps.iter().find(|step| step.group() == *group) {
+                Some(Step::Transfer { to, patience, .. }) => wanted.want(*to, *patience),
+                Some(_) | None => wanted.unwant(now),
+            }
         }
     }
 
     /// Hands a group's leadership over, its actors first. They are not disturbed for a node that cannot lead, or that
-    /// entries do not reach: one that has just come back answers heartbeats before it is sent what it missed.
-    pub async fn transfer(&self, shard: &Shard, to: NodeId) -> Result<(), ChangeError> {
+    /// entries do not reach (one that has just come back answers heartbeats before it is sent what it missed), nor when it
+    /// turns out meanwhile that there is no reason any more.
+    pub async fn transfer(self: &Arc<Self>, shard: &Shard, to: NodeId, patience: Patience) -> Result<(), ChangeError> {
         shard.can_lead(to).map_err(ChangeError::Refused)?;
         shard.catch_up(to, ms(self.config.message_ms)).await?;
-        let began = Instant::now();
-        let released = match self.hand_over.get().and_then(std::sync::Weak::upgrade) {
-            Some(hand_over) => hand_over.release(shard.id(), self.turns.clone()).await,
-            None => Box::new(self.turns.clone().acquire_owned().await.ok()),
+        let (group, wanted, began) = (shard.id(), Wanted::new(to, patience), Instant::now());
+        self.hand_overs.lock().insert(group, wanted.clone());
+        let released = match self.hand_over.get().and_then(Weak::upgrade) {
+            Some(hand_over) => hand_over.release(group, self.turns.clone(), self.asked(shard, &wanted)).await,
+            None => Some(Box::new(self.turns.clone().acquire_owned().await.ok()) as Box<dyn Send>),
         };
         let release = began.elapsed();
-        let transferred = match self.would_lead(to) {
-            true => shard.transfer(to).await,
-            false => Err(ChangeError::Refused(format!("node {to} stops"))),
+        self.hand_overs.lock().remove(&group);
+        let transferred = match wanted.to() {
+            Some(to) if released.is_some() && self.would_lead(to) => shard.transfer(to).await,
+            _ => Err(ChangeError::Refused(format!("the hand-over of group {group} was given up"))),
         };
         let transfer = began.elapsed() - release;
-        tracing::debug!(group = shard.id(), %to, ?release, ?transfer, done = transferred.is_ok(), "a hand-over ended");
+        tracing::debug!(group, %to, ?release, ?transfer, done = transferred.is_ok(), "a hand-over ended");
         drop(released);
         transferred
+    }
+
+    /// What a hand-over asks while it waits.
+    fn asked(self: &Arc<Self>, shard: &Shard, wanted: &Arc<Wanted>) -> Asked {
+        let (inner, shard, wanted) = (Arc::downgrade(self), shard.clone(), wanted.clone());
+        Arc::new(move || match inner.upgrade() {
+            Some(inner) if shard.leadership().borrow().is_some() => {
+                let able = |to| shard.can_lead(to).is_ok() && inner.would_lead(to);
+                wanted.wish(Instant::now(), able)
+            }
+            Some(_) | None => Wish::GiveUp,
+        })
     }
 
     /// Whether a node has not said since it was chosen that it is about to stop: it would only hand everything on.

@@ -14,10 +14,11 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::config::{Addresses, Announce, Begin, Config, Deps, HandOver, KeyState, ms};
+use super::config::{Addresses, Announce, Begin, Config, Deps, KeyState, ms};
 use super::contacts::Contacts;
 use super::error::{Error, Stale};
 use super::fullness::Fullness;
+use super::hand_over::{HandOver, Wanted};
 use super::lease::{Follower, Lease};
 use super::map::Map;
 use super::message::Confirmed;
@@ -53,6 +54,8 @@ pub(super) struct Inner {
     /// Why this node cannot be a member, once it is known.
     pub fate: watch::Sender<Option<String>>,
     pub hand_over: OnceLock<Weak<dyn HandOver>>,
+    /// Hand-overs that wait for calls, by their groups.
+    pub hand_overs: Mutex<BTreeMap<u32, Arc<Wanted>>>,
     /// Groups that may be without service at a time, because they are handed over.
     pub turns: Arc<Semaphore>,
     pub stopping: AtomicBool,
@@ -97,6 +100,7 @@ impl Cluster {
             confirmed: Mutex::default(),
             fate: watch::Sender::new(None),
             hand_over: OnceLock::new(),
+            hand_overs: Mutex::default(),
             turns,
             stopping: AtomicBool::new(false),
             fullness: Mutex::default(),

@@ -19,6 +19,7 @@ mod even;
 mod follow;
 mod fullness;
 mod govern;
+mod hand_over;
 mod handle;
 pub mod keys;
 mod lease;
@@ -34,8 +35,9 @@ mod renew;
 mod status;
 mod steps;
 
-pub use config::{Addresses, Announce, Begin, Config, Deps, HandOver, KeyState};
+pub use config::{Addresses, Announce, Begin, Config, Deps, KeyState};
 pub use error::{Error, Stale, WriteError};
+pub use hand_over::{Asked, HandOver, Patience, Wish};
 pub use handle::{Cluster, Home};
 pub use keys::Keys;
 pub use lease::Follower;

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lethe_proto::NodeId;
 
+use super::hand_over::Patience;
 use super::map::{Map, SYSTEM};
 use super::message::{Confirmed, Report};
 use super::plan::SYSTEM_INCARNATION;
@@ -45,7 +46,7 @@ pub(super) enum Step {
     /// Let a learner leave the group.
     RemoveLearner { group: u32, node: NodeId },
     /// Hand the leadership over.
-    Transfer { group: u32, to: NodeId },
+    Transfer { group: u32, to: NodeId, patience: Patience },
 }
 
 /// A replica of this node.
@@ -84,8 +85,10 @@ pub(super) struct View<'a> {
     pub lag_max: u64,
     /// This node has not been fresh for so long that it gives all leadership to nodes that are.
     pub stale: bool,
-    /// This node is about to stop, or its log cannot grow: it gives all leadership away.
+    /// This node is about to stop: it gives all leadership away.
     pub stopping: bool,
+    /// This node's log cannot grow: it gives all leadership to nodes that are fresh.
+    pub log_full: bool,
 }
 
 impl Step {
@@ -147,7 +150,7 @@ fn lead(view: &View<'_>, group: u32) -> Option<Step> {
     let led = Group { view, group, members: &here.members, leads, placement: &record.value };
     // A hand-over changes no members, so it needs no confirmation, which a stale node could not get, and for which a
     // node that stops need not wait.
-    if (view.stale || view.stopping)
+    if (view.stale || view.stopping || view.log_full)
         && let Some(step) = led.hand_over()
     {
         return Some(step);
@@ -261,7 +264,7 @@ impl Group<'_> {
         }
         let first = [self.placement.leader].into_iter().chain(placed);
         let to = first.into_iter().find(|node| self.can_lead(*node) && self.view.reachable.contains(node))?;
-        Some(Step::Transfer { group: self.group, to })
+        Some(self.transfer(to))
     }
 
     fn drop_learner(&self) -> Option<Step> {
@@ -282,11 +285,11 @@ impl Group<'_> {
     /// Hands the leadership to whoever should have it. A node that stops, drains or is stale gives it to anybody who can
     /// take it.
     fn hand_over(&self) -> Option<Step> {
-        let View { me, stopping, stale, .. } = *self.view;
+        let View { me, stopping, stale, log_full, .. } = *self.view;
         let wish = self.placement.leader;
-        let leaves = stopping || stale || self.view.map.state(me) != Some(State::Active);
+        let leaves = stopping || stale || log_full || self.view.map.state(me) != Some(State::Active);
         // A change of voters ends first, unless this node cannot end it.
-        if (wish == me && !leaves) || (self.members.joint && !stale) {
+        if (wish == me && !leaves) || (self.members.joint && !stale && !log_full) {
             return None;
         }
         let pool = match leaves {
@@ -296,14 +299,23 @@ impl Group<'_> {
         };
         let active = |node: &NodeId| self.view.map.state(*node) == Some(State::Active);
         let others = self.members.voters.keys().copied().filter(|node| leaves && active(node));
-        let able = |node: &NodeId| *node != me && pool.contains(node) && self.can_lead(*node);
-        // Those that take what a node leads share it: all of its actors start anew at once.
-        let any = || {
-            let others: Vec<NodeId> = others.filter(able).collect();
-            others.get(self.group as usize % others.len().max(1)).copied()
+        let among = |able: &dyn Fn(&NodeId) -> bool| {
+            let able = |node: &NodeId| *node != me && pool.contains(node) && able(node);
+            // Those that take what a node leads share it: all of its actors start anew at once.
+            let any = || {
+                let others: Vec<NodeId> = others.clone().filter(able).collect();
+                others.get(self.group as usize % others.len().max(1)).copied()
+            };
+            Some(wish).filter(able).or_else(any)
         };
-        let to = Some(wish).filter(able).or_else(any)?;
-        Some(Step::Transfer { group: self.group, to })
+        // Leaving without a hand-over would be no better than a hand-over to a node that takes no requests.
+        let last = || stopping.then(|| among(&|node| self.can_take(*node))).flatten();
+        Some(self.transfer(among(&|node| self.can_lead(*node)).or_else(last)?))
+    }
+
+    fn transfer(&self, to: NodeId) -> Step {
+        let urgent = self.view.stale || self.view.log_full;
+        Step::Transfer { group: self.group, to, patience: if urgent { Patience::Urgent } else { Patience::Planned } }
     }
 
     /// Whether most of these answer, this node among them. Otherwise a change to them never ends, and the group, which has to
@@ -313,12 +325,15 @@ impl Group<'_> {
         2 * voters.iter().filter(answers).count() > voters.len()
     }
 
-    /// Whether a node votes, has nearly everything, does not stop, and takes requests. Whoever stops itself does not ask
-    /// for the last: leaving without a hand-over would be no better.
+    /// Whether a node votes, has nearly everything, does not stop, and takes requests.
     fn can_lead(&self, node: NodeId) -> bool {
-        let Some(report) = self.view.reports.get(&node) else { return false };
-        let serves = !report.stopping && (report.fresh || self.view.stopping);
-        serves && self.members.voters.contains_key(&node) && self.caught_up(node)
+        self.view.reports.get(&node).is_some_and(|report| report.fresh) && self.can_take(node)
+    }
+
+    /// The same, whether it takes requests or not.
+    fn can_take(&self, node: NodeId) -> bool {
+        let stays = self.view.reports.get(&node).is_some_and(|report| !report.stopping);
+        stays && self.members.voters.contains_key(&node) && self.caught_up(node)
     }
 
     /// Whether a member has nearly everything: log and keys.

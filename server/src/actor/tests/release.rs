@@ -1,13 +1,24 @@
 //! Groups that are handed over.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
+use http_body_util::BodyExt;
 use lethe_runtime::host::{CallErrorKind, Outcome};
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::rig::{GROUP, Rig, eventually};
-use crate::actor::Config;
+use crate::{
+    actor::Config,
+    cluster::{Patience, Wish},
+};
 
 /// Longer than any call of these tests takes.
 const LONG: Duration = Duration::from_secs(60);
@@ -58,7 +69,7 @@ async fn a_group_whose_calls_take_long_is_served_on_although_another_has_the_tur
     rig.call("b", "put", json!(["k", 7])).await.unwrap();
     let turns = Arc::new(Semaphore::new(1));
     let turn = turns.clone().acquire_owned().await.unwrap();
-    let mut release = Box::pin(rig.actors.release(GROUP, turns));
+    let mut release = Box::pin(rig.actors.release(GROUP, turns, Arc::new(|| Wish::Go(Patience::Planned))));
     assert!(futures::poll!(&mut release).is_pending(), "there is no turn");
     assert_eq!(rig.call("b", "get", json!(["k"])).await.unwrap(), json!(7));
     drop(turn);
@@ -80,4 +91,55 @@ async fn a_call_that_never_ends_is_cut_off_and_its_caller_knows_what_to_believe(
     assert_eq!((told.kind, told.outcome), (CallErrorKind::Unavailable, Outcome::Unknown));
     let silent = silent.await.unwrap().unwrap_err();
     assert_eq!((silent.kind, silent.outcome), (CallErrorKind::Unavailable, Outcome::NotDone));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_never_ends_is_ended_with_its_group_and_calls_of_the_group_are_answered_until_then() {
+    // The stream is waited for in the first sixth of it.
+    let rig = Rig::start(Config { release_wait: Duration::from_secs(6), ..Config::default() }).await;
+    let stream = rig.open("a").await;
+    let released = async {
+        let released = rig.release().await;
+        (released, rig.actors.is_live(rig.id("a")))
+    };
+    let mut released = std::pin::pin!(released);
+    assert!(futures::poll!(&mut released).is_pending(), "it is waited for");
+    assert_eq!(rig.call("b", "get", json!(["k"])).await.unwrap(), json!(null));
+    let (_released, is_live) = released.await;
+    assert!(!is_live);
+    assert!(stream.collect().await.is_err(), "what was not said to the end does not look whole");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_long_for_a_call_or_a_stream_where_no_more_calls_are_taken() {
+    let rig = Rig::start(Config { release_wait: Duration::from_secs(3600), ..Config::default() }).await;
+    let stream = rig.open("a").await;
+    let call = rig.spawn("b", "linger", json!([]));
+    eventually("the call is in its actor", || rig.is_busy("b")).await;
+    let _released = tokio::time::timeout(LONG, rig.release_as(Patience::Urgent)).await.expect("it is urgent");
+    assert!(stream.collect().await.is_err());
+    assert_eq!(call.await.unwrap().unwrap_err().kind, CallErrorKind::Unavailable);
+}
+
+/// A hand-over is asked so often before it is believed that nothing comes of it.
+const ASKED_OFTEN: usize = 100;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_is_cut_off_for_a_hand_over_that_cannot_be_done_or_is_not_wanted_any_more() {
+    let rig = Rig::start(Config { release_wait: Duration::from_millis(10), ..Config::default() }).await;
+    let call = rig.spawn("a", "wait", json!([1_000]));
+    rig.until_marked("waiting", 1).await;
+    let (wish, times) = (Arc::new(Mutex::new(Wish::Hold)), Arc::new(AtomicUsize::new(0)));
+    let (asked, count) = (wish.clone(), times.clone());
+    let asked = Arc::new(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        *asked.lock()
+    });
+    let actors = rig.actors.clone();
+    let release =
+        tokio::spawn(async move { actors.release(GROUP, Arc::new(Semaphore::new(1)), asked).await.is_some() });
+    eventually("it is asked often", || times.load(Ordering::SeqCst) >= ASKED_OFTEN).await;
+    *wish.lock() = Wish::GiveUp;
+    assert!(!release.await.unwrap(), "nothing is released");
+    assert_eq!(call.await.unwrap(), Ok(json!("one")));
 }

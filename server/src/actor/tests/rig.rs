@@ -28,7 +28,7 @@ use tokio::{
 
 use crate::{
     actor::{ActorRef, Actors, Call, Config, Deps, Homes, live::Live},
-    cluster::{Home, Keys, Stale, keys},
+    cluster::{Home, Keys, Patience, Stale, Wish, keys},
     deploy::{Deployments, Project, Version},
     egress::{self, Fetcher, Policy},
     shard::{self, Applied, Begin, Command, Identity, Shards},
@@ -188,7 +188,13 @@ impl Rig {
 
     /// Releases the group of all actors, with nobody else having a turn.
     pub async fn release(&self) -> impl Sized + use<> {
-        self.actors.release(GROUP, Arc::new(Semaphore::new(1))).await
+        self.release_as(Patience::Planned).await
+    }
+
+    /// The same, with this patience.
+    pub async fn release_as(&self, patience: Patience) -> impl Sized + use<> {
+        let asked = Arc::new(move || Wish::Go(patience));
+        self.actors.release(GROUP, Arc::new(Semaphore::new(1)), asked).await.expect("it is wanted all the time")
     }
 
     /// How many actors are awake.

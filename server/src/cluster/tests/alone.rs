@@ -13,7 +13,9 @@ use tokio::sync::Semaphore;
 
 use crate::cluster::enter::enlist;
 use crate::cluster::message::{Join, Joined};
-use crate::cluster::{Announce, Begin, Cluster, Config, Deps, Error, HandOver, SYSTEM, State, WriteError};
+use crate::cluster::{
+    Announce, Asked, Begin, Cluster, Config, Deps, Error, HandOver, Patience, SYSTEM, State, WriteError,
+};
 use crate::shard::{self, Alone, ChangeError, Expect, Life, RegistryOp, Shards};
 use crate::store::vfs::StdVfs;
 
@@ -192,9 +194,9 @@ async fn the_last_active_node_neither_drains_nor_leaves() {
 struct Actors(AtomicUsize);
 
 impl HandOver for Actors {
-    fn release(&self, _: u32, _: Arc<Semaphore>) -> BoxFuture<'static, Box<dyn Send>> {
+    fn release(&self, _: u32, _: Arc<Semaphore>, _: Asked) -> BoxFuture<'static, Option<Box<dyn Send>>> {
         self.0.fetch_add(1, Ordering::Relaxed);
-        async { Box::new(()) as Box<dyn Send> }.boxed()
+        async { Some(Box::new(()) as Box<dyn Send>) }.boxed()
     }
 }
 
@@ -207,7 +209,7 @@ async fn no_actor_is_disturbed_for_a_node_that_cannot_lead() {
     let actors = Arc::new(Actors::default());
     let hand_over: Arc<dyn HandOver> = actors.clone();
     cluster.before_hand_over(&hand_over);
-    let refused = cluster.inner.transfer(&shards.group(1).unwrap(), NodeId::from(99)).await;
+    let refused = cluster.inner.transfer(&shards.group(1).unwrap(), NodeId::from(99), Patience::Planned).await;
     assert!(matches!(&refused, Err(ChangeError::Refused(_))), "{refused:?}");
     assert_eq!(actors.0.load(Ordering::Relaxed), 0);
     stop(cluster, shards).await;

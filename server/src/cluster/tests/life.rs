@@ -1,14 +1,18 @@
 //! The life of a cluster: it forms, grows, loses nodes, is cut apart and starts again.
 
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
+use tokio::sync::Semaphore;
 
 use super::fleet::{Fleet, PATIENCE, node};
 use crate::cluster::govern::Change;
 use crate::cluster::record::{self, Member};
-use crate::cluster::{Config, Error, SYSTEM, State, WriteError};
+use crate::cluster::{Asked, Config, Error, HandOver, SYSTEM, State, Wish, WriteError};
 use crate::peer::Topic;
 use crate::shard::tests::net::Way;
 use crate::shard::{Expect, RegistryOp};
@@ -57,6 +61,48 @@ async fn a_draining_node_gives_all_leadership_away_and_gets_it_back() {
     }
     fleet.cluster(0).undrain(drained).await.unwrap();
     fleet.settled(&[0, 1, 2]).await;
+    fleet.stop_all().await;
+}
+
+/// Actors whose calls never end: nothing is released before it is given up.
+#[derive(Default)]
+struct Endless {
+    asked: AtomicUsize,
+    given_up: AtomicUsize,
+}
+
+/// Waits for them.
+struct Holder(Arc<Endless>);
+
+impl HandOver for Holder {
+    fn release(&self, _: u32, _: Arc<Semaphore>, asked: Asked) -> BoxFuture<'static, Option<Box<dyn Send>>> {
+        let endless = self.0.clone();
+        endless.asked.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            while asked() != Wish::GiveUp {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            endless.given_up.fetch_add(1, Ordering::SeqCst);
+            None
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_that_waits_for_calls_is_given_up_when_its_reason_is_gone() {
+    let fleet = Fleet::new(3, GROUPS).await;
+    fleet.settled(&[0, 1, 2]).await;
+    let endless = Arc::new(Endless::default());
+    let hand_over: Arc<dyn HandOver> = Arc::new(Holder(endless.clone()));
+    fleet.cluster(1).before_hand_over(&hand_over);
+    let group = (1..=GROUPS).find(|group| fleet.leader(*group, &[0, 1, 2]) == Some(1)).expect("it leads one of four");
+    let (cluster, leads, other) = (fleet.cluster(0).clone(), fleet.nodes[1].id, fleet.nodes[2].id);
+    let moving = tokio::spawn(async move { cluster.transfer(group, other).await });
+    let counts = || (endless.asked.load(Ordering::SeqCst), endless.given_up.load(Ordering::SeqCst));
+    fleet.until("asked", || (counts().0 == 0).then(|| "nothing is handed over".to_owned())).await;
+    moving.abort();
+    fleet.cluster(0).transfer(group, leads).await.unwrap();
+    fleet.until("given up", || (counts().1 == 0).then(|| format!("{:?}", counts()))).await;
     fleet.stop_all().await;
 }
 

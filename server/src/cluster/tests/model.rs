@@ -137,9 +137,9 @@ impl Model {
         let others: BTreeSet<NodeId> = self.map.present().filter(|other| *other != node).collect();
         let map = &self.maps[&node];
         let (reachable, well, fresh) = (&others, &others, &others);
-        let stale = self.stale.contains(&node);
+        let (stale, stopping, log_full) = (self.stale.contains(&node), false, false);
         let view =
-            View { me: node, map, here: &here, reports, reachable, well, fresh, lag_max: 0, stale, stopping: false };
+            View { me: node, map, here: &here, reports, reachable, well, fresh, lag_max: 0, stale, stopping, log_full };
         work(&view)
     }
 

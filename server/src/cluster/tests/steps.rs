@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lethe_proto::NodeId;
 
 use super::world::{founded, set};
+use crate::cluster::Patience;
 use crate::cluster::map::{Map, SYSTEM};
 use crate::cluster::message::{Confirmed, GroupReport, Report};
 use crate::cluster::record::{Placement, Replica, State};
@@ -23,6 +24,7 @@ struct Sight {
     silent: BTreeSet<NodeId>,
     stale: bool,
     stopping: bool,
+    log_full: bool,
 }
 
 impl Sight {
@@ -60,6 +62,7 @@ impl Sight {
             silent: BTreeSet::new(),
             stale: false,
             stopping: false,
+            log_full: false,
         }
     }
 
@@ -90,13 +93,19 @@ impl Sight {
             lag_max: 0,
             stale: self.stale,
             stopping: self.stopping,
+            log_full: self.log_full,
         };
         steps(&view)
     }
 }
 
 fn transfer(to: u64) -> Option<Step> {
-    Some(Step::Transfer { group: GROUP, to: NodeId::from(to) })
+    Some(Step::Transfer { group: GROUP, to: NodeId::from(to), patience: Patience::Planned })
+}
+
+/// The group takes no calls here, or no writes.
+fn urgently(to: u64) -> Option<Step> {
+    Some(Step::Transfer { group: GROUP, to: NodeId::from(to), patience: Patience::Urgent })
 }
 
 #[test]
@@ -104,14 +113,14 @@ fn a_stale_leader_hands_its_group_to_a_fresh_voter_and_confirms_nothing_first() 
     let mut sight = Sight::new(1);
     assert_eq!(sight.step(), None);
     sight.stale = true;
-    assert_eq!(sight.step(), transfer(3));
+    assert_eq!(sight.step(), urgently(3));
     sight.leads().confirmed = None;
-    assert_eq!(sight.step(), transfer(3));
+    assert_eq!(sight.step(), urgently(3));
     sight.lapse(3);
-    assert_eq!(sight.step(), transfer(2));
+    assert_eq!(sight.step(), urgently(2));
     // A change of voters that it cannot end is ended by the next leader.
     sight.here.get_mut(&GROUP).unwrap().members.joint = true;
-    assert_eq!(sight.step(), transfer(2));
+    assert_eq!(sight.step(), urgently(2));
 }
 
 fn nodes(nodes: &[u64]) -> Vec<NodeId> {
@@ -160,7 +169,7 @@ fn a_stale_leader_hands_its_group_to_no_voter_that_lacks_entries() {
     let mut sight = Sight::new(1);
     sight.stale = true;
     sight.leads().progress.insert(NodeId::from(2), Some(8));
-    assert_eq!(sight.step(), transfer(3));
+    assert_eq!(sight.step(), urgently(3));
     sight.leads().progress.insert(NodeId::from(3), None);
     assert_eq!(sight.step(), None);
 }
@@ -194,7 +203,38 @@ fn a_node_that_stops_hands_its_group_even_to_a_stale_one() {
     (2..=3).for_each(|node| sight.lapse(node));
     assert_eq!(sight.step(), transfer(3));
     sight.stale = true;
-    assert_eq!(sight.step(), transfer(3));
+    assert_eq!(sight.step(), urgently(3));
+}
+
+#[test]
+fn a_node_that_stops_tries_fresh_nodes_before_a_stale_one() {
+    for (stale, fresh) in [(2, 3), (3, 2)] {
+        // Whoever should lead it, and whoever would have its turn.
+        for wish in 1..=3 {
+            let mut sight = Sight::new(wish);
+            sight.stopping = true;
+            sight.lapse(stale);
+            assert_eq!(sight.step(), transfer(fresh), "{stale} is stale, and {wish} should lead");
+        }
+    }
+}
+
+#[test]
+fn a_node_whose_log_is_full_hands_its_groups_to_fresh_nodes_only() {
+    let mut sight = Sight::new(1);
+    sight.log_full = true;
+    sight.leads().confirmed = None;
+    assert_eq!(sight.step(), urgently(3));
+    // A change of voters that it cannot end is ended by the next leader.
+    sight.here.get_mut(&GROUP).unwrap().members.joint = true;
+    assert_eq!(sight.step(), urgently(3));
+    sight.lapse(3);
+    assert_eq!(sight.step(), urgently(2));
+    sight.lapse(2);
+    assert!(!matches!(sight.step(), Some(Step::Transfer { .. })), "it can still serve reads: {:?}", sight.step());
+    sight.stopping = true;
+    sight.here.get_mut(&GROUP).unwrap().members.joint = false;
+    assert_eq!(sight.step(), urgently(3));
 }
 
 #[test]

@@ -34,6 +34,7 @@ use uuid::Uuid;
 use super::{
     ActorRef, Call, Failed, Homes, Place,
     activation::{self, Activation},
+    awake::Awake,
     error,
     live::{Entered, Live, Refused},
     release::Releases,
@@ -148,6 +149,7 @@ pub(super) struct Inner {
     room: Room,
     deps: Deps,
     pub(super) slots: Mutex<Slots>,
+    pub(super) awake: Arc<Awake>,
     pub(super) releases: Arc<Releases>,
     pub(super) tasks: TaskTracker,
     /// Cancelled with the last handle.
@@ -169,7 +171,8 @@ impl Actors {
         let releases = Releases::new(deps.homes.node(), config.leader_timeout);
         let (slots, tasks) = (Mutex::default(), TaskTracker::new());
         let room = Room::new(&config);
-        let inner = Arc::new(Inner { config, room, deps, slots, releases, tasks, gone, _ends });
+        let awake = Arc::default();
+        let inner = Arc::new(Inner { config, room, deps, slots, awake, releases, tasks, gone, _ends });
         inner.tasks.spawn(sweep(Arc::downgrade(&inner)));
         Self { inner }
     }
@@ -258,6 +261,10 @@ impl Actors {
             }
         }))
         .await;
+        // Those that made way for others, which did not start any more.
+        for (_, live) in self.inner.awake.all() {
+            live.end(error::unavailable("the node is stopping", Outcome::Unknown));
+        }
     }
 
     /// The instance to call: the live one, or a new one.
@@ -325,12 +332,17 @@ impl Inner {
         serial: u64,
         result: Result<Arc<Live>, Failed>,
     ) -> Result<Arc<Live>, Failed> {
-        let result = result.and_then(|live| self.admit(live));
+        let result = result.and_then(|live| self.admit(id, live));
+        let left = if result.is_err() { self.instances(id) } else { Vec::new() };
         let mut slots = self.slots.lock();
         slots.starting = slots.starting.saturating_sub(1);
         let in_place = slots.by_id.get(&id).is_some_and(|slot| slot.serial == serial);
         if in_place && result.is_err() {
             slots.by_id.remove(&id);
+            // It was to make way for something that did not come to be.
+            if let Some(live) = left.into_iter().find(|live| !live.is_over()) {
+                slots.by_id.insert(id, Slot { serial, since: live.version, start: started(live) });
+            }
         }
         let live = result?;
         if in_place {
@@ -342,9 +354,10 @@ impl Inner {
     }
 
     /// Ends an instance whose group was lost or released while it started.
-    fn admit(self: &Arc<Self>, live: Arc<Live>) -> Result<Arc<Live>, Failed> {
+    fn admit(self: &Arc<Self>, id: ActorId, live: Arc<Live>) -> Result<Arc<Live>, Failed> {
         let shard = &live.proof.shard;
-        // Watched before it is looked at, so that no change is missed in between.
+        // Known and watched before it is looked at, so that no release and no change is missed in between.
+        self.awake.enter(id, &live);
         self.watch(shard);
         let lost = *shard.leadership().borrow() != Some(live.proof.epoch);
         let leader = *shard.leader().borrow();
@@ -353,11 +366,19 @@ impl Inner {
         Ok(live)
     }
 
-    pub(super) fn forget(&self, id: ActorId, serial: u64) {
+    /// Takes an instance's slot away, if it has one.
+    pub(super) fn forget(&self, id: ActorId, live: &Arc<Live>) {
         let mut slots = self.slots.lock();
-        if slots.by_id.get(&id).is_some_and(|slot| slot.serial == serial) {
+        let is_its = |slot: &Slot| matches!(slot.start.peek(), Some(Ok(known)) if Arc::ptr_eq(known, live));
+        if slots.by_id.get(&id).is_some_and(is_its) {
             slots.by_id.remove(&id);
         }
+    }
+
+    /// All instances of an actor that live here. More than one do only while the older ones end.
+    fn instances(&self, id: ActorId) -> Vec<Arc<Live>> {
+        let group = self.deps.homes.home(id).map(|home| home.group);
+        group.map(|group| self.awake.of_actor(group, id)).unwrap_or_default()
     }
 
     fn activation(self: &Arc<Self>) -> Activation<'_> {
@@ -374,33 +395,55 @@ impl Inner {
     }
 }
 
-/// Starts an instance after the old one, if there is one, has ended.
+/// A start that is through.
+fn started(live: Arc<Live>) -> Start {
+    let start = futures::future::ready(Ok(live)).boxed().shared();
+    // Whoever peeks sees it only when it was asked once.
+    let _ = start.clone().now_or_never();
+    start
+}
+
+/// Starts an instance after whatever lives of the actor has ended.
 async fn restart(inner: &Arc<Inner>, old: Option<Start>, to: ActorRef) -> Result<Arc<Live>, Failed> {
-    if let Some(old) = old
-        && let Ok(live) = old.await
-    {
-        live.close();
-        live.drain(inner.config.drain).await;
+    if let Some(old) = old {
+        // A start that is under way ends itself when it finds its place taken.
+        let _ = old.await;
+    }
+    let left = inner.instances(to.id);
+    left.iter().for_each(|live| live.close());
+    futures::future::join_all(left.iter().map(|live| live.drain(inner.config.drain))).await;
+    for live in left {
         live.end(error::unavailable("the instance was replaced", Outcome::Unknown));
     }
     activation::start(&inner.activation(), to).await
 }
 
-/// Destroys, then ends the instance. Never gives an instance: `ActorDestroyed` is its success.
+/// Destroys, then ends what lives of the actor. Never gives an instance: `ActorDestroyed` is its success. If surely nothing was
+/// destroyed, the instance lives on.
 async fn end(
     inner: &Arc<Inner>,
     old: Option<Start>,
     target: ActorRef,
     reason: DestroyReason,
 ) -> Result<Arc<Live>, Failed> {
-    destroy(inner, target, reason).await?;
+    let id = target.id;
+    let (failed, over) = match destroy(inner, target, reason).await {
+        Ok(()) => (error::destroyed(Outcome::NotDone).into(), error::destroyed(Outcome::Unknown)),
+        Err(failed) if failed.is_not_done() => return Err(failed),
+        // An actor that may be destroyed says nothing more; its next start finds out.
+        Err(failed) => {
+            let over = error::unavailable("the actor was ended, because it may be destroyed", Outcome::Unknown);
+            (failed, over)
+        }
+    };
     // A start still under way ends itself when it finds its place taken; one that is through is here at once.
-    if let Some(old) = old
-        && let Ok(Ok(live)) = tokio::time::timeout(STARTED_WAIT, old).await
-    {
-        live.end(error::destroyed(Outcome::Unknown));
+    if let Some(old) = old {
+        let _ = tokio::time::timeout(STARTED_WAIT, old).await;
     }
-    Err(error::destroyed(Outcome::NotDone).into())
+    for live in inner.instances(id) {
+        live.end(over.clone());
+    }
+    Err(failed)
 }
 
 /// Proposes the destruction and waits until it is applied.
@@ -425,9 +468,9 @@ async fn sweep(inner: Weak<Inner>) {
         let Some(idle) = inner.upgrade().map(|inner| inner.config.idle) else { return };
         tokio::time::sleep((idle / 4).clamp(Duration::from_millis(10), Duration::from_secs(1))).await;
         let Some(inner) = inner.upgrade() else { return };
-        for (id, serial, live) in inner.live() {
+        for (id, live) in inner.live() {
             if live.is_over() || live.close_if_idle(idle) {
-                inner.forget(id, serial);
+                inner.forget(id, &live);
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{
+    awake::Stay,
     error,
     gated::gated,
     host::{Proof, Unproven, count, judge},
@@ -49,6 +50,8 @@ pub(super) struct Live {
     activity: Mutex<Activity>,
     active: watch::Sender<usize>,
     calls_max: usize,
+    /// Where this node knows it from.
+    stay: OnceLock<Stay>,
     /// Whether the last call wrote. The next one likely will, and its commit proves what a read index would.
     wrote: AtomicBool,
 }
@@ -98,8 +101,14 @@ impl Live {
             activity,
             active,
             calls_max,
+            stay: OnceLock::new(),
             wrote: AtomicBool::new(false),
         })
+    }
+
+    /// Keeps its place among those that live here. Only the first one counts.
+    pub fn stays(&self, stay: Stay) {
+        drop(self.stay.set(stay));
     }
 
     /// Takes a place in the mailbox.

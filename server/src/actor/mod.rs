@@ -2,6 +2,7 @@
 
 mod activation;
 mod actors;
+mod awake;
 mod buffer;
 mod call;
 mod committer;

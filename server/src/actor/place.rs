@@ -32,6 +32,14 @@ pub enum Failed {
 }
 
 impl Failed {
+    /// Whether the call surely did nothing.
+    pub fn is_not_done(&self) -> bool {
+        match self {
+            Self::NotLeader { .. } => true,
+            Self::Call(error) => error.outcome == Outcome::NotDone,
+        }
+    }
+
     /// Whether the call surely did nothing, and may find more luck elsewhere or a little later.
     pub fn may_be_tried_again(&self) -> bool {
         match self {

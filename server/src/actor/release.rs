@@ -89,7 +89,8 @@ impl Releases {
         }
     }
 
-    fn begin(self: &Arc<Self>, group: u32) -> Released {
+    /// No call enters an actor of the group until what this gives is dropped.
+    pub fn begin(self: &Arc<Self>, group: u32) -> Released {
         let mut groups = self.groups.lock();
         let under_way = groups.entry(group).or_insert_with(|| UnderWay { count: 0, over: watch::Sender::new(()) });
         under_way.count += 1;
@@ -178,10 +179,10 @@ impl Actors {
     async fn make_way(&self, group: u32, moment: Duration, cut_off: bool, asked: &Asked) -> Option<Released> {
         let began = Instant::now();
         let released = self.inner.releases.begin(group);
-        let ending = self.inner.live_of(group);
+        let ending = self.inner.awake.of(group);
         let bodies = began.checked_sub(OLD_BODY).unwrap_or(began);
-        futures::future::join_all(ending.iter().map(|(_, _, live)| live.rest(moment, bodies))).await;
-        let quiet = ending.iter().all(|(_, _, live)| live.oldest_call().is_none());
+        futures::future::join_all(ending.iter().map(|(_, live)| live.rest(moment, bodies))).await;
+        let quiet = ending.iter().all(|(_, live)| live.oldest_call().is_none());
         let ends = (quiet || cut_off) && matches!(asked(), Wish::Go(_));
         let (actors, took) = (ending.len(), began.elapsed());
         tracing::debug!(group, actors, ?took, quiet, given_up = !ends, "took no calls, to release a group");
@@ -194,14 +195,14 @@ impl Actors {
     /// Actors of a group in which a call takes long, or whose bodies are read.
     fn busy(&self, group: u32) -> Vec<Arc<Live>> {
         let is_long = |live: &Live| live.oldest_call().is_some_and(|began| began.elapsed() > LONG);
-        let live = self.inner.live_of(group).into_iter().map(|(_, _, live)| live);
+        let live = self.inner.awake.of(group).into_iter().map(|(_, live)| live);
         live.filter(|live| is_long(live) || live.oldest_body().is_some()).collect()
     }
 
-    fn end(&self, ending: Vec<(ActorId, u64, Arc<Live>)>) {
-        for (id, serial, live) in ending {
+    fn end(&self, ending: Vec<(ActorId, Arc<Live>)>) {
+        for (id, live) in ending {
             live.end(error::unavailable("the actor's group is handed over to another node", Outcome::Unknown));
-            self.inner.forget(id, serial);
+            self.inner.forget(id, &live);
         }
     }
 }

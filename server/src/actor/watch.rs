@@ -14,18 +14,11 @@ use super::{
 use crate::shard::{Epoch, Shard};
 
 impl Inner {
-    /// Instances that have started, with the serial of their slot.
-    pub(super) fn live(&self) -> Vec<(ActorId, u64, Arc<Live>)> {
+    /// Instances that have started and have a slot.
+    pub(super) fn live(&self) -> Vec<(ActorId, Arc<Live>)> {
         let slots = self.slots.lock();
         let live = |slot: &Slot| slot.start.peek().and_then(|start| start.as_ref().ok().cloned());
-        slots.by_id.iter().filter_map(|(id, slot)| Some((*id, slot.serial, live(slot)?))).collect()
-    }
-
-    /// Those of one group.
-    pub(super) fn live_of(&self, group: u32) -> Vec<(ActorId, u64, Arc<Live>)> {
-        let mut live = self.live();
-        live.retain(|(_, _, live)| live.proof.shard.id() == group);
-        live
+        slots.by_id.iter().filter_map(|(id, slot)| Some((*id, live(slot)?))).collect()
     }
 
     /// Sees to it that the group's leadership is watched.
@@ -53,10 +46,10 @@ impl Inner {
         if crate::lies::is_told(crate::lies::Lie::KeepOldLeader) {
             return;
         }
-        for (id, serial, live) in self.live_of(group) {
+        for (id, live) in self.awake.of(group) {
             if Some(live.proof.epoch) != epoch {
                 live.end(error::unavailable("this node no longer leads the actor's group", Outcome::Unknown));
-                self.forget(id, serial);
+                self.forget(id, &live);
             }
         }
     }

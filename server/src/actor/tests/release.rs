@@ -143,3 +143,61 @@ async fn no_call_is_cut_off_for_a_hand_over_that_cannot_be_done_or_is_not_wanted
     assert!(!release.await.unwrap(), "nothing is released");
     assert_eq!(call.await.unwrap(), Ok(json!("one")));
 }
+
+/// No call of an older version is ended because it takes long.
+fn endless() -> Config {
+    Config { release_wait: Duration::from_millis(10), drain: 60 * LONG, leader_timeout: 60 * LONG, ..Config::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_whose_code_was_replaced_is_released_with_its_group_too() {
+    let rig = Rig::start(endless()).await;
+    let old = rig.spawn("a", "linger", json!([]));
+    eventually("the call is in its actor", || rig.is_busy("a")).await;
+    rig.deploy("two").await;
+    // Takes the slot, and waits until the old instance has ended.
+    let new = rig.spawn("a", "version", json!([]));
+    eventually("the slot is taken", || !rig.is_busy("a")).await;
+    let released = tokio::time::timeout(LONG, rig.release()).await.expect("calls that never end are cut off");
+    let cut_off = tokio::time::timeout(LONG, old).await.expect("it is cut off").unwrap().unwrap_err();
+    assert_eq!(cut_off.kind, CallErrorKind::Unavailable);
+    drop(released);
+    assert_eq!(new.await.unwrap(), Ok(json!("two")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destruction_that_waits_for_the_end_of_a_release_hides_no_instance_from_it() {
+    let rig = Rig::start(endless()).await;
+    let call = rig.spawn("a", "linger", json!([]));
+    eventually("the call is in its actor", || rig.is_busy("a")).await;
+    let earlier = rig.actors.inner.releases.begin(GROUP);
+    let mut destroyed = Box::pin(rig.destroy("a"));
+    assert!(futures::poll!(&mut destroyed).is_pending(), "it waits");
+    assert!(!rig.is_busy("a"), "the slot is taken");
+    let released = tokio::time::timeout(LONG, rig.release()).await.expect("calls that never end are cut off");
+    let cut_off = tokio::time::timeout(LONG, call).await.expect("it is cut off").unwrap().unwrap_err();
+    assert_eq!(cut_off.kind, CallErrorKind::Unavailable);
+    drop((earlier, released));
+    assert_eq!(destroyed.await, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_actor_whose_destruction_is_refused_lives_on_as_it_was() {
+    let rig = Rig::start(Config { leader_timeout: Duration::from_millis(1), ..Config::default() }).await;
+    let instance = rig.call("a", "instance", json!([])).await.unwrap();
+    let stream = rig.open("a").await;
+    let released = rig.actors.inner.releases.begin(GROUP);
+    let refused = rig.destroy("a").await.unwrap_err();
+    assert_eq!((refused.kind, refused.outcome), (CallErrorKind::Unavailable, Outcome::NotDone));
+    drop(released);
+    assert_eq!(rig.call("a", "instance", json!([])).await.unwrap(), instance);
+    // Once more, with another destruction behind it.
+    let released = rig.actors.inner.releases.begin(GROUP);
+    let (one, two) = futures::join!(rig.destroy("a"), rig.destroy("a"));
+    assert_eq!([one, two].map(|refused| refused.unwrap_err().outcome), [Outcome::NotDone; 2]);
+    drop(released);
+    assert_eq!(rig.call("a", "instance", json!([])).await.unwrap(), instance);
+    rig.destroy("a").await.unwrap();
+    assert!(stream.collect().await.is_err(), "it ends with the actor");
+    assert_eq!(rig.call("a", "instance", json!([])).await.unwrap_err().kind, CallErrorKind::Destroyed);
+}

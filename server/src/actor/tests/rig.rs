@@ -205,19 +205,19 @@ impl Rig {
     /// The instance of an actor that is awake.
     pub(in crate::actor) fn live_actor(&self, name: &str) -> Arc<Live> {
         let id = self.id(name);
-        self.actors.inner.live().into_iter().find(|(live, ..)| *live == id).expect("it is awake").2
+        self.actors.inner.live().into_iter().find(|(live, _)| *live == id).expect("it is awake").1
     }
 
     /// Since when an actor that is awake has had nothing to do.
     pub fn quiet_since(&self, name: &str) -> Option<Instant> {
         let id = self.id(name);
-        self.actors.inner.live().into_iter().find(|(live, ..)| *live == id)?.2.quiet_since()
+        self.actors.inner.live().into_iter().find(|(live, _)| *live == id)?.1.quiet_since()
     }
 
     /// Whether a call is in an actor that is awake.
     pub fn is_busy(&self, name: &str) -> bool {
         let id = self.id(name);
-        self.actors.inner.live().into_iter().any(|(known, _, live)| known == id && live.oldest_call().is_some())
+        self.actors.inner.live().into_iter().any(|(known, live)| known == id && live.oldest_call().is_some())
     }
 
     /// Waits until the actors called `mark(text)` this often.

@@ -80,7 +80,9 @@ pub(super) fn receive(
         if let Err(refusal) = &done {
             tracing::warn!(group = replica.id, %from, %refusal, "a snapshot was not taken in");
         }
-        drop(tell.send(done.map(|vote| wire::encode(&SnapshotAnswer::Done(vote)))).await);
+        // A sender that does not read its answers must not keep the turn.
+        let told = tell.send(done.map(|vote| wire::encode(&SnapshotAnswer::Done(vote))));
+        drop(tokio::time::timeout(progress.stall, told).await);
     });
     stream::unfold(answers, |mut answers| async move { Some((answers.recv().await?, answers)) }).boxed()
 }

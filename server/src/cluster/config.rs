@@ -31,6 +31,8 @@ pub struct Config {
     pub resign_ms: u64,
     /// How often it is looked what is to be done, in milliseconds.
     pub control_ms: u64,
+    /// How long a node that stops waits for others to be able to take what it leads, in milliseconds.
+    pub step_down_ms: u64,
     /// How long one message may take, in milliseconds.
     pub message_ms: u64,
     /// How long a change of the registry is tried, in milliseconds.
@@ -60,6 +62,7 @@ impl Default for Config {
             lease_ms: 3_000,
             resign_ms: 1_000,
             control_ms: 200,
+            step_down_ms: 10_000,
             message_ms: 2_000,
             write_ms: 10_000,
             moves_max: 2,

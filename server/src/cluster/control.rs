@@ -134,6 +134,7 @@ impl Inner {
         };
         let steps = steps(&view);
         self.steer(&steps, now);
+        self.hands_over.store(steps.iter().any(|step| matches!(step, Step::Transfer { .. })), Ordering::Relaxed);
         for step in steps {
             let subject = Subject::Group(step.group());
             let transfer = matches!(step, Step::Transfer { .. });

@@ -54,6 +54,8 @@ pub(super) struct Inner {
     /// Why this node cannot be a member, once it is known.
     pub fate: watch::Sender<Option<String>>,
     pub hand_over: OnceLock<Weak<dyn HandOver>>,
+    /// Whether there was a group to hand over, and a node to take it, when it was last looked.
+    pub hands_over: AtomicBool,
     /// Hand-overs that wait for calls, by their groups.
     pub hand_overs: Mutex<BTreeMap<u32, Arc<Wanted>>>,
     /// Groups that may be without service at a time, because they are handed over.
@@ -100,6 +102,7 @@ impl Cluster {
             confirmed: Mutex::default(),
             fate: watch::Sender::new(None),
             hand_over: OnceLock::new(),
+            hands_over: AtomicBool::new(false),
             hand_overs: Mutex::default(),
             turns,
             stopping: AtomicBool::new(false),
@@ -202,11 +205,20 @@ impl Cluster {
     }
 
     /// Hands the leadership of all groups over, as far as others can take it, and takes none back. Returns when nothing is
-    /// led here that another node could lead, or at the deadline.
+    /// led here that another node could lead, when no hand-over has been possible for a while, or at the deadline.
     pub async fn step_down(&self, deadline: Instant) {
         self.inner.stopping.store(true, Ordering::Relaxed);
         self.inner.news.notify_one();
+        let mut hoped = Instant::now();
         while Instant::now() < deadline && self.inner.could_hand_over() {
+            if self.inner.hands_over.load(Ordering::Relaxed) {
+                hoped = Instant::now();
+            }
+            // A voter lacks entries, or a change of voters does not end.
+            if hoped.elapsed() >= ms(self.inner.config.step_down_ms) {
+                tracing::warn!("some groups are led here to the end: no other node can take them now");
+                return;
+            }
             tokio::time::sleep(ms(READY_POLL_MS)).await;
         }
     }
@@ -248,9 +260,11 @@ impl Inner {
         self.contacts.lock().leader(group)
     }
 
-    /// Whether this node leads a group that another voter, which can be reached, could lead.
+    /// Whether this node leads a group that another voter, which can be reached and is active, could lead.
     fn could_hand_over(&self) -> bool {
-        let able = self.contacts.lock().able(Instant::now(), &self.config);
+        let Some(map) = self.now() else { return false };
+        let mut able = self.contacts.lock().able(Instant::now(), &self.config);
+        able.retain(|node| map.state(*node) == Some(State::Active));
         self.shards.all().iter().any(|shard| {
             let leads = shard.leadership().borrow().is_some();
             leads && shard.members().voters.keys().any(|node| able.contains(node))

@@ -107,6 +107,18 @@ async fn a_hand_over_that_waits_for_calls_is_given_up_when_its_reason_is_gone() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_does_not_wait_for_others_that_may_not_take_what_it_leads() {
+    let fleet = Fleet::new(2, GROUPS).await;
+    fleet.settled(&[0, 1]).await;
+    fleet.cluster(0).drain(fleet.nodes[1].id).await.unwrap();
+    let led = || (SYSTEM..=GROUPS).all(|group| fleet.leader(group, &[0, 1]) == Some(0));
+    fleet.until("drained", || (!led()).then(|| "the other one leads".to_owned())).await;
+    let stepped_down = fleet.cluster(0).step_down(Instant::now() + 10 * PATIENCE);
+    tokio::time::timeout(PATIENCE, stepped_down).await.expect("nobody can take anything");
+    fleet.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dead_node_that_is_removed_is_replaced_and_never_comes_back() {
     let mut fleet = Fleet::new(4, GROUPS).await;
     fleet.settled(&[0, 1, 2, 3]).await;

@@ -340,4 +340,7 @@ fn a_founder_begins_a_group_that_a_crash_left_without_members_and_no_other_node_
     sight.map.groups.get_mut(&GROUP).unwrap().value = elsewhere;
     assert_eq!(place_here(&mut sight, 1), begin);
     assert_eq!(place_here(&mut sight, 4), None, "its leader has not added it yet");
+    // Of the system group only the founder makes one, when it enters: that of a node that joins has no members either.
+    sight.here.insert(SYSTEM, Here { incarnation: 1, ..Here::default() });
+    assert_eq!(sight.steps().iter().find(|step| step.group() == SYSTEM), None);
 }

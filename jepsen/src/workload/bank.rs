@@ -31,11 +31,16 @@ impl Default for BankWorkload {
 
 impl Workload for BankWorkload {
     type Model = Bank;
+    type Note = ();
 
     const CLASS: &'static str = "Bank";
 
+    fn slots(&self) -> &Mutex<Slots<()>> {
+        &self.slots
+    }
+
     fn next(&self, team: usize, rng: &mut StdRng) -> (String, BankIn) {
-        let actor = self.slots.lock().expect("no holder of this lock panics").next(team, rng).actor;
+        let actor = self.locked().next(team, rng).actor;
         (actor, Bank::random_input(rng, 0, None, false))
     }
 
@@ -52,29 +57,6 @@ impl Workload for BankWorkload {
 
     fn output(input: BankIn, result: &Value) -> Option<BankOut> {
         BankOut::parse(input, result)
-    }
-
-    /// Nobody destroys a bank.
-    fn destroyed(_input: BankIn) -> Option<BankOut> {
-        None
-    }
-
-    fn saw(&self, _actor: &str, _input: BankIn, _output: BankOut) {}
-
-    fn unanswered(&self, actor: &str) {
-        self.slots.lock().expect("no holder of this lock panics").unanswered(actor);
-    }
-
-    fn keep(&self, team: usize) -> String {
-        self.slots.lock().expect("no holder of this lock panics").keep(team)
-    }
-
-    fn let_go(&self, team: usize) {
-        self.slots.lock().expect("no holder of this lock panics").let_go(team);
-    }
-
-    fn actors(&self) -> Vec<String> {
-        self.slots.lock().expect("no holder of this lock panics").actors()
     }
 
     fn require(required: &mut Required) {

@@ -27,11 +27,16 @@ impl Default for CounterWorkload {
 
 impl Workload for CounterWorkload {
     type Model = Counter;
+    type Note = ();
 
     const CLASS: &'static str = "Counter";
 
+    fn slots(&self) -> &Mutex<Slots<()>> {
+        &self.slots
+    }
+
     fn next(&self, team: usize, rng: &mut StdRng) -> (String, Option<i64>) {
-        let actor = self.slots.lock().expect("no holder of this lock panics").next(team, rng).actor;
+        let actor = self.locked().next(team, rng).actor;
         (actor, Counter::random_input(rng, 0, None, false))
     }
 
@@ -45,29 +50,6 @@ impl Workload for CounterWorkload {
 
     fn output(_input: Option<i64>, result: &Value) -> Option<i64> {
         result.as_i64()
-    }
-
-    /// Nobody destroys a counter.
-    fn destroyed(_input: Option<i64>) -> Option<i64> {
-        None
-    }
-
-    fn saw(&self, _actor: &str, _input: Option<i64>, _output: i64) {}
-
-    fn unanswered(&self, actor: &str) {
-        self.slots.lock().expect("no holder of this lock panics").unanswered(actor);
-    }
-
-    fn keep(&self, team: usize) -> String {
-        self.slots.lock().expect("no holder of this lock panics").keep(team)
-    }
-
-    fn let_go(&self, team: usize) {
-        self.slots.lock().expect("no holder of this lock panics").let_go(team);
-    }
-
-    fn actors(&self) -> Vec<String> {
-        self.slots.lock().expect("no holder of this lock panics").actors()
     }
 
     fn require(required: &mut Required) {

@@ -30,12 +30,17 @@ impl Default for ListWorkload {
 
 impl Workload for ListWorkload {
     type Model = List;
+    type Note = u32;
 
     const CLASS: &'static str = "List";
 
+    fn slots(&self) -> &Mutex<Slots<u32>> {
+        &self.slots
+    }
+
     /// Items are never repeated.
     fn next(&self, team: usize, rng: &mut StdRng) -> (String, ListIn) {
-        let mut slots = self.slots.lock().expect("no holder of this lock panics");
+        let mut slots = self.locked();
         let turn = slots.next(team, rng);
         if rng.random_bool(0.4) {
             return (turn.actor, ListIn::Read);
@@ -57,29 +62,6 @@ impl Workload for ListWorkload {
 
     fn output(input: ListIn, result: &Value) -> Option<ListOut> {
         ListOut::parse(input, result)
-    }
-
-    /// Nobody destroys a list.
-    fn destroyed(_input: ListIn) -> Option<ListOut> {
-        None
-    }
-
-    fn saw(&self, _actor: &str, _input: ListIn, _output: ListOut) {}
-
-    fn unanswered(&self, actor: &str) {
-        self.slots.lock().expect("no holder of this lock panics").unanswered(actor);
-    }
-
-    fn keep(&self, team: usize) -> String {
-        self.slots.lock().expect("no holder of this lock panics").keep(team)
-    }
-
-    fn let_go(&self, team: usize) {
-        self.slots.lock().expect("no holder of this lock panics").let_go(team);
-    }
-
-    fn actors(&self) -> Vec<String> {
-        self.slots.lock().expect("no holder of this lock panics").actors()
     }
 
     fn require(required: &mut Required) {

@@ -15,11 +15,14 @@ pub use list::ListWorkload;
 pub use register::RegisterWorkload;
 pub use set::SetWorkload;
 
+use std::sync::{Mutex, MutexGuard};
+
 use clap::ValueEnum;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::slots::Slots;
 use crate::{check::Required, generate::Object};
 
 /// A workload by its name.
@@ -56,8 +59,14 @@ pub trait Workload: Default + Send + Sync + 'static {
     /// The model its histories are checked against.
     type Model: Object<Input: Copy + Send, Output: Clone + Send>;
 
+    /// What is noted about an actor that is in use.
+    type Note: Default + Send;
+
     /// The actor's class in `jepsen/actors`.
     const CLASS: &'static str;
+
+    /// The actors of the run.
+    fn slots(&self) -> &Mutex<Slots<Self::Note>>;
 
     /// The actor of a team of clients, by name, and what one of them is to ask of it.
     fn next(&self, team: usize, rng: &mut StdRng) -> (String, In<Self>);
@@ -72,22 +81,37 @@ pub trait Workload: Default + Send + Sync + 'static {
     fn output(input: In<Self>, result: &Value) -> Option<Out<Self>>;
 
     /// What it means that the actor was destroyed before the call; `None` if it cannot be.
-    fn destroyed(input: In<Self>) -> Option<Out<Self>>;
+    fn destroyed(_input: In<Self>) -> Option<Out<Self>> {
+        None
+    }
 
     /// Takes note of an answer.
-    fn saw(&self, actor: &str, input: In<Self>, output: Out<Self>);
+    fn saw(&self, _actor: &str, _input: In<Self>, _output: Out<Self>) {}
+
+    /// The actors of the run, for one look.
+    fn locked(&self) -> MutexGuard<'_, Slots<Self::Note>> {
+        self.slots().lock().expect("no holder of this lock panics")
+    }
 
     /// Takes note of a call of which nobody will ever know whether it was done.
-    fn unanswered(&self, actor: &str);
+    fn unanswered(&self, actor: &str) {
+        self.locked().unanswered(actor);
+    }
 
     /// Gives a team a new actor that it keeps until it is let go.
-    fn keep(&self, team: usize) -> String;
+    fn keep(&self, team: usize) -> String {
+        self.locked().keep(team)
+    }
 
     /// The team's actor is replaced in its time again.
-    fn let_go(&self, team: usize);
+    fn let_go(&self, team: usize) {
+        self.locked().let_go(team);
+    }
 
     /// All actors that were asked anything.
-    fn actors(&self) -> Vec<String>;
+    fn actors(&self) -> Vec<String> {
+        self.locked().actors()
+    }
 
     /// Adds what this workload, in particular, must have done.
     fn require(required: &mut Required);

@@ -1,6 +1,9 @@
 //! Registers: read, written, compared and set, then destroyed, then probed.
 
-use std::sync::Mutex;
+use std::sync::{
+    Mutex,
+    atomic::{AtomicI64, Ordering},
+};
 
 use rand::{RngExt, rngs::StdRng};
 use serde_json::{Value, json};
@@ -20,32 +23,32 @@ const PROBES: u32 = 15;
 
 /// The workload.
 pub struct RegisterWorkload {
-    inner: Mutex<Inner>,
-}
-
-struct Inner {
     /// Noted is a value that the register was lately said to hold: worth expecting in a compare-and-set.
-    slots: Slots<Option<i64>>,
-    next_value: i64,
+    slots: Mutex<Slots<Option<i64>>>,
+    last_value: AtomicI64,
 }
 
 impl Default for RegisterWorkload {
     fn default() -> Self {
-        Self { inner: Mutex::new(Inner { slots: Slots::new(LIFE), next_value: 0 }) }
+        Self { slots: Mutex::new(Slots::new(LIFE)), last_value: AtomicI64::new(0) }
     }
 }
 
 impl Workload for RegisterWorkload {
     type Model = Register;
+    type Note = Option<i64>;
 
     const CLASS: &'static str = "Register";
 
+    fn slots(&self) -> &Mutex<Slots<Option<i64>>> {
+        &self.slots
+    }
+
     /// Values are never repeated.
     fn next(&self, team: usize, rng: &mut StdRng) -> (String, RegisterIn) {
-        let mut inner = self.inner.lock().expect("no holder of this lock panics");
-        inner.next_value += 1;
-        let new = inner.next_value;
-        let turn = inner.slots.next(team, rng);
+        let new = self.last_value.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut slots = self.locked();
+        let turn = slots.next(team, rng);
         let input = match (rng.random_range(0..10), *turn.note) {
             _ if turn.calls_left == PROBES => RegisterIn::Destroy,
             (0..4, _) => RegisterIn::Read,
@@ -93,26 +96,9 @@ impl Workload for RegisterWorkload {
             (RegisterIn::Write(new) | RegisterIn::Cas(_, new), RegisterOut::Done) => Some(new),
             (RegisterIn::Read | RegisterIn::Destroy, RegisterOut::Done) | (_, RegisterOut::Destroyed) => None,
         };
-        let mut inner = self.inner.lock().expect("no holder of this lock panics");
-        if let (Some(_), Some(note)) = (holds, inner.slots.note(actor)) {
+        if let (Some(_), Some(note)) = (holds, self.locked().note(actor)) {
             *note = holds;
         }
-    }
-
-    fn unanswered(&self, actor: &str) {
-        self.inner.lock().expect("no holder of this lock panics").slots.unanswered(actor);
-    }
-
-    fn keep(&self, team: usize) -> String {
-        self.inner.lock().expect("no holder of this lock panics").slots.keep(team)
-    }
-
-    fn let_go(&self, team: usize) {
-        self.inner.lock().expect("no holder of this lock panics").slots.let_go(team);
-    }
-
-    fn actors(&self) -> Vec<String> {
-        self.inner.lock().expect("no holder of this lock panics").slots.actors()
     }
 
     fn require(required: &mut Required) {

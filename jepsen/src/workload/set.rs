@@ -31,11 +31,16 @@ impl Default for SetWorkload {
 
 impl Workload for SetWorkload {
     type Model = Set;
+    type Note = u32;
 
     const CLASS: &'static str = "Set";
 
+    fn slots(&self) -> &Mutex<Slots<u32>> {
+        &self.slots
+    }
+
     fn next(&self, team: usize, rng: &mut StdRng) -> (String, SetIn) {
-        let mut slots = self.slots.lock().expect("no holder of this lock panics");
+        let mut slots = self.locked();
         let turn = slots.next(team, rng);
         let input = match (rng.random_range(0..10), *turn.note) {
             (0..4, _) => SetIn::Read,
@@ -61,29 +66,6 @@ impl Workload for SetWorkload {
 
     fn output(input: SetIn, result: &Value) -> Option<SetOut> {
         SetOut::parse(input, result)
-    }
-
-    /// Nobody destroys a set.
-    fn destroyed(_input: SetIn) -> Option<SetOut> {
-        None
-    }
-
-    fn saw(&self, _actor: &str, _input: SetIn, _output: SetOut) {}
-
-    fn unanswered(&self, actor: &str) {
-        self.slots.lock().expect("no holder of this lock panics").unanswered(actor);
-    }
-
-    fn keep(&self, team: usize) -> String {
-        self.slots.lock().expect("no holder of this lock panics").keep(team)
-    }
-
-    fn let_go(&self, team: usize) {
-        self.slots.lock().expect("no holder of this lock panics").let_go(team);
-    }
-
-    fn actors(&self) -> Vec<String> {
-        self.slots.lock().expect("no holder of this lock panics").actors()
     }
 
     fn require(required: &mut Required) {

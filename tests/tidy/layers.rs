@@ -27,14 +27,13 @@ const ROOMS: [&[&str]; 14] = [
 const ABOVE: [&str; 3] = ["main", "node", "cli"];
 
 /// Libraries that may be named below these paths only.
-const OWNERS: [(&str, &[&str]); 7] = [
-    ("openraft", &["server/src/shard/", "server/tests/shard", "server/benches/shard"]),
-    ("lsm_tree", &["server/src/store/", "server/tests/store", "server/benches/store"]),
+const OWNERS: [(&str, &[&str]); 6] = [
+    ("openraft", &["server/src/shard/"]),
+    ("lsm_tree", &["server/src/store/"]),
     ("chacha20poly1305", &["server/src/vault/", "runtime/"]),
     ("aes_gcm", &["server/src/vault/", "runtime/"]),
     ("v8", &["runtime/"]),
     ("x25519_dalek", &["server/src/vault/"]),
-    ("hyper_rustls", &["server/src/egress/"]),
 ];
 
 /// Crates of ours that a crate may depend on.

@@ -58,11 +58,9 @@ fn body(code: &str, at: usize) -> Option<(usize, usize)> {
 pub fn header(file: &File) -> Vec<String> {
     let first = file.text.lines().find(|line| !line.starts_with("\"use strict\"")).unwrap_or("");
     let is_javascript = matches!(file.extension(), "js" | "mjs");
-    // Workers that tests feed to the server are data: some of them are broken on purpose.
-    let house_javascript = is_javascript && !file.path.contains("/fixtures/");
     let complaint = if file.is_rust() && !first.starts_with("//!") {
         Some("does not open with //!")
-    } else if house_javascript && !(first.starts_with("//") || first.starts_with("/*")) {
+    } else if is_javascript && !(first.starts_with("//") || first.starts_with("/*")) {
         Some("does not open with a comment")
     } else {
         None
@@ -77,7 +75,7 @@ pub fn file_name(file: &File) -> Vec<String> {
 }
 
 pub fn unsafe_code(file: &File) -> Vec<String> {
-    let allowed = file.path.starts_with("runtime/") || file.path.starts_with("server/src/vault/key_table");
+    let allowed = file.path.starts_with("runtime/");
     let lines: Vec<&str> = file.text.lines().collect();
     let mut complaints = Vec::new();
     for at in words(&file.code, "unsafe") {
@@ -86,7 +84,7 @@ pub fn unsafe_code(file: &File) -> Vec<String> {
             continue;
         }
         if !allowed {
-            complaints.push(format!("line {line}: unsafe outside runtime/ and the key table"));
+            complaints.push(format!("line {line}: unsafe outside runtime/"));
         } else if !says_why(&lines, line) {
             complaints.push(format!("line {line}: unsafe without SAFETY"));
         }

@@ -44,10 +44,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_in_order_and_count_the_time_the_machine_slept() {
-        let up = Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap();
+    fn moments_are_in_order_and_no_time_between_them_is_negative() {
         let (first, second) = (Moment::now(), Moment::now());
-        assert!(first <= second && first.0 >= up, "{first:?} {second:?} {up:?}");
+        assert!(first <= second, "{first:?} {second:?}");
         assert_eq!((first + Duration::from_secs(3)).since(first), Duration::from_secs(3));
         assert_eq!(first.since(first + Duration::from_secs(3)), Duration::ZERO);
     }

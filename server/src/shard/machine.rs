@@ -1,4 +1,4 @@
-//! openraft's state machine of one group: applies entries to the state store, builds and installs snapshots.
+//! openraft's state machine of one group: applies entries to the state store, and has its snapshots built and installed.
 //!
 //! Entries are applied in batches; a batch becomes visible at once, together with its position. Effects of a batch run
 //! before it becomes visible, and answers are given after: nobody hears of a destroyed actor whose key is still there,
@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
-use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine, Snapshot};
-use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::task::spawn_blocking;
 
@@ -22,9 +22,12 @@ use super::codec::Decoded;
 use super::types::{Entry, LogId, Outcome, SnapshotMeta, StoredMembership, Types};
 use super::{Applied, Effects, NodeId, codec};
 use crate::store::HeaderOrTombstone;
-use crate::store::snapshot::{self, Found, Head};
-use crate::store::state::{Group, Loader, Position, Scan};
-use crate::store::vfs::Vfs;
+use crate::store::snapshot::{self, Found};
+use crate::store::state::{Group, Position};
+
+mod snapshotting;
+
+pub(super) use snapshotting::{Builder, SnapshotFile, SnapshotOf, load, snapshot_meta};
 
 /// A batch is closed when it has this many entries.
 const BATCH_ENTRIES: usize = 1024;
@@ -56,21 +59,6 @@ pub(super) struct Machine {
     prepared: Arc<Mutex<Option<Found>>>,
     /// Whether the replica was removed. Whoever uses the state holds it.
     closed: Arc<RwLock<bool>>,
-}
-
-/// Hands a snapshot to openraft, or builds one first.
-pub(super) struct Builder {
-    machine: Machine,
-    ready: Option<Found>,
-}
-
-/// A snapshot file, as it goes to another node.
-#[derive(Clone)]
-pub(super) struct SnapshotFile {
-    pub vfs: Arc<dyn Vfs>,
-    pub found: Found,
-    /// Set when it came to another node damaged.
-    pub doubted: Arc<AtomicBool>,
 }
 
 type Responder = Option<ApplyResponder<Types>>;
@@ -126,29 +114,6 @@ impl Machine {
     /// Index of the newest snapshot.
     pub fn snapshot_index(&self) -> Option<u64> {
         index(&self.current.lock())
-    }
-
-    /// Whether the newest snapshot is damaged. It is read only after another node said so, once each time. Blocks.
-    pub fn is_rotten(&self) -> bool {
-        if !self.doubted.swap(false, Ordering::Relaxed) {
-            return false;
-        }
-        let current = self.current.lock().clone();
-        let read = |found: Found| snapshot::Reader::open(self.snapshots.vfs(), &found.path)?.verify();
-        match current.map(read) {
-            Some(Err(error)) => {
-                tracing::error!(group = self.group.id(), %error, "the newest snapshot is refused; another one is made");
-                true
-            }
-            // It was damaged on its way.
-            Some(Ok(_)) | None => false,
-        }
-    }
-
-    /// Index of the older of the snapshots that are kept; none if there are not two. Blocks.
-    pub fn older_snapshot_index(&self) -> io::Result<Option<u64>> {
-        let kept = self.snapshots.list(self.group.id()).map_err(io::Error::other)?;
-        Ok(kept.get(SNAPSHOTS_KEPT - 1).and_then(|found| found.head.mark.index()))
     }
 
     /// Counts entries that were applied by an earlier process.
@@ -236,70 +201,6 @@ impl Machine {
             }
         }
     }
-
-    /// Writes a snapshot for openraft to take when it is asked to. Blocks; entries are applied meanwhile. When it fails
-    /// nothing has changed and it can be tried again.
-    pub fn prepare(&self) -> io::Result<Found> {
-        let saved = self.unsaved_bytes();
-        let found = self.build()?;
-        self.unsaved.fetch_sub(saved, Ordering::Relaxed);
-        *self.prepared.lock() = Some(found.clone());
-        Ok(found)
-    }
-
-    fn build(&self) -> io::Result<Found> {
-        let _open = self.hold_open()?;
-        let scan = Scan::begin(&self.group).map_err(io::Error::other)?;
-        let mut scan = scan.ok_or_else(|| io::Error::other("a snapshot of the group is being built already"))?;
-        // State on disk reaches as far as the snapshot: a restart needs to load none, and the log may be purged behind it.
-        self.group.flush().map_err(io::Error::other)?;
-        let head = Head { node: self.node.0, group: self.group.id(), mark: scan.mark().clone() };
-        let mut writer = self.snapshots.writer(head).map_err(io::Error::other)?;
-        while let Some(slice) = scan.next_slice().map_err(io::Error::other)? {
-            writer.push(slice).map_err(io::Error::other)?;
-        }
-        drop(scan);
-        let found = writer.finish().map_err(io::Error::other)?;
-        self.snapshots.retain(self.group.id(), SNAPSHOTS_KEPT).map_err(io::Error::other)?;
-        *self.current.lock() = Some(found.clone());
-        Ok(found)
-    }
-
-    /// Replaces the state by a snapshot. Blocks.
-    fn install(&self, meta: &SnapshotMeta, file: &SnapshotFile) -> io::Result<()> {
-        let _open = self.hold_open()?;
-        // One that was received here was checked before openraft heard of it.
-        let found = match self.snapshots.is_received(&file.found.path) {
-            true => self.snapshots.adopt_received(&file.found),
-            false => self.snapshots.adopt(&*file.vfs, &file.found.path),
-        };
-        let found = found.map_err(io::Error::other)?;
-        if snapshot_meta(&found.head)? != *meta || found.head.group != self.group.id() {
-            return Err(io::Error::other("the snapshot is of another position or group than announced"));
-        }
-        load(&self.group, &self.snapshots, &found)?;
-        self.repeat_effects()?;
-        *self.current.lock() = Some(found);
-        self.snapshots.retain(self.group.id(), SNAPSHOTS_KEPT).map_err(io::Error::other)
-    }
-
-    fn snapshot(&self, found: Found) -> io::Result<SnapshotOf> {
-        let meta = snapshot_meta(&found.head)?;
-        let (vfs, doubted) = (self.snapshots.shared_vfs(), self.doubted.clone());
-        Ok(Snapshot { meta, snapshot: SnapshotFile { vfs, found, doubted } })
-    }
-}
-
-pub(super) type SnapshotOf = openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>;
-
-/// Loads a snapshot file into a group. Blocks.
-pub(super) fn load(group: &Arc<Group>, snapshots: &snapshot::Dir, found: &Found) -> io::Result<()> {
-    let mut reader = snapshot::Reader::open(snapshots.vfs(), &found.path).map_err(io::Error::other)?;
-    let loader = Loader::begin(group).map_err(io::Error::other)?;
-    while let Some(block) = reader.next_block().map_err(io::Error::other)? {
-        loader.push(block).map_err(io::Error::other)?;
-    }
-    loader.finish(reader.head().mark.clone()).map_err(io::Error::other)
 }
 
 fn index(found: &Option<Found>) -> Option<u64> {
@@ -313,11 +214,6 @@ fn position(log_id: &LogId) -> Position {
 fn applied(position: Option<&Position>, membership: &Bytes) -> io::Result<(Option<LogId>, StoredMembership)> {
     let log_id = position.map(|position| codec::decode_log_id(&position.log_id)).transpose()?;
     Ok((log_id, codec::decode_membership(membership)?))
-}
-
-pub(super) fn snapshot_meta(head: &Head) -> io::Result<SnapshotMeta> {
-    let (last_log_id, last_membership) = applied(head.mark.applied.as_ref(), &head.mark.membership)?;
-    Ok(SnapshotMeta { last_log_id, last_membership })
 }
 
 impl RaftStateMachine<Types> for Machine {
@@ -379,21 +275,6 @@ impl RaftStateMachine<Types> for Machine {
     async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf>> {
         let current = self.current.lock().clone();
         current.map(|found| self.snapshot(found)).transpose()
-    }
-}
-
-impl RaftSnapshotBuilder<Types> for Builder {
-    type SnapshotData = SnapshotFile;
-
-    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf> {
-        let found = match self.ready.take() {
-            Some(found) => found,
-            None => {
-                let machine = self.machine.clone();
-                blocking(move || machine.build()).await?
-            }
-        };
-        self.machine.snapshot(found)
     }
 }
 

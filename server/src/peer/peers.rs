@@ -99,7 +99,7 @@ impl Peers {
 
     /// Forgets `node` and refuses everything it says from now on: it was removed from the cluster.
     pub fn ban(&self, node: NodeId) {
-        self.shared.banned.write().insert(node);
+        self.shared.banned.send_if_modified(|banned| banned.insert(node));
         self.forget(node);
     }
 

@@ -43,7 +43,7 @@ impl Admission {
 
     /// Whether the other side was removed from the cluster: nothing it says counts any more.
     pub fn is_withdrawn(&self) -> bool {
-        self.caller.is_some_and(|caller| self.shared.banned.read().contains(&caller.node))
+        self.caller.is_some_and(|caller| self.shared.is_banned(caller.node))
     }
 }
 
@@ -143,16 +143,25 @@ impl Peer for Service {
 impl Service {
     /// The answers, until this node stops or the other one was removed.
     fn answers(&self, to: NodeId, answers: Answers<Refusal>) -> <Self as Peer>::StreamStream {
-        let stop = self.shared.stop.clone();
+        let shared = self.shared.clone();
         let last = {
-            let stop = stop.clone();
+            let shared = shared.clone();
             stream::iter([()]).filter_map(move |()| {
+                let broken_off = shared.stop.is_cancelled() || shared.is_banned(to);
                 let stopped = || Err(Refusal::Unavailable("the node is stopping".into()));
-                std::future::ready(stop.is_cancelled().then(stopped))
+                std::future::ready(broken_off.then(stopped))
             })
         };
-        let answers = answers.take_until(stop.cancelled_owned()).chain(last);
-        let shared = self.shared.clone();
+        let over = {
+            let shared = shared.clone();
+            async move {
+                tokio::select! {
+                    () = shared.stop.cancelled() => {}
+                    () = shared.until_banned(to) => {}
+                }
+            }
+        };
+        let answers = answers.take_until(Box::pin(over)).chain(last);
         let answers = answers.map(move |answer| match shared.check(to).and(answer) {
             Ok(answer) => Ok(v1::StreamResponse { answer }),
             Err(refusal) => Err(wire::status(&refusal)),
@@ -170,7 +179,11 @@ fn messages(
 ) -> BoxStream<'static, Result<Bytes, Error>> {
     let messages = stream::unfold((Some(parts), shared), move |(parts, shared)| async move {
         let mut parts = parts?;
-        let part = parts.message().await.map(|message| message.and_then(|message| message.part));
+        let part = tokio::select! {
+            part = parts.message() => part.map(|message| message.and_then(|message| message.part)),
+            // One that says nothing must not keep its place.
+            () = shared.until_banned(from) => Ok(None),
+        };
         if let Err(refusal) = shared.check(from) {
             return Some((Err(Error::Refused(refusal)), (None, shared)));
         }

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use lethe_proto::NodeId;
 use parking_lot::RwLock;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::body::Body;
 
@@ -31,7 +31,7 @@ pub(super) struct Shared {
     pub dialer: Arc<Dialer>,
     pub nodes: RwLock<Nodes>,
     /// Nodes that were removed from the cluster.
-    pub banned: RwLock<HashSet<NodeId>>,
+    pub banned: watch::Sender<HashSet<NodeId>>,
     pub complaint: Complaint,
     pub handlers: RwLock<HashMap<Topic, Arc<dyn Handler>>>,
     pub further: RwLock<Option<Further>>,
@@ -48,9 +48,23 @@ pub(super) struct Shared {
 impl Shared {
     /// Nothing that a removed node says counts.
     pub fn check(&self, node: NodeId) -> Result<(), Refusal> {
-        match self.banned.read().contains(&node) {
+        match self.is_banned(node) {
             true => Err(Refusal::Sender(format!("node {node} was removed from the cluster"))),
             false => Ok(()),
+        }
+    }
+
+    /// Whether a node was removed.
+    pub fn is_banned(&self, node: NodeId) -> bool {
+        self.banned.borrow().contains(&node)
+    }
+
+    /// Returns when a node is removed.
+    pub async fn until_banned(&self, node: NodeId) {
+        let mut banned = self.banned.subscribe();
+        // Fails only if nobody can be banned any more.
+        if banned.wait_for(|banned| banned.contains(&node)).await.is_err() {
+            std::future::pending().await
         }
     }
 }

@@ -89,10 +89,30 @@ async fn a_node_that_is_banned_while_its_stream_is_open_is_not_heard_any_more() 
     assert_eq!(soon("an answer", answers.next()).await, Some(Ok(Bytes::from_static(b"before"))));
 
     two.peers.ban(one.node);
-    say.send(Bytes::from_static(b"after")).unwrap();
+    // The stream may have ended already.
+    say.send(Bytes::from_static(b"after")).ok();
     let refusal = Refusal::Sender(format!("node {} was removed from the cluster", one.node));
     assert_eq!(soon("a refusal", answers.next()).await, Some(Err(Error::Refused(refusal))));
     assert_eq!(heard.load(Ordering::SeqCst), 1, "what it said after it was removed was heard");
+}
+
+#[tokio::test]
+async fn a_node_that_is_banned_keeps_no_place_with_a_stream_on_which_it_says_nothing() {
+    let (one, two) = two(streams(|messages: Incoming| messages.map(|_| Ok(Bytes::new())).boxed())).await;
+    let places = || two.peers.shared.places.available_permits();
+    let all = places();
+    let opened = one.peers.stream(two.node, head(Topic::AppendStream), stream::pending().boxed());
+    let mut answers = soon("the stream", opened).await.unwrap();
+    assert_eq!(places(), all - 1);
+    two.peers.ban(one.node);
+    let refusal = Refusal::Sender(format!("node {} was removed from the cluster", one.node));
+    assert_eq!(soon("a refusal", answers.next()).await, Some(Err(Error::Refused(refusal))));
+    let given_back = async {
+        while places() < all {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the place", given_back).await;
 }
 
 /// Says something to node 2 of `theirs` with what `ours` has; nothing may arrive.

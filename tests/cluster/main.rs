@@ -14,5 +14,7 @@ mod members;
 mod partitions;
 mod pauses;
 mod restarts;
+mod sink;
 mod snapshots;
 mod standstill;
+mod streams;

@@ -82,6 +82,11 @@ impl Network {
         address(self.number, host as u8 + 1)
     }
 
+    /// The tests' own address, which no cut concerns.
+    pub fn tests(&self) -> Ipv4Addr {
+        address(self.number, TESTS)
+    }
+
     /// From now on nothing that `from` sends reaches `to`. The way back stays open.
     pub fn cut(&self, from: usize, to: usize) -> Result<()> {
         let rule = format!("add rule inet lethe cuts ip saddr {} counter drop\n", self.address(from));

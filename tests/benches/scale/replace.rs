@@ -21,9 +21,9 @@ use crate::{
 
 /// The node that dies.
 const VICTIM: usize = 2;
-/// Actors that hold the state, and values of each: what `fill` of one call writes.
-const HOLDERS: u64 = 512;
+/// Values of an actor that holds state, and their size: what `fill` of one call writes. Larger ones may be refused.
 const VALUES: u64 = 16;
+const VALUE_BYTES: u64 = 64 << 10;
 /// Calls that fill at once.
 const FILLERS: usize = 16;
 /// Actors that are called meanwhile.
@@ -46,6 +46,7 @@ pub async fn measure(args: &Args, state_bytes: u64) -> Result<Measured> {
     bed.cluster.configure(&format!("[raft]\n{}\n", args.raft))?;
     bed.restart_all().await?;
     let state = disk_bytes(&bed.cluster.nodes()[0].data().join("state"))?;
+    ensure!(state >= state_bytes, "{state} bytes of state were made instead of {state_bytes}");
     println!("replace   {} of state on each node, made in {}", bytes(state as f64), secs(began.elapsed()));
     let three = callers(args, &bed).await?;
     tell("three nodes", &three.run(WATCHED).await?);
@@ -77,18 +78,18 @@ pub async fn measure(args: &Args, state_bytes: u64) -> Result<Measured> {
 
 /// Writes the state, and then on until no log reaches back to its beginning: who has nothing then needs snapshots.
 async fn fill(args: &Args, bed: &Bed, state_bytes: u64) -> Result<()> {
-    let value_bytes = state_bytes / HOLDERS / VALUES;
+    let holders = state_bytes / (VALUES * VALUE_BYTES);
     let fill = Work {
         method: "fill",
-        arguments: json!([VALUES, value_bytes]),
+        arguments: json!([VALUES, VALUE_BYTES]),
         callers: FILLERS,
         until: Instant::now() + FILLED_MAX,
     };
-    crowd::call(bed, 0..HOLDERS, &fill).await?;
+    crowd::call(bed, 0..holders, &fill).await?;
     let put = Work { method: "put", arguments: json!(["more"]), ..fill };
     while !bed.cluster.nodes().iter().all(|node| is_cut_off(node, args.groups)) {
         ensure!(Instant::now() < put.until, "there are groups without two snapshots after {FILLED_MAX:?}");
-        crowd::call(bed, 0..HOLDERS, &put).await?;
+        crowd::call(bed, 0..ACTORS, &put).await?;
     }
     Ok(())
 }

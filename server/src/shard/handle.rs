@@ -80,7 +80,7 @@ impl Shard {
         if crate::lies::is_told(crate::lies::Lie::SkipReadIndex) {
             return (*replica.leadership.borrow()).ok_or(ReadError::NotLeader { leader: None });
         }
-        let Some(_turn) = replica.reads.begin() else { return Err(ReadError::Overloaded) };
+        let Ok(_turn) = replica.reads.try_acquire() else { return Err(ReadError::Overloaded) };
         let stopped = |error: openraft::error::Fatal<_>| ReadError::Stopped(error.to_string());
         let until = Instant::now() + replica.read_wait;
         // openraft waits for a quorum no longer than the longest election takes; then somebody else may lead.

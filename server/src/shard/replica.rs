@@ -15,7 +15,7 @@ use super::config::OnFatal;
 use super::limits::Limits;
 use super::log::Log;
 use super::machine::Machine;
-use super::network::{Links, Network, Reads};
+use super::network::{Links, Network};
 use super::proposer::Proposer;
 use super::recover::recover;
 use super::types::{Peer, Types};
@@ -39,7 +39,7 @@ pub(super) struct Replica {
     pub proposals_max: usize,
     pub proposer: Arc<Proposer>,
     /// Reads of this group that may wait.
-    pub reads: Arc<Reads>,
+    pub reads: Arc<Semaphore>,
     pub limits: Arc<Limits>,
     pub read_wait: Duration,
     pub propose_wait: Duration,
@@ -73,8 +73,7 @@ impl Replica {
         let group = machine.group().clone();
         // How much of the log is this group's is not known; a snapshot too early costs less than one too late.
         machine.add_unsaved_bytes(shared.limits.log_bytes() / u64::from(shared.config.groups_max()));
-        let reads = Reads::new(shared.config.reads_max, &shared.links);
-        let network = Network { group: id, links: shared.links.clone(), reads: reads.clone() };
+        let network = Network { group: id, links: shared.links.clone() };
         let raft = Raft::new(shared.node, shared.raft.clone(), network, log, machine.clone()).await;
         let raft = raft.map_err(|error| Error::Refused(format!("group {id}: {error}")))?;
         let told = Told { leadership: watch::Sender::new(None), leader: watch::Sender::new(None) };
@@ -90,7 +89,7 @@ impl Replica {
             proposals: Arc::new(Semaphore::new(shared.config.proposals_max)),
             proposer: Proposer::new(raft.clone(), shared.links.tasks().clone(), shared.config.command_bytes_max),
             proposals_max: shared.config.proposals_max,
-            reads,
+            reads: Arc::new(Semaphore::new(shared.config.reads_max)),
             limits: shared.limits.clone(),
             read_wait: Duration::from_millis(shared.config.read_ms),
             propose_wait: Duration::from_millis(shared.config.propose_ms),

@@ -1,9 +1,8 @@
 //! Heartbeats and read-index probes of all groups to one node, many in one message.
 //!
-//! Every group's own append-entries message is in it and gets its own answer; nothing is made up for a group. What a read
-//! waits for is sent at once; while a few messages to a node are under way, what comes up gathers and goes with the next
-//! one. A heartbeat that nobody waits for also waits for those of other groups, each of which has its own clock, for a
-//! fraction of the time between two of them.
+//! Every group's own append-entries message is in it and gets its own answer; nothing is made up for a group. There is no
+//! timer: what comes up at the same moment goes together, as heartbeats of replicas do, whose clocks tick together, and
+//! while a few messages to a node are under way, what comes up gathers and goes with the next one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use lethe_proto::NodeId;
 use parking_lot::Mutex;
-use tokio::sync::futures::OwnedNotified;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use super::wire::{self, Beat, BeatAnswer};
@@ -34,9 +32,6 @@ pub(super) struct Beats {
     transport: Arc<dyn Transport>,
     tasks: TaskTracker,
     peers: Mutex<HashMap<NodeId, Queue>>,
-    /// How long a heartbeat that nobody waits for may wait for others.
-    patience: Duration,
-    hurry: Arc<Notify>,
 }
 
 /// Heartbeats to one node. Each group has at most one of them waiting.
@@ -44,8 +39,8 @@ pub(super) struct Beats {
 struct Queue {
     waiting: Vec<Waiting>,
     calls: usize,
-    /// A call will be made when the patience is over.
-    is_timed: bool,
+    /// A call is about to take what waits.
+    is_due: bool,
 }
 
 struct Waiting {
@@ -55,86 +50,47 @@ struct Waiting {
 }
 
 impl Queue {
-    /// Whether another call may be made; it is then counted.
+    /// Whether another call is to be made; it is then counted.
     fn starts_call(&mut self) -> bool {
-        let starts = self.calls < CALLS_MAX;
+        let starts = !self.is_due && self.calls < CALLS_MAX;
         self.calls += usize::from(starts);
+        self.is_due |= starts;
         starts
     }
 }
 
 impl Beats {
-    pub fn new(transport: Arc<dyn Transport>, tasks: TaskTracker, patience: Duration) -> Arc<Self> {
-        Arc::new(Self { transport, tasks, peers: Mutex::default(), patience, hurry: Arc::default() })
+    pub fn new(transport: Arc<dyn Transport>, tasks: TaskTracker) -> Arc<Self> {
+        Arc::new(Self { transport, tasks, peers: Mutex::default() })
     }
 
-    /// Hears everybody who hurries from now on. Whoever has a heartbeat to send listens before he looks whether anybody
-    /// waits for it, so that none who comes meanwhile is missed.
-    pub fn listen(&self) -> OwnedNotified {
-        self.hurry.clone().notified_owned()
-    }
-
-    /// Sends a heartbeat and waits for its answer: at once, or when others come along or somebody hurries. A replica that
-    /// has no answer is asked again a few times: it may be writing its vote.
-    pub async fn send(
-        self: &Arc<Self>,
-        to: NodeId,
-        beat: Beat,
-        wait: Duration,
-        mut hurried: Option<OwnedNotified>,
-    ) -> Outcome {
+    /// Sends a heartbeat and waits for its answer. A replica that has no answer is asked again a few times: it may be writing
+    /// its vote.
+    pub async fn send(self: &Arc<Self>, to: NodeId, beat: Beat, wait: Duration) -> Outcome {
         let deadline = Instant::now() + wait;
         for pause_ms in ASK_AGAIN_MS {
-            let answered = self.ask(to, beat.clone(), deadline, hurried.take()).await?;
+            let answered = self.ask(to, beat.clone(), deadline).await?;
             let pause = Duration::from_millis(pause_ms);
             if answered.is_some() || Instant::now() + pause >= deadline {
                 return Ok(answered);
             }
             tokio::time::sleep(pause).await;
         }
-        self.ask(to, beat, deadline, None).await
+        self.ask(to, beat, deadline).await
     }
 
-    async fn ask(
-        self: &Arc<Self>,
-        to: NodeId,
-        beat: Beat,
-        deadline: Instant,
-        hurried: Option<OwnedNotified>,
-    ) -> Outcome {
+    async fn ask(self: &Arc<Self>, to: NodeId, beat: Beat, deadline: Instant) -> Outcome {
         let (tell, told) = oneshot::channel();
-        let at_once = hurried.is_none();
-        let (call, timer) = {
+        let call = {
             let mut peers = self.peers.lock();
             let queue = peers.entry(to).or_default();
             queue.waiting.push(Waiting { beat, deadline, tell });
-            let timer = hurried.filter(|_| !std::mem::replace(&mut queue.is_timed, true));
-            (at_once && queue.starts_call(), timer)
+            queue.starts_call()
         };
         if call {
             self.tasks.spawn(self.clone().call(to));
         }
-        if let Some(hurried) = timer {
-            self.tasks.spawn(self.clone().call_later(to, hurried));
-        }
         told.await.unwrap_or(Err(Error::Deadline))
-    }
-
-    /// Sends what waits for company now.
-    pub fn hurry(&self) {
-        self.hurry.notify_waiters();
-    }
-
-    async fn call_later(self: Arc<Self>, to: NodeId, hurried: OwnedNotified) {
-        // Ends early when somebody hurries.
-        let _ = tokio::time::timeout(self.patience, hurried).await;
-        let call = self.peers.lock().get_mut(&to).is_some_and(|queue| {
-            queue.is_timed = false;
-            queue.starts_call()
-        });
-        if call {
-            self.call(to).await;
-        }
     }
 
     /// Sends what waits until nothing does.
@@ -145,6 +101,7 @@ impl Beats {
             let batch = {
                 let mut peers = self.peers.lock();
                 let Some(queue) = peers.get_mut(&to) else { return };
+                queue.is_due = false;
                 let count = queue.waiting.len().min(BEATS_MAX);
                 if count == 0 {
                     queue.calls -= 1;
@@ -226,75 +183,49 @@ mod tests {
         }
     }
 
-    fn far(patience: Duration) -> (Arc<Far>, Arc<Beats>) {
+    fn far() -> (Arc<Far>, Arc<Beats>) {
         let far = Arc::new(Far::default());
-        (far.clone(), Beats::new(far, TaskTracker::new(), patience))
+        (far.clone(), Beats::new(far, TaskTracker::new()))
     }
 
-    async fn beat(beats: &Arc<Beats>, group: u32, at_once: bool) {
-        let hurried = (!at_once).then(|| beats.listen());
-        assert!(send(beats, group, hurried).await.is_some());
+    async fn beat(beats: &Arc<Beats>, group: u32) {
+        assert!(send(beats, group).await.is_some());
     }
 
-    async fn send(beats: &Arc<Beats>, group: u32, hurried: Option<OwnedNotified>) -> BeatAnswer {
+    async fn send(beats: &Arc<Beats>, group: u32) -> BeatAnswer {
         let vote = Vote::from_leader_id(Leader { term: 1, node_id: NodeId::from(7) }, true);
         let beat = Beat { group, incarnation: 1, vote, prev: None, committed: None };
-        let sent = beats.send(NodeId::from(8), beat, FOREVER, hurried);
+        let sent = beats.send(NodeId::from(8), beat, FOREVER);
         let answer = tokio::time::timeout(Duration::from_secs(20), sent).await.expect("it is sent");
         answer.unwrap()
     }
 
     #[tokio::test]
-    async fn heartbeats_that_nobody_waits_for_go_together() {
-        let (far, beats) = far(Duration::from_millis(20));
+    async fn heartbeats_of_the_same_moment_go_together() {
+        let (far, beats) = far();
         for _ in 0..2 {
-            join_all([1, 2, 3].map(|group| beat(&beats, group, false))).await;
+            join_all([1, 2, 3].map(|group| beat(&beats, group))).await;
         }
         assert_eq!(*far.0.lock(), [[1, 2, 3], [1, 2, 3]]);
     }
 
     #[tokio::test]
-    async fn what_a_read_waits_for_goes_at_once_and_takes_the_others_along() {
-        let (far, beats) = far(FOREVER);
-        join_all([(1, false), (2, true), (3, false)].map(|(group, now)| beat(&beats, group, now))).await;
-        assert_eq!(*far.0.lock(), [[1, 2, 3]]);
-    }
-
-    #[tokio::test]
-    async fn whoever_hurries_is_not_kept_waiting_by_what_waits_already() {
-        let (far, beats) = far(FOREVER);
-        let hurry = async { beats.hurry() };
-        // The heartbeat waits, and the task that would send it later has not run yet.
-        tokio::join!(biased; beat(&beats, 1, false), hurry);
-        assert_eq!(*far.0.lock(), [[1]]);
-    }
-
-    #[tokio::test]
-    async fn whoever_hurries_before_a_heartbeat_that_did_not_know_of_him_is_not_kept_waiting_either() {
-        let (far, beats) = far(FOREVER);
-        let hurried = beats.listen();
-        beats.hurry();
-        assert!(send(&beats, 1, Some(hurried)).await.is_some());
-        assert_eq!(*far.0.lock(), [[1]]);
-    }
-
-    #[tokio::test]
     async fn a_replica_that_has_no_answer_yet_is_asked_again_and_the_others_do_not_wait_for_it() {
-        let (far, beats) = far(FOREVER);
+        let (far, beats) = far();
         far.1.lock().insert(1, 2);
         let others_first = async {
-            beat(&beats, 2, true).await;
+            beat(&beats, 2).await;
             assert_eq!(far.0.lock().len(), 1);
         };
-        tokio::join!(biased; beat(&beats, 1, true), others_first);
+        tokio::join!(biased; beat(&beats, 1), others_first);
         assert_eq!(*far.0.lock(), [vec![1, 2], vec![1], vec![1]]);
     }
 
     #[tokio::test]
     async fn a_replica_that_is_not_there_is_not_asked_for_ever() {
-        let (far, beats) = far(FOREVER);
+        let (far, beats) = far();
         far.1.lock().insert(1, usize::MAX);
-        assert!(send(&beats, 1, None).await.is_none());
+        assert!(send(&beats, 1).await.is_none());
         assert_eq!(far.0.lock().len(), 1 + ASK_AGAIN_MS.len());
     }
 }

@@ -14,7 +14,6 @@ mod alone;
 mod appends;
 mod batch;
 mod beats;
-mod reads;
 mod receive;
 mod receive_appends;
 mod receive_snapshot;
@@ -43,7 +42,6 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 pub use alone::Alone;
-pub(super) use reads::Reads;
 pub(super) use receive::Receiver;
 
 use super::machine::{SnapshotFile, SnapshotOf};
@@ -67,8 +65,6 @@ pub const TOPICS: [Topic; 7] = [
 
 /// Snapshots sent at once by a node, and taken in at once.
 const SNAPSHOTS_MAX: usize = 2;
-/// A heartbeat that nobody waits for may wait for such a part of the time between two of them.
-const BEAT_PATIENCE: u64 = 5;
 /// Waits between attempts to reach a replica that cannot be reached.
 const BACKOFF_MS: [u64; 5] = [20, 50, 100, 200, 400];
 
@@ -86,9 +82,8 @@ pub(super) struct Links {
 impl Links {
     pub fn new(transport: Arc<dyn Transport>, config: &Config) -> Arc<Self> {
         let tasks = TaskTracker::new();
-        let patience = Duration::from_millis(config.heartbeat_ms / BEAT_PATIENCE);
         Arc::new(Self {
-            beats: Beats::new(transport.clone(), tasks.clone(), patience),
+            beats: Beats::new(transport.clone(), tasks.clone()),
             appends: Appends::new(transport.clone(), tasks.clone(), Duration::from_millis(config.append_stall_ms)),
             transport,
             tasks,
@@ -114,13 +109,11 @@ impl Links {
 pub(super) struct Network {
     pub group: u32,
     pub links: Arc<Links>,
-    pub reads: Arc<Reads>,
 }
 
 /// A connection to one replica.
 pub(super) struct Connection {
     links: Arc<Links>,
-    reads: Arc<Reads>,
     target: NodeId,
     group: u32,
     incarnation: u64,
@@ -132,8 +125,8 @@ impl RaftNetworkFactory<Types> for Network {
     type Network = Connection;
 
     async fn new_client(&mut self, target: NodeId, peer: &Peer) -> Connection {
-        let (links, reads, group) = (self.links.clone(), self.reads.clone(), self.group);
-        Connection { links, reads, target, group, incarnation: peer.incarnation, beats: false }
+        let (links, group) = (self.links.clone(), self.group);
+        Connection { links, target, group, incarnation: peer.incarnation, beats: false }
     }
 
     async fn new_heartbeat_client(&mut self, target: NodeId, peer: &Peer) -> Connection {
@@ -177,9 +170,7 @@ impl Connection {
             return Err(lost("a heartbeat with entries"));
         }
         let beat = Beat { group: self.group, incarnation: self.incarnation, vote, prev, committed };
-        let hurried = self.links.beats.listen();
-        let hurried = (!self.reads.any()).then_some(hurried);
-        match self.links.beats.send(self.target, beat, option.soft_ttl(), hurried).await.map_err(rpc_error)? {
+        match self.links.beats.send(self.target, beat, option.soft_ttl()).await.map_err(rpc_error)? {
             // A conflict is with what the message named; one that names nothing conflicts with nothing.
             Some(AppendEntriesResponse::Conflict) if prev.is_none() => Err(lost("a conflict with nothing")),
             Some(answer) => Ok(answer.into_stream_result(prev, prev)),

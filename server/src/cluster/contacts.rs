@@ -112,6 +112,12 @@ impl Contacts {
         self.nodes.get(&node)?.report.as_ref()
     }
 
+    /// Nodes whose log cannot grow by what they said last, and how many bytes are left of it.
+    pub fn full(&self) -> BTreeMap<NodeId, u64> {
+        let full = |(node, contact): (&NodeId, &Contact)| Some((*node, contact.report.as_ref()?.full.as_ref()?.1));
+        self.nodes.iter().filter_map(full).collect()
+    }
+
     /// The node that says it leads a group, in the newest term.
     pub fn leader(&self, group: u32) -> Option<NodeId> {
         let reports = self.nodes.iter().filter_map(|(node, contact)| Some((*node, contact.report.as_ref()?)));

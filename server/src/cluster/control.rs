@@ -45,6 +45,8 @@ struct Work {
     busy: BTreeSet<Subject>,
     resting: BTreeMap<Subject, Instant>,
     transfers: usize,
+    /// Whether this node's log could not grow when it was looked last.
+    full: bool,
 }
 
 /// Controls this node's replicas until the room is stopped.
@@ -72,7 +74,14 @@ pub(super) async fn run(inner: Arc<Inner>) {
 
 impl Work {
     fn new(tasks: TaskTracker) -> Self {
-        Self { steps: JoinSet::new(), tasks, busy: BTreeSet::new(), resting: BTreeMap::new(), transfers: 0 }
+        Self {
+            steps: JoinSet::new(),
+            tasks,
+            busy: BTreeSet::new(),
+            resting: BTreeMap::new(),
+            transfers: 0,
+            full: false,
+        }
     }
 
     fn free(&self, subject: Subject, now: Instant) -> bool {
@@ -119,6 +128,11 @@ impl Inner {
         let now = Instant::now();
         let seen = self.see(now);
         let stopping = self.stopping.load(Ordering::Relaxed);
+        let full = self.shards.log_full().is_some();
+        if std::mem::replace(&mut work.full, full) != full {
+            // Leaders must not send what this node cannot write.
+            self.news.notify_one();
+        }
         let view = View {
             me: self.me,
             map,

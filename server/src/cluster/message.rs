@@ -31,6 +31,8 @@ pub(super) struct Report {
     pub key_epoch: u32,
     /// Its replicas.
     pub groups: Vec<GroupReport>,
+    /// If its log cannot grow: why, and how many bytes are left of it.
+    pub full: Option<(String, u64)>,
 }
 
 /// A replica, as its node sees it.
@@ -179,6 +181,7 @@ mod tests {
             stopping: false,
             key_epoch: 4,
             groups: vec![group],
+            full: Some(("no space".to_owned(), 7)),
         }
     }
 

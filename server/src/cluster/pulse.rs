@@ -87,20 +87,28 @@ async fn exchange(inner: Arc<Inner>, node: NodeId, report: bytes::Bytes) -> Node
 impl Inner {
     /// A node said how it is.
     pub fn heard(&self, node: NodeId, report: Report) {
-        self.contacts.lock().heard(node, report, Instant::now(), &self.config);
+        let full = {
+            let mut contacts = self.contacts.lock();
+            contacts.heard(node, report, Instant::now(), &self.config);
+            contacts.full()
+        };
+        self.shards.others_full(full);
     }
 
     /// How this node is.
     pub fn report(&self) -> Report {
         let newest = self.registry.changed().map_or(0, |changed| *changed.borrow());
+        let is_full = self.is_log_full();
+        let full = self.shards.log_full().filter(|_| is_full);
         Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_ms: self.started.elapsed().as_millis() as u64,
             revision: self.lease.acts_on(newest),
             fresh: self.lease.check().is_ok(),
-            stopping: self.stopping.load(Ordering::Relaxed) || self.is_log_full(),
+            stopping: self.stopping.load(Ordering::Relaxed) || is_full,
             key_epoch: self.keys.epoch(),
             groups: self.shards.all().iter().map(|shard| self.group_report(shard)).collect(),
+            full: full.map(|why| (why.to_string(), self.shards.log_free_bytes())),
         }
     }
 

@@ -76,6 +76,14 @@ pub enum NotDone {
     /// The disk is full; nothing was written.
     #[error("the disk is full")]
     DiskFull,
+    /// Most of the group's voters could not write it; nothing was written.
+    #[error("the disks of {full} of the group's {voters} voters are full")]
+    DisksFull {
+        /// Voters whose log cannot grow.
+        full: usize,
+        /// All voters.
+        voters: usize,
+    },
     /// The shard stopped.
     #[error("the shard stopped")]
     Stopped,

@@ -59,6 +59,10 @@ impl Shard {
     pub async fn propose(&self, epoch: Epoch, command: Command) -> Result<Applied, ProposeError> {
         let replica = &*self.replica;
         let not_done = |reason| Err(ProposeError::NotDone(reason));
+        let voters = || self.members().voters.into_keys().collect();
+        if let Err(reason) = replica.limits.fits_majority(epoch.node, &command, voters) {
+            return not_done(reason);
+        }
         let Ok(turn) = replica.proposals.clone().try_acquire_owned() else { return not_done(NotDone::Overloaded) };
         let bytes = codec::encode_command(&command);
         // Its revision is the entry's index, which names one change only.

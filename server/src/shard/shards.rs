@@ -137,6 +137,16 @@ impl Shards {
         self.hosted.wal.stats().full
     }
 
+    /// Bytes that can be written into what there is of the log.
+    pub fn log_free_bytes(&self) -> u64 {
+        self.hosted.wal.stats().free_bytes
+    }
+
+    /// The logs of these other nodes, and of no more, cannot grow; so many bytes are left of each.
+    pub fn others_full(&self, full: BTreeMap<NodeId, u64>) {
+        self.hosted.shared.limits.others_full(full);
+    }
+
     /// The cluster this node belongs to.
     pub fn cluster(&self) -> ClusterId {
         self.hosted.identity.cluster

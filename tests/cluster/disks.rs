@@ -7,10 +7,11 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use futures::future::join_all;
-use lethe_client::{Error, Outcome};
-use lethe_tests::{Setup, can, try_cut, try_slow, wait_for, write_much};
+use lethe_client::{Client, Error, Id, Outcome};
+use lethe_tests::{NAMESPACE, Setup, can, counter_name, try_cut, try_slow, wait_for, write_much};
+use serde_json::json;
 
-use crate::bed::{ANSWER_MAX, Bed, setup};
+use crate::bed::{ANSWER_MAX, Bed, COUNTERS, setup};
 
 /// Writes a second on a slow disk: a sync takes a tenth of a second, and longer when the state is written out beside it.
 const SLOW_PER_SECOND: u32 = 10;
@@ -23,6 +24,10 @@ const NO_LOG: &str = "the write-ahead log failed";
 
 /// Actors that write in bulk.
 const BULK_ACTORS: usize = 8;
+/// So few that leaders hear in time of nodes that have no room any more.
+const FEW_BULK_ACTORS: usize = 2;
+/// A write that is refused is refused by then.
+const REFUSED_MAX: Duration = Duration::from_secs(10);
 /// What a node says when the disk has no room for the log to grow, and when what there is of it is full.
 const NO_SEGMENT: &str = "no space for another log segment";
 const NO_ROOM: &str = "the log is full; appending waits for room";
@@ -67,13 +72,27 @@ async fn nothing_acknowledged_is_lost_when_the_power_of_one_node_or_of_all_is_cu
     Ok(())
 }
 
-/// Writes in bulk through a node until a node has said something in its log since it had said so much. What the writes were
-/// refused with is given back.
-async fn write_until(bed: &Bed, through: usize, of: usize, heard: usize, sign: &str) -> Result<Vec<Error>> {
+/// What a node shall say in its log after it had said so much.
+struct Sign {
+    of: usize,
+    heard: usize,
+    words: &'static str,
+}
+
+impl Sign {
+    fn of(bed: &Bed, node: usize, words: &'static str) -> Self {
+        Self { of: node, heard: bed.cluster.nodes()[node].log().len(), words }
+    }
+}
+
+/// Writes in bulk to so many actors through a node until a node has said something. What the writes were refused with is
+/// given back.
+async fn write_until(bed: &Bed, through: usize, actors: usize, sign: &Sign) -> Result<Vec<Error>> {
     let (nodes, started, mut refused) = (bed.cluster.nodes(), Instant::now(), Vec::new());
-    while !nodes[of].log()[heard..].contains(sign) {
-        ensure!(started.elapsed() < ANSWER_MAX, "{} never said {sign:?}; refused were {refused:?}", nodes[of].name);
-        let bulk = (0..BULK_ACTORS).map(|actor| write_much(&nodes[through], actor));
+    let (node, words) = (&nodes[sign.of], sign.words);
+    while !node.log()[sign.heard..].contains(words) {
+        ensure!(started.elapsed() < ANSWER_MAX, "{} never said {words:?}; refused were {refused:?}", node.name);
+        let bulk = (0..actors).map(|actor| write_much(&nodes[through], actor));
         refused.extend(join_all(bulk).await.into_iter().filter_map(Result::err));
     }
     Ok(refused)
@@ -93,15 +112,16 @@ async fn a_node_whose_disk_is_full_takes_nothing_down_with_it_and_goes_on_when_t
     }
     let mut bed = Bed::make(Setup { disks: true, ..setup("") }).await?;
     let full = bed.leads_most().await?;
-    let (other, heard) = ((full + 1) % 3, bed.cluster.node(full).log().len());
+    let (other, no_segment) = ((full + 1) % 3, Sign::of(&bed, full, NO_SEGMENT));
     bed.cluster.node(full).disk().fill()?;
-    let refused = write_until(&bed, other, full, heard, NO_SEGMENT).await?;
+    let refused = write_until(&bed, other, BULK_ACTORS, &no_segment).await?;
     only_not_done(&refused)?;
     // A leader that cannot append would stand still.
     wait_for("the node to lead nothing", async || (bed.leads().await.ok()?[full] == 0).then_some(())).await;
     bed.all_answer().await?;
+    has_no_room(&bed, other, &[full]).await?;
     // What it cannot append waits; the others are enough, and every node passes calls on to them.
-    let refused = write_until(&bed, other, full, heard, NO_ROOM).await?;
+    let refused = write_until(&bed, other, BULK_ACTORS, &Sign { words: NO_ROOM, ..no_segment }).await?;
     only_not_done(&refused)?;
     for actor in 0..BULK_ACTORS {
         write_much(&bed.cluster.nodes()[full], actor).await.context("a call through the node whose disk is full")?;
@@ -114,6 +134,84 @@ async fn a_node_whose_disk_is_full_takes_nothing_down_with_it_and_goes_on_when_t
     bed.check("a full disk").await?;
     let died = bed.cluster.node(full).died()?;
     ensure!(died.is_none(), "{died:?}");
+    bed.finish().await?;
+    Ok(())
+}
+
+/// Waits until a node knows that these have no room, and no others. Then `lethe cluster status` says so.
+async fn has_no_room(bed: &Bed, asked: usize, full: &[usize]) -> Result<()> {
+    let nodes = bed.cluster.nodes();
+    let crowded = async || {
+        let status = bed.cluster.status(asked).await.ok()?;
+        let crowded = |name: &String| status.nodes.iter().any(|at| at.name == *name && !at.no_room.is_empty());
+        let all = nodes.iter().enumerate().all(|(number, node)| crowded(&node.name) == full.contains(&number));
+        all.then_some(())
+    };
+    wait_for("full disks in the status", crowded).await;
+    let (api, status) = (nodes[asked].grpc(), ["cluster", "status", "--api"]);
+    let text = nodes[asked].lethe(&[&status[..], &[&api]].concat())?;
+    ensure!(text.contains("no room"), "{text}");
+    let checked = nodes[asked].lethe(&[&status[..], &[&api, "--check"]].concat());
+    ensure!(checked.is_err(), "a cluster without room is healthy:\n{text}");
+    Ok(())
+}
+
+/// Tries to write through every node: it is refused in time, surely did nothing, and says why.
+async fn writes_are_refused(bed: &Bed) -> Result<()> {
+    for node in bed.cluster.nodes() {
+        let client = Client::connect(&node.grpc()).await?.with_deadline(REFUSED_MAX);
+        for counter in 0..COUNTERS {
+            let (actor, began) = (client.actor(NAMESPACE, Id::name(counter_name(counter))), Instant::now());
+            let answer = actor.call_json("fill", &json!([1, 1])).await;
+            let refused = answer.err().with_context(|| format!("{}: a write was done", node.name))?;
+            let (said, took) = (refused.describe(), began.elapsed());
+            ensure!(refused.outcome == Outcome::NotDone && said.contains("full"), "{}: {said}", node.name);
+            ensure!(took < REFUSED_MAX, "{}: refused after {took:?}", node.name);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_disks_of_a_majority_are_full_writes_are_refused_and_reads_go_on_until_there_is_room() -> Result<()> {
+    if !can("make a disk", try_cut) {
+        return Ok(());
+    }
+    let mut bed = Bed::make(Setup { disks: true, ..setup("") }).await?;
+    let first = bed.leads_most().await?;
+    let (full, other) = ([first, (first + 1) % 3], (first + 2) % 3);
+    let signs = full.map(|number| Sign::of(&bed, number, NO_SEGMENT));
+    for number in full {
+        bed.cluster.node(number).disk().fill()?;
+    }
+    for sign in &signs {
+        only_not_done(&write_until(&bed, other, FEW_BULK_ACTORS, sign).await?)?;
+    }
+    // A call that is refused starts its actor anew for the next one, and what is left of the logs is for that.
+    let rest = bed.load.rest().await;
+    has_no_room(&bed, other, &full).await?;
+    let leads_all = async || {
+        let leads = bed.leads().await.ok()?;
+        full.iter().all(|number| leads[*number] == 0).then_some(())
+    };
+    wait_for("the node with room to lead all", leads_all).await;
+    writes_are_refused(&bed).await?;
+    drop(rest);
+    bed.load.check(&bed.cluster).await.context("reads while disks are full")?;
+
+    for number in full {
+        bed.cluster.node(number).disk().relieve()?;
+    }
+    let over = Instant::now();
+    bed.heals("full disks of a majority", over).await?;
+    bed.all_answer().await?;
+    let took = over.elapsed();
+    println!("full disks of a majority: all answered {} ms after there was room", took.as_millis());
+    bed.check("full disks of a majority").await?;
+    for number in full {
+        let died = bed.cluster.node(number).died()?;
+        ensure!(died.is_none(), "{died:?}");
+    }
     bed.finish().await?;
     Ok(())
 }

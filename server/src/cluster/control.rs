@@ -128,7 +128,7 @@ impl Inner {
         let now = Instant::now();
         let seen = self.see(now);
         let stopping = self.stopping.load(Ordering::Relaxed);
-        let full = self.shards.log_full().is_some();
+        let full = self.is_log_full() && self.shards.log_full().is_some();
         if std::mem::replace(&mut work.full, full) != full {
             // Leaders must not send what this node cannot write.
             self.news.notify_one();

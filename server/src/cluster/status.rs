@@ -51,6 +51,8 @@ pub struct NodeStatus {
     pub fresh: bool,
     /// Which of its key pairs seals data keys that are sent to it.
     pub key_epoch: u32,
+    /// Why its log cannot grow, if so: it leads nothing until there is room.
+    pub no_room: Option<String>,
 }
 
 /// How a group is.
@@ -128,6 +130,7 @@ impl Known<'_> {
             revision: report.revision,
             fresh: report.fresh,
             key_epoch: report.key_epoch,
+            no_room: report.full.map(|(reason, _)| reason),
         }
     }
 
@@ -167,11 +170,16 @@ impl Known<'_> {
         let newest = |report: &Report| Some(report.group(group)?.lead.as_ref()?.confirmed.as_ref()?.revision);
         let current = leader.and_then(|node| self.reports.get(&node)).and_then(newest) == revision;
         let votes = |node: NodeId| replicas.iter().any(|replica| replica.node == node && replica.voter);
+        let full = |node: NodeId| self.reports.get(&node).is_some_and(|report| report.full.is_some());
+        let voters = replicas.iter().filter(|replica| replica.voter).count();
+        let full = replicas.iter().filter(|replica| replica.voter && full(replica.node)).count();
         let absent = replicas.iter().filter(|replica| replica.voter && !self.reachable.contains(&replica.node)).count();
         if leader.is_none() {
             "no leader is known".to_owned()
         } else if absent > 0 {
             format!("{absent} of its voters cannot be reached")
+        } else if 2 * full >= voters && full > 0 {
+            format!("{full} of its {voters} voters have no room: it takes no writes")
         } else if !confirmed || !current {
             "its members are being confirmed".to_owned()
         } else if !placed.replicas.iter().all(|replica| votes(replica.node)) {

@@ -130,6 +130,7 @@ fn encode_node(node: NodeStatus) -> v1::NodeStatus {
         replicas: node.replicas,
         fresh: node.fresh,
         key_epoch: node.key_epoch,
+        no_room: node.no_room.unwrap_or_default(),
     }
 }
 
@@ -177,6 +178,7 @@ mod tests {
             revision: 0,
             fresh: true,
             key_epoch: 0,
+            no_room: None,
         }
     }
 

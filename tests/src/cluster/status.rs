@@ -82,6 +82,9 @@ fn complaint(status: &ClusterStatus, running: &BTreeSet<&str>) -> Option<String>
         if !node.reachable || !node.fresh {
             return Some(format!("{name} is reachable: {}, fresh: {}", node.reachable, node.fresh));
         }
+        if !node.no_room.is_empty() {
+            return Some(format!("{name} has no room: {}", node.no_room));
+        }
     }
     let groups = status.data_groups as usize + 1;
     if status.groups.len() != groups {

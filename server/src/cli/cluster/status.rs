@@ -50,7 +50,7 @@ fn is_healthy(status: &ClusterStatus) -> bool {
 }
 
 fn is_well(node: &NodeStatus) -> bool {
-    node.state() == NodeState::Removed || (node.reachable && node.fresh)
+    node.state() == NodeState::Removed || (node.reachable && node.fresh && node.no_room.is_empty())
 }
 
 fn state(node: &NodeStatus) -> &'static str {
@@ -66,6 +66,7 @@ fn state(node: &NodeStatus) -> &'static str {
 fn health(node: &NodeStatus) -> &'static str {
     match (node.state(), node.reachable, node.fresh) {
         (NodeState::Removed, ..) => "-",
+        (_, true, true) if !node.no_room.is_empty() => "no room",
         (_, true, true) => "ok",
         (_, true, false) => "no quorum",
         (_, false, _) => "unreachable",
@@ -87,8 +88,13 @@ fn as_text(status: &ClusterStatus, all_groups: bool) -> String {
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let mut nodes: Vec<_> = status.nodes.iter().collect();
     nodes.sort_by_key(|node| (node.state() == NodeState::Removed, node.name.clone(), node.id.clone()));
-    rows.extend(nodes.into_iter().map(node_row));
+    rows.extend(nodes.iter().map(|node| node_row(node)));
     out.push_str(&table(&rows));
+    let crowded: Vec<_> = nodes.iter().filter(|node| !node.no_room.is_empty()).collect();
+    for (number, node) in crowded.into_iter().enumerate() {
+        let space = if number == 0 { "\n" } else { "" };
+        out.push_str(&format!("{space}{} has no room for its log: {}\n", named(&node.id), node.no_room));
+    }
     let sick: Vec<_> = status.groups.iter().filter(|group| !group.problem.is_empty()).collect();
     let well: Vec<_> = status.groups.iter().filter(|group| group.problem.is_empty()).collect();
     if !sick.is_empty() {
@@ -203,6 +209,7 @@ fn node_json(node: &NodeStatus) -> Value {
         "leaders": known(node.leaders.into()),
         "replicas": known(node.replicas.into()),
         "key_epoch": known(node.key_epoch.into()),
+        "no_room": Some(&node.no_room).filter(|reason| !reason.is_empty()),
     })
 }
 
@@ -250,6 +257,7 @@ mod tests {
             replicas: 2,
             fresh: reachable,
             key_epoch: 4,
+            no_room: String::new(),
         }
     }
 
@@ -310,6 +318,27 @@ GROUP  LEADER  REPLICAS  PROBLEM
         status.nodes[0].reachable = true;
         assert_eq!(health(&status.nodes[0]), "no quorum");
         assert!(!is_healthy(&status));
+    }
+
+    #[test]
+    fn a_node_without_room_is_not_healthy_and_says_why() {
+        let mut status = status();
+        status.groups.pop();
+        for node in &mut status.nodes {
+            (node.reachable, node.fresh) = (true, true);
+        }
+        assert!(is_healthy(&status));
+        status.nodes[0].no_room = "No space left on device (os error 28)".into();
+        assert!(!is_healthy(&status));
+        let (text, value) = (as_text(&status, false), as_json(&status));
+        assert!(text.contains("n2    active  no room  1"), "{text}");
+        assert!(
+            text.contains("\n\nn2 has no room for its log: No space left on device (os error 28)\n\nAll 2"),
+            "{text}"
+        );
+        let told = (&value["healthy"], &value["nodes"][0]["healthy"], &value["nodes"][0]["no_room"]);
+        assert_eq!(told, (&json!(false), &json!(false), &json!("No space left on device (os error 28)")));
+        assert_eq!(value["nodes"][1]["no_room"], Value::Null);
     }
 
     #[test]

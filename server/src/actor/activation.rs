@@ -173,6 +173,7 @@ async fn activate(
         Ok(Applied::Rejected(reason @ Rejection::OtherNamespace(_))) => error::invalid_target(reason.to_string()),
         Ok(other) => error::unavailable(format!("the actor could not be activated: {other:?}"), Outcome::NotDone),
         Err(ProposeError::NotDone(NotDone::NotLeader { leader })) => return Err(Failed::NotLeader { leader }),
+        Err(ProposeError::NotDone(reason @ NotDone::DisksFull { .. })) => error::overloaded(reason.to_string()),
         Err(ProposeError::NotDone(reason)) => error::unavailable(reason.to_string(), Outcome::NotDone),
         // The caller's own call surely did not run; a creation that did happen is found by the next start.
         Err(ProposeError::Unknown(reason)) => error::unavailable(reason, Outcome::NotDone),

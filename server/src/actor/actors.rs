@@ -456,6 +456,7 @@ async fn destroy(inner: &Arc<Inner>, target: ActorRef, reason: DestroyReason) ->
         Ok(Applied::Destroyed { .. }) => return Ok(()),
         Ok(other) => error::internal(format!("destroy was answered with {other:?}"), Outcome::NotDone),
         Err(ProposeError::NotDone(NotDone::NotLeader { leader })) => return Err(Failed::NotLeader { leader }),
+        Err(ProposeError::NotDone(reason @ NotDone::DisksFull { .. })) => error::overloaded(reason.to_string()),
         Err(ProposeError::NotDone(reason)) => error::unavailable(reason.to_string(), Outcome::NotDone),
         Err(ProposeError::Unknown(reason)) => error::unavailable(reason, Outcome::Unknown),
     };

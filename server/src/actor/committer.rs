@@ -14,7 +14,7 @@ use super::{
     output_gate::OutputGate,
     storage::{ActorStorage, Pending, Records},
 };
-use crate::shard::{Applied, Command, Epoch, ProposeError, RecordOp, Rejection};
+use crate::shard::{Applied, Command, Epoch, NotDone, ProposeError, RecordOp, Rejection};
 use crate::vault::Nonces;
 
 /// The activation under which an instance writes.
@@ -129,6 +129,10 @@ fn refusal(result: Result<Applied, ProposeError>) -> CallError {
             error::unavailable(format!("this instance was replaced: {rejection}"), Outcome::NotDone)
         }
         Ok(other) => error::internal(format!("a write was answered with {other:?}"), Outcome::Unknown),
+        // Asking again, here or elsewhere, would only use up what is left of the logs.
+        Err(ProposeError::NotDone(reason @ NotDone::DisksFull { .. })) => {
+            error::overloaded(format!("the write was not committed: {reason}"))
+        }
         Err(ProposeError::NotDone(reason)) => {
             error::unavailable(format!("the write was not committed: {reason}"), Outcome::NotDone)
         }

@@ -273,13 +273,17 @@ impl Entered {
         if let Err(mut reason) = released {
             if reason.outcome == Outcome::NotDone && effects() != before {
                 // Other effects of this call may stand.
+                if reason.kind == CallErrorKind::Overloaded {
+                    reason = error::unavailable(reason.error.message, Outcome::Unknown);
+                }
                 reason.outcome = Outcome::Unknown;
-            } else if reason.kind == CallErrorKind::Unavailable
+            } else if matches!(reason.kind, CallErrorKind::Unavailable | CallErrorKind::Overloaded)
                 && live.gate.broken().is_some()
                 && begun() == begun_before
             {
-                // Nothing was written or sent since it came, and from an instance that has ended nothing follows.
-                reason.outcome = Outcome::NotDone;
+                // Nothing was written or sent since it came, and from an instance that has ended nothing follows. What
+                // others could not write does not keep it from being tried again.
+                reason = error::unavailable(reason.error.message, Outcome::NotDone);
             }
             return Err(reason);
         }

@@ -56,6 +56,9 @@ pub(crate) struct Driver {
     replies: usize,
     wait_until: u32,
     streams: u32,
+    body_writes: u32,
+    /// Whether nothing new enters any more.
+    finishing: bool,
     /// Whether a turn gave no report, so that `replies` is not known.
     lost: bool,
 }
@@ -88,6 +91,8 @@ impl Driver {
             replies: 0,
             wait_until: 0,
             streams: 0,
+            body_writes: 0,
+            finishing: false,
             lost: false,
         }
     }
@@ -149,12 +154,13 @@ impl Driver {
 
     fn take(&mut self, report: Report) -> Result<(), InvocationError> {
         self.pending.extend(report.started);
-        self.next_timer = report.next_timer;
+        self.next_timer = report.next_timer.filter(|_| !self.finishing);
         self.at_door = report.at_door;
         self.event_ready = report.event_ready;
         self.replies = report.replies;
         self.wait_until = report.wait_until;
         self.streams = report.streams;
+        self.body_writes = report.body_writes;
         self.kill.reason().map_or(Ok(()), Err)
     }
 
@@ -207,17 +213,36 @@ impl Driver {
     }
 
     /// Runs an actor's isolate until its last handle is dropped or it is killed. `tell` hears after each turn whether the
-    /// isolate is idle, and how many completions wait at its input gate.
-    pub(crate) async fn run_actor(mut self, mut events: mpsc::Receiver<Event>, tell: impl Fn(bool, usize)) {
+    /// isolate is idle, and how many completions wait at its input gate. Once it shall `finish`, no event and no timer
+    /// enters any more, and it ends when all that JavaScript wrote to bodies was taken.
+    pub(crate) async fn run_actor(
+        mut self,
+        mut events: mpsc::Receiver<Event>,
+        finish: CancellationToken,
+        tell: impl Fn(bool, usize),
+    ) {
         let reason = loop {
+            if self.finishing && self.body_writes == 0 {
+                break InvocationError::Aborted("the instance has finished".into());
+            }
             let rests = self.pending.is_empty() && self.next_timer.is_none() && self.at_door == 0;
             tell(rests && self.wait_until == 0 && self.streams == 0, self.at_door);
-            match self.next(Some(&mut events), None).await {
+            let source = (!self.finishing).then_some(&mut events);
+            let finishing = self.finishing;
+            let wake = tokio::select! {
+                biased;
+                () = finish.cancelled(), if !finishing => {
+                    (self.finishing, self.next_timer) = (true, None);
+                    continue;
+                }
+                wake = self.next(source, None) => wake,
+            };
+            match wake {
                 Wake::Completion(first) => {
                     // Before the turn: its answer may reach a caller who then asks whether the instance is idle.
                     tell(false, self.at_door);
                     let mut batch = self.batch(first);
-                    let room = AT_DOOR_MAX.saturating_sub(self.at_door + batch.len());
+                    let room = if self.finishing { 0 } else { AT_DOOR_MAX.saturating_sub(self.at_door + batch.len()) };
                     let more = std::iter::from_fn(|| events.try_recv().ok()).take(room);
                     batch.extend(more.map(|event| Completion::Event(Box::new(event))));
                     if let Err(reason) = self.turn(batch).await {

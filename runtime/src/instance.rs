@@ -9,6 +9,7 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
@@ -35,6 +36,7 @@ struct Inner {
     events: mpsc::Sender<Event>,
     waiting: quotas::Bytes,
     kill: Kill,
+    finish: CancellationToken,
     wall: Option<Duration>,
     calls: AtomicUsize,
     idle: Arc<AtomicBool>,
@@ -70,8 +72,9 @@ impl Instance {
             }
         };
         let waiting = quotas::Bytes::new(WAITING_BYTES_MAX);
-        let inner = Inner { events, waiting, kill: driver.kill(), wall, calls: AtomicUsize::new(0), idle, at_door };
-        tasks.spawn(driver.run_actor(receiver, tell).instrument(span));
+        let (kill, finish, calls) = (driver.kill(), CancellationToken::new(), AtomicUsize::new(0));
+        let inner = Inner { events, waiting, kill, finish: finish.clone(), wall, calls, idle, at_door };
+        tasks.spawn(driver.run_actor(receiver, finish, tell).instrument(span));
         Self { inner: Arc::new(inner) }
     }
 
@@ -126,6 +129,14 @@ impl Instance {
     /// Ends the isolate now, whatever it is doing. Calls in flight get [`InvocationError::Aborted`].
     pub fn abort(&self, reason: &str) {
         self.inner.kill.kill(InvocationError::Aborted(reason.to_owned()));
+    }
+
+    /// Ends the isolate as soon as everything that it has written to the bodies of its responses was taken; bodies that it
+    /// did not end break off then. No call and no timer enters it any more. Returns when it has ended: a reader that
+    /// does not read can take any time.
+    pub async fn finish(&self) {
+        self.inner.finish.cancel();
+        self.inner.kill.killed().await;
     }
 
     /// How many calls, timers and replies wait at the input gate, and calls in front of it.

@@ -166,6 +166,7 @@ fn make_state(isolate: &mut v8::OwnedIsolate, guard: Arc<HeapGuard>, buffers: Ar
         last_invocation: 0,
         wait_until: 0,
         streams: 0,
+        body_writes: 0,
         rejections: Vec::new(),
         log_bytes_left: state::LOG_BYTES_MAX,
         subrequests_left: state::SUBREQUESTS_MAX,

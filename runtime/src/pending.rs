@@ -58,11 +58,6 @@ pub(crate) fn done() -> Settle {
     settle(|scope| Ok(v8::undefined(scope).into()))
 }
 
-/// Rejects with an error.
-pub(crate) fn failed(class: Class, message: String) -> Settle {
-    settle(move |scope| Err(js::error(scope, class, &message)))
-}
-
 /// What may happen in an actor while an operation is away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Input {

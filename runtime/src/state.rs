@@ -91,6 +91,8 @@ pub(crate) struct State {
     pub(crate) wait_until: u32,
     /// Response bodies that JavaScript is still writing.
     pub(crate) streams: u32,
+    /// Chunks that JavaScript wrote to bodies and that were not taken, or of which it was not told yet that they were.
+    pub(crate) body_writes: u32,
     /// Rejected promises that nobody handles so far.
     pub(crate) rejections: Vec<(v8::Global<v8::Promise>, v8::Global<v8::Value>)>,
     /// Bytes of console output left.

@@ -55,6 +55,8 @@ pub(crate) struct Report {
     pub(crate) wait_until: u32,
     /// Response bodies being written.
     pub(crate) streams: u32,
+    /// Chunks of bodies that were not taken yet.
+    pub(crate) body_writes: u32,
 }
 
 /// Loads `program` into a pristine isolate. Nothing is answered yet; an error ends the isolate.
@@ -232,6 +234,7 @@ pub(crate) fn report(scope: &mut v8::PinScope) -> Report {
         replies: state.replies.len(),
         wait_until: state.wait_until,
         streams: state.streams,
+        body_writes: state.body_writes,
     }
 }
 

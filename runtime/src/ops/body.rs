@@ -111,12 +111,17 @@ pub(crate) fn write<'s>(
         Err(message) => return js::throw(scope, Class::TypeError, &message),
     };
     let send = async move {
-        match writer.send(Part::Data(bytes)).await {
-            Ok(()) => pending::done(),
-            Err(_) => pending::failed(Class::TypeError, "the reader of this body is gone".into()),
-        }
+        let taken = writer.send(Part::Data(bytes)).await.is_ok();
+        pending::settle(move |scope| {
+            state::get(scope).body_writes -= 1;
+            match taken {
+                true => Ok(v8::undefined(scope).into()),
+                false => Err(js::error(scope, Class::TypeError, "the reader of this body is gone")),
+            }
+        })
     };
     if let Some(promise) = pending::start(scope, send) {
+        state::get(scope).body_writes += 1;
         result.set(promise.into());
     }
 }

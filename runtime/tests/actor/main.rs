@@ -1,6 +1,7 @@
 //! Actors inside an isolate: a script, what a test does to it from outside, and what it must print or answer.
 
 mod calls;
+mod finish;
 mod gate;
 mod hold;
 mod hostile;

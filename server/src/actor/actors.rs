@@ -75,6 +75,8 @@ pub struct Config {
     pub leader_timeout: Duration,
     /// How long calls in flight may run on before their group is handed over to another node.
     pub release_wait: Duration,
+    /// How long responses that are being sent may take what was written to them before their actor was destroyed.
+    pub farewell: Duration,
     /// Most bytes of names and values that one `get` or `list` may give; one that would give more is refused.
     pub read_bytes_max: usize,
 }
@@ -91,6 +93,7 @@ impl Default for Config {
             call_timeout: Duration::from_secs(120),
             leader_timeout: Duration::from_millis(500),
             release_wait: Duration::from_secs(30),
+            farewell: Duration::from_secs(5),
             read_bytes_max: 64 << 20,
         }
     }
@@ -219,7 +222,8 @@ impl Actors {
     }
 
     /// Destroys an actor: once this returns, nothing it stored can be read, and every later call is refused. Calls that
-    /// are in it get `ActorDestroyed`. Destroying it again does nothing.
+    /// are in it get `ActorDestroyed`; responses that are being sent get what was written to them before, within
+    /// `Config::farewell`. Destroying it again does nothing.
     pub async fn destroy(&self, target: ActorRef, reason: DestroyReason) -> Result<(), Failed> {
         let ending = {
             let mut slots = self.inner.slots.lock();
@@ -440,9 +444,13 @@ async fn end(
     if let Some(old) = old {
         let _ = tokio::time::timeout(STARTED_WAIT, old).await;
     }
-    for live in inner.instances(id) {
-        live.end(over.clone());
-    }
+    let ending = inner.instances(id).into_iter().map(|live| {
+        let over = over.clone();
+        // Whoever is not surely destroyed has no last word.
+        let moment = if over.kind == CallErrorKind::Destroyed { inner.config.farewell } else { Duration::ZERO };
+        async move { live.part(over, moment).await }
+    });
+    futures::future::join_all(ending).await;
     Err(failed)
 }
 

@@ -49,6 +49,8 @@ pub(super) struct Live {
     pub sent: Arc<AtomicU64>,
     activity: Mutex<Activity>,
     active: watch::Sender<usize>,
+    /// Whether nothing leaves any more, not even what an actor that was destroyed said before.
+    parted: AtomicBool,
     calls_max: usize,
     /// Where this node knows it from.
     stay: OnceLock<Stay>,
@@ -100,6 +102,7 @@ impl Live {
             sent,
             activity,
             active,
+            parted: AtomicBool::new(false),
             calls_max,
             stay: OnceLock::new(),
             wrote: AtomicBool::new(false),
@@ -186,6 +189,26 @@ impl Live {
             let _ = self.gate.wait_all().await;
         };
         let _ = tokio::time::timeout(grace, quiet).await;
+    }
+
+    /// Ends the instance of an actor that was destroyed: no call, write or request of it has an effect any more. What it
+    /// wrote to responses before, and is committed, may leave within `moment`, and their ends with it; then nothing does.
+    pub async fn part(&self, reason: CallError, moment: Duration) {
+        self.close();
+        let mut active = self.active.subscribe();
+        let sends = || !self.activity.lock().bodies.is_empty();
+        if sends() {
+            let flushed = async {
+                // Writes that were proposed before the destruction were committed before it.
+                let _ = self.gate.wait_all().await;
+                self.gate.fail(reason.clone());
+                self.instance.finish().await;
+                while sends() && active.changed().await.is_ok() {}
+            };
+            let _ = tokio::time::timeout(moment, flushed).await;
+        }
+        self.parted.store(true, Ordering::SeqCst);
+        self.end(reason);
     }
 
     /// Ends the instance at once: nothing leaves it any more.
@@ -317,11 +340,12 @@ impl Live {
     }
 
     /// Waits until what was said so far may leave: it is committed, and this node still led after it was said. An actor
-    /// that is destroyed has its last word: what it said before, and is committed, may leave a moment after.
+    /// that is destroyed has its last word until it has parted: what it said before, and is committed, may leave.
     async fn prove(self: Arc<Self>) -> Result<(), CallError> {
         let said = self.gate.mark();
+        let parts = || !self.parted.load(Ordering::SeqCst) && self.gate.released() >= said;
         let stands = |result: Result<(), CallError>| match result {
-            Err(reason) if reason.kind == CallErrorKind::Destroyed && self.gate.released() >= said => Ok(()),
+            Err(reason) if reason.kind == CallErrorKind::Destroyed && parts() => Ok(()),
             result => result,
         };
         stands(self.gate.wait(said).await)?;

@@ -76,10 +76,21 @@ export class Actor extends DurableObject {
 
   /** Answers with a stream that stays open; a request with a body is answered when the first piece of it is here. */
   async fetch(request) {
+    if (!request.url.endsWith("/")) return new Response(this.lines(request.url));
     if (!request.body) return new Response(this.open());
     const { value } = await request.body.getReader().read();
     await this.mark(new TextDecoder().decode(value));
     return new Response("heard");
+  }
+
+  /** Five lines that wait in JavaScript, which is more than fits what is on its way out. `/open` has no end. */
+  lines(url) {
+    if (url.endsWith("/whole")) return "whole";
+    const start = (controller) => {
+      for (let line = 1; line <= 5; line++) controller.enqueue(new TextEncoder().encode(`${line}\n`));
+      if (!url.endsWith("/open")) controller.close();
+    };
+    return new ReadableStream({ start });
   }
 
   open() {

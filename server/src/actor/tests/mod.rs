@@ -2,6 +2,7 @@
 
 mod bodies;
 mod deploys;
+mod farewell;
 mod release;
 pub(super) mod rig;
 mod room;

@@ -173,13 +173,31 @@ impl Rig {
 
     /// Sends an actor a request without a body; gives the body of the answer.
     pub async fn open(&self, name: &str) -> Body {
-        let request = http::Request::get("http://actor/").body(body::empty()).unwrap();
+        self.fetch(name, "/").await
+    }
+
+    /// The same, with a path.
+    pub async fn fetch(&self, name: &str, path: &str) -> Body {
+        let request = http::Request::get(format!("http://actor{path}")).body(body::empty()).unwrap();
         let until = Instant::now() + Duration::from_secs(30);
         match self.actors.call(self.actor(name), ActorCall::Fetch(request), until).await {
             Ok(ActorReply::Response(response)) => response.into_body(),
             Ok(_) => panic!("a request is answered with a response"),
             Err(failed) => panic!("it is not answered: {:?}", CallError::from(failed)),
         }
+    }
+
+    /// Destroys an actor, and waits until that is applied. The instance may not have ended by then.
+    pub async fn begin_to_destroy(&self, name: &str) -> JoinHandle<Result<(), CallError>> {
+        let (actors, target, id) = (self.actors.clone(), self.actor(name), self.id(name));
+        let ending = tokio::spawn(async move { Ok(actors.destroy(target, DestroyReason::Caller).await?) });
+        let shard = self.shards.group(GROUP).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !matches!(shard.header(id).await.unwrap(), Some(HeaderOrTombstone::Tombstone(_))) {
+            assert!(Instant::now() < deadline, "gave up waiting for the destruction");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        ending
     }
 
     pub async fn destroy(&self, name: &str) -> Result<(), CallError> {

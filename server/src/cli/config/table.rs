@@ -321,6 +321,13 @@ const ACTORS: &[Key] = &[
     number("actors", "hand_over_ms", (0, HOUR_MS), "How long calls may run on before their group moves away.", |s| {
         Slot::Ms(&mut s.actors.release_wait)
     }),
+    number(
+        "actors",
+        "farewell_ms",
+        (0, HOUR_MS),
+        "For responses being sent to end when their actor is destroyed.",
+        |s| Slot::Ms(&mut s.actors.farewell),
+    ),
     number("actors", "call_timeout_ms", (1, HOUR_MS), "Longest wait of a Worker or actor for another one.", |s| {
         Slot::Ms(&mut s.actors.call_timeout)
     }),

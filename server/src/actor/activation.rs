@@ -33,7 +33,7 @@ use super::{
 use crate::{
     clock,
     deploy::Version,
-    shard::{Applied, Command, Create, Epoch, NotDone, ProposeError, ReadError, Rejection, Shard},
+    shard::{Applied, Command, Create, Epoch, ProposeError, ReadError, Rejection, Shard},
     store::{Header, HeaderOrTombstone, RecordId},
     vault::{self, NewKey, Owner, Sealer, Vault},
 };
@@ -172,9 +172,7 @@ async fn activate(
         Ok(Applied::Rejected(Rejection::Destroyed)) => error::destroyed(Outcome::NotDone),
         Ok(Applied::Rejected(reason @ Rejection::OtherNamespace(_))) => error::invalid_target(reason.to_string()),
         Ok(other) => error::unavailable(format!("the actor could not be activated: {other:?}"), Outcome::NotDone),
-        Err(ProposeError::NotDone(NotDone::NotLeader { leader })) => return Err(Failed::NotLeader { leader }),
-        Err(ProposeError::NotDone(reason @ NotDone::DisksFull { .. })) => error::overloaded(reason.to_string()),
-        Err(ProposeError::NotDone(reason)) => error::unavailable(reason.to_string(), Outcome::NotDone),
+        Err(ProposeError::NotDone(reason)) => return Err(reason.into()),
         // The caller's own call surely did not run; a creation that did happen is found by the next start.
         Err(ProposeError::Unknown(reason)) => error::unavailable(reason, Outcome::NotDone),
     };

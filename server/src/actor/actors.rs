@@ -45,7 +45,7 @@ use crate::{
     cluster::Keys,
     deploy::Deployments,
     egress::Fetcher,
-    shard::{Applied, Command, NotDone, ProposeError},
+    shard::{Applied, Command, ProposeError},
     store::{DestroyReason, Header},
     vault::Owner,
 };
@@ -463,9 +463,7 @@ async fn destroy(inner: &Arc<Inner>, target: ActorRef, reason: DestroyReason) ->
     let failed = match shard.propose(epoch, command).await {
         Ok(Applied::Destroyed { .. }) => return Ok(()),
         Ok(other) => error::internal(format!("destroy was answered with {other:?}"), Outcome::NotDone),
-        Err(ProposeError::NotDone(NotDone::NotLeader { leader })) => return Err(Failed::NotLeader { leader }),
-        Err(ProposeError::NotDone(reason @ NotDone::DisksFull { .. })) => error::overloaded(reason.to_string()),
-        Err(ProposeError::NotDone(reason)) => error::unavailable(reason.to_string(), Outcome::NotDone),
+        Err(ProposeError::NotDone(reason)) => return Err(reason.into()),
         Err(ProposeError::Unknown(reason)) => error::unavailable(reason, Outcome::Unknown),
     };
     Err(failed.into())

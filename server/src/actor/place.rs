@@ -7,6 +7,7 @@ use lethe_proto::NodeId;
 use lethe_runtime::host::{ActorCall, ActorReply, CallError, CallErrorKind, Outcome};
 
 use super::{ActorRef, error};
+use crate::shard::NotDone;
 
 /// Somewhere actors may live.
 pub trait Place: Send + Sync + 'static {
@@ -45,6 +46,17 @@ impl Failed {
         match self {
             Self::NotLeader { .. } => true,
             Self::Call(error) => error.kind == CallErrorKind::Unavailable && error.outcome == Outcome::NotDone,
+        }
+    }
+}
+
+impl From<NotDone> for Failed {
+    fn from(reason: NotDone) -> Self {
+        match reason {
+            NotDone::NotLeader { leader } => Self::NotLeader { leader },
+            // Asking again would only use up what is left of the logs.
+            NotDone::DisksFull { .. } => error::overloaded(reason.to_string()).into(),
+            reason => error::unavailable(reason.to_string(), Outcome::NotDone).into(),
         }
     }
 }

@@ -128,7 +128,8 @@ impl Inner {
         let now = Instant::now();
         let seen = self.see(now);
         let stopping = self.stopping.load(Ordering::Relaxed);
-        let full = self.is_log_full() && self.shards.log_full().is_some();
+        let log_full = self.is_log_full();
+        let full = log_full && self.shards.log_full().is_some();
         if std::mem::replace(&mut work.full, full) != full {
             // Leaders must not send what this node cannot write.
             self.news.notify_one();
@@ -144,7 +145,7 @@ impl Inner {
             lag_max: self.config.lag_max,
             stale: self.lease.stale_for(ms(self.config.resign_ms)),
             stopping,
-            log_full: self.is_log_full(),
+            log_full,
         };
         let steps = steps(&view);
         self.steer(&steps, now);

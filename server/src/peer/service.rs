@@ -177,22 +177,28 @@ fn messages(
     from: NodeId,
     shared: Arc<Shared>,
 ) -> BoxStream<'static, Result<Bytes, Error>> {
-    let messages = stream::unfold((Some(parts), shared), move |(parts, shared)| async move {
+    let removed = {
+        let shared = shared.clone();
+        Box::pin(async move { shared.until_banned(from).await })
+    };
+    let messages = stream::unfold((Some(parts), shared, removed), move |(parts, shared, mut removed)| async move {
         let mut parts = parts?;
         let part = tokio::select! {
             part = parts.message() => part.map(|message| message.and_then(|message| message.part)),
             // One that says nothing must not keep its place.
-            () = shared.until_banned(from) => Ok(None),
+            () = &mut removed => Ok(None),
         };
         if let Err(refusal) = shared.check(from) {
-            return Some((Err(Error::Refused(refusal)), (None, shared)));
+            return Some((Err(Error::Refused(refusal)), (None, shared, removed)));
         }
         match part {
-            Ok(Some(Part::Message(message))) => Some((Ok(message), (Some(parts), shared))),
+            Ok(Some(Part::Message(message))) => Some((Ok(message), (Some(parts), shared, removed))),
             Ok(Some(Part::End(_))) => None,
-            Ok(Some(Part::Head(_))) => Some((Err(Error::Lost("the stream has two heads".into())), (None, shared))),
-            Ok(None) => Some((Err(Error::Lost("the stream broke off".into())), (None, shared))),
-            Err(status) => Some((Err(wire::error(&status)), (None, shared))),
+            Ok(Some(Part::Head(_))) => {
+                Some((Err(Error::Lost("the stream has two heads".into())), (None, shared, removed)))
+            }
+            Ok(None) => Some((Err(Error::Lost("the stream broke off".into())), (None, shared, removed))),
+            Err(status) => Some((Err(wire::error(&status)), (None, shared, removed))),
         }
     });
     messages.boxed()

@@ -5,6 +5,7 @@
 //!                                        └─ Disk      a file system of its own, power that can be cut, a brake
 //! ```
 
+mod bench;
 mod brake;
 mod clock;
 mod cluster;
@@ -20,6 +21,7 @@ mod server;
 mod space;
 mod usage;
 
+pub use bench::run_bench;
 pub use clock::{Clock, now_ms, try_clock};
 pub use cluster::{Cluster, HEALTHY_MAX, Node, PATIENCE, Setup, leaders};
 pub use disk::{Disk, try_cut, try_slow};

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use lethe_client::Client;
+use lethe_tests::run_bench;
 use serde_json::{Value, json};
 
 use round::{Conditions, Round};
@@ -83,16 +84,7 @@ fn main() -> ExitCode {
         eprintln!("actor_load: nothing to measure; say a namespace, see --help");
         return ExitCode::SUCCESS;
     };
-    let measured = tokio::runtime::Runtime::new()
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(measure(&namespace, &args)));
-    match measured {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("actor_load: {error:#}");
-            ExitCode::from(1)
-        }
-    }
+    run_bench("actor_load", measure(&namespace, &args))
 }
 
 async fn measure(namespace: &str, args: &Args) -> anyhow::Result<()> {

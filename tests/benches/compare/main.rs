@@ -22,7 +22,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use lethe_tests::Process;
+use lethe_tests::{Process, run_bench};
 
 use caller::Caller;
 use table::Table;
@@ -100,13 +100,7 @@ fn main() -> ExitCode {
         eprintln!("compare: nothing to measure; say --systems, see --help");
         return ExitCode::SUCCESS;
     }
-    match tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(measure(&args))) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("compare: {error:#}");
-            ExitCode::from(1)
-        }
-    }
+    run_bench("compare", measure(&args))
 }
 
 async fn measure(args: &Args) -> Result<()> {

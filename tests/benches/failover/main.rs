@@ -19,7 +19,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::{Context, Result};
 use clap::Parser;
 use lethe_client::{Client, Id};
-use lethe_tests::{Cluster, HEALTHY_MAX, Load, NAMESPACE, Setup, counter_name, deploy_counters, leaders};
+use lethe_tests::{Cluster, HEALTHY_MAX, Load, NAMESPACE, Setup, counter_name, deploy_counters, leaders, run_bench};
 
 /// How long until all actors answer after the node that leads is killed.
 #[derive(Parser, Debug)]
@@ -60,13 +60,7 @@ fn main() -> ExitCode {
         eprintln!("failover: nothing to measure; say --kills or --restarts, see --help");
         return ExitCode::SUCCESS;
     }
-    match tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(measure(&args))) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("failover: {error:#}");
-            ExitCode::from(1)
-        }
-    }
+    run_bench("failover", measure(&args))
 }
 
 async fn measure(args: &Args) -> Result<()> {

@@ -34,6 +34,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use clap::Parser;
+use lethe_tests::run_bench;
 
 /// How cost grows with actors and with the log.
 #[derive(Parser, Debug)]
@@ -129,20 +130,10 @@ fn main() -> ExitCode {
         eprintln!("scale: the numbers of --registered must ascend: the same cluster grows from one to the next");
         return ExitCode::from(2);
     }
-    match tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(measure(&args))) {
-        Ok(Measured::All) => ExitCode::SUCCESS,
-        Ok(Measured::Less) => {
-            eprintln!("scale: not everything that was asked for was measured; the lines above say what was");
-            ExitCode::from(1)
-        }
-        Err(error) => {
-            eprintln!("scale: {error:#}");
-            ExitCode::from(1)
-        }
-    }
+    run_bench("scale", measure(&args))
 }
 
-async fn measure(args: &Args) -> Result<Measured> {
+async fn measure(args: &Args) -> Result<()> {
     println!(
         "{} nodes, {} groups, values of {} B, {} callers",
         args.nodes, args.groups, args.value_bytes, args.callers
@@ -167,7 +158,9 @@ async fn measure(args: &Args) -> Result<Measured> {
     {
         measured = Measured::Less;
     }
-    Ok(measured)
+    let less = "not everything that was asked for was measured; the lines above say what was";
+    anyhow::ensure!(measured == Measured::All, less);
+    Ok(())
 }
 
 /// Milliseconds, for people.

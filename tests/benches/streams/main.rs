@@ -23,7 +23,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Parser;
 use lethe_client::{Actor, Client, Id};
-use lethe_tests::{Cluster, Project, Setup, Usage};
+use lethe_tests::{Cluster, Project, Setup, Usage, run_bench};
 use serde_json::json;
 
 use session::Seen;
@@ -90,13 +90,7 @@ fn main() -> ExitCode {
         eprintln!("streams: nothing to measure; say --nodes, see --help");
         return ExitCode::SUCCESS;
     }
-    match tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(measure(&args))) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("streams: {error:#}");
-            ExitCode::from(1)
-        }
-    }
+    run_bench("streams", measure(&args))
 }
 
 async fn measure(args: &Args) -> Result<()> {
